@@ -1,0 +1,14 @@
+"""Where this workstation keeps what is dear to make: sources, builds, the emulated phone's tree."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_root() -> Path:
+    """The cache folder: $SMOOTHDROID_CACHE, or the user's cache folder (~/.cache/smoothdroid)."""
+    chosen = os.environ.get("SMOOTHDROID_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("smoothdroid")

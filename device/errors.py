@@ -1,0 +1,52 @@
+"""The errors that smoothdroid raises on purpose. Only host/cli.py turns them into messages and exit statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SmoothdroidError(Exception):
+    """Anything that went wrong and that the message explains to the user."""
+
+    exit_status = 1
+
+
+class BadInput(SmoothdroidError):
+    """The user's model, plan or file is wrong; the message says what, where, and what to do."""
+
+    exit_status = 2
+
+
+class NoPhone(SmoothdroidError):
+    """No phone is there, or the one that is there refuses to talk; the message says what to do."""
+
+    exit_status = 3
+
+
+class TargetLost(SmoothdroidError):
+    """The way to the phone broke. The work may go on over there; try again."""
+
+    exit_status = 3
+
+
+class TargetTimeout(SmoothdroidError):
+    """No answer in time. The state of the phone is not known, so this is not a kind of TargetLost."""
+
+    exit_status = 3
+
+
+class CommandFailed(SmoothdroidError):
+    """The phone answered, and the answer was no."""
+
+    def __init__(
+        self, target: str, argv: Sequence[str], exit_status: int, stdout: str = "", stderr: str = ""
+    ) -> None:
+        self.target = target
+        self.argv = list(argv)
+        self.status = exit_status
+        self.stdout = stdout
+        self.stderr = stderr
+        said = (stderr.strip() or stdout.strip() or "it printed nothing").splitlines()
+        super().__init__(
+            f"{target}: `{' '.join(argv)}` ended with status {exit_status}: " + "\n  ".join(said[-5:])
+        )

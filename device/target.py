@@ -1,0 +1,81 @@
+"""A way to a phone. Everything that reaches a phone goes through a Target."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+OnOutput = Callable[[str], None]
+"""Called with each piece of standard output as it arrives."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ran to its end on the phone."""
+
+    exit_status: int
+    stdout: str
+    stderr: str
+
+
+class Target(Protocol):
+    """A way to a phone.
+
+    Every method raises TargetLost when the way broke and TargetTimeout when no answer came in time.
+    """
+
+    name: str
+    """How the user names it: `adb:SERIAL`, `ssh://user@host:8022`, `local:`, `virtual:NAME`."""
+
+    root: str
+    """The folder on the phone under which smoothdroid keeps its files; executables may run from it."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        check: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> Completed:
+        """Run a command to its end. With `check`, a non-zero exit status raises CommandFailed."""
+        ...
+
+    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+        """Copy a file of this machine to the phone; the folder must exist."""
+        ...
+
+    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
+        """Copy a file of the phone to this machine."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """One line for a POSIX shell that runs `argv` with `env` added: the one place where arguments are quoted.
+
+    Standard input is closed: a tool that waits for a key would hang where nobody can press it.
+    """
+    words = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
+    words += [shlex.quote(word) for word in argv]
+    return " ".join(words) + " </dev/null"
+
+
+def read(target: Target, path: str) -> str:
+    """The text of a small file on the phone. Raises CommandFailed when it cannot be read."""
+    return target.run(["cat", path]).stdout
+
+
+def remove(target: Target, path: str) -> None:
+    """Remove a file or a folder on the phone; nothing there is fine too."""
+    target.run(["rm", "-rf", path])
