@@ -1,4 +1,4 @@
-"""The errors that smoothdroid raises on purpose. Only host/cli.py turns them into messages and exit statuses."""
+"""The errors that smoothdroid raises on purpose. Only host/cli.py turns them into messages."""
 
 from __future__ import annotations
 
@@ -38,15 +38,11 @@ class TargetTimeout(SmoothdroidError):
 class CommandFailed(SmoothdroidError):
     """The phone answered, and the answer was no."""
 
-    def __init__(
-        self, target: str, argv: Sequence[str], exit_status: int, stdout: str = "", stderr: str = ""
-    ) -> None:
+    def __init__(self, target: str, argv: Sequence[str], exit_status: int, stdout: str = "", stderr: str = "") -> None:
         self.target = target
         self.argv = list(argv)
         self.status = exit_status
         self.stdout = stdout
         self.stderr = stderr
         said = (stderr.strip() or stdout.strip() or "it printed nothing").splitlines()
-        super().__init__(
-            f"{target}: `{' '.join(argv)}` ended with status {exit_status}: " + "\n  ".join(said[-5:])
-        )
+        super().__init__(f"{target}: `{' '.join(argv)}` ended with status {exit_status}: " + "\n  ".join(said[-5:]))

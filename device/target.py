@@ -64,11 +64,12 @@ class Target(Protocol):
 def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """One line for a POSIX shell that runs `argv` with `env` added: the one place where arguments are quoted.
 
-    Standard input is closed: a tool that waits for a key would hang where nobody can press it.
+    Standard input is closed: a tool that waits for a key would hang where nobody can press it. The last `exit`
+    keeps the shell from becoming the command, so that a death by signal is told as 128 + signal on every way.
     """
     words = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
     words += [shlex.quote(word) for word in argv]
-    return " ".join(words) + " </dev/null"
+    return " ".join(words) + " </dev/null; exit $?"
 
 
 def read(target: Target, path: str) -> str:

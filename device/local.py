@@ -1,0 +1,99 @@
+"""This machine, as if it were a phone: what a plan does can be tried without one."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from device.cache import cache_root
+from device.errors import CommandFailed, TargetTimeout
+from device.target import Completed, OnOutput, Progress, command_line
+
+SH = "/bin/sh"
+CHUNK = 1 << 16
+
+
+class LocalTarget:
+    """This machine."""
+
+    name = "local:"
+
+    def __init__(self) -> None:
+        """Nothing to connect to."""
+        self.root = str(cache_root() / "local")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        check: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> Completed:
+        """See Target.run. Goes through a shell as on a phone, so that quoting and exit statuses are the same."""
+        process = subprocess.Popen(
+            [SH, "-c", command_line(argv, env)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            _kill(process)
+
+        timer = threading.Timer(timeout_s, end)
+        timer.start()
+        stderr = bytearray()
+        reader = threading.Thread(target=lambda: stderr.extend(process.stderr.read() if process.stderr else b""))
+        reader.start()
+        stdout, decoder = bytearray(), codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            with process:
+                while process.stdout and (data := os.read(process.stdout.fileno(), CHUNK)):
+                    stdout += data
+                    if on_output:
+                        on_output(decoder.decode(data))
+                reader.join()
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            timer.cancel()
+        if expired.is_set():
+            raise TargetTimeout(f"{self.name}: `{argv[0]}` did not end in {timeout_s:.0f} s")
+        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        done = Completed(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        if check and status != 0:
+            raise CommandFailed(self.name, argv, status, done.stdout, done.stderr)
+        return done
+
+    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+        """See Target.push."""
+        shutil.copyfile(source, remote)
+        Path(remote).chmod(mode)
+        if progress:
+            size = source.stat().st_size
+            progress(size, size)
+
+    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
+        """See Target.pull."""
+        self.push(Path(remote), str(destination), progress=progress)
+
+    def close(self) -> None:
+        """See Target.close."""
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the shell and what it started: a benchmark left running would spoil the next one."""
+    try:
+        os.killpg(process.pid, 9)
+    except ProcessLookupError:
+        return

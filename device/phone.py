@@ -1,0 +1,200 @@
+"""What this phone is: model, SoC, CPU clusters, ISA, memory, temperatures, battery. Read, never looked up by name."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from device.errors import CommandFailed
+from device.target import Target
+
+DESCRIBE = Path(__file__).with_name("describe.sh")
+CPU_PARTS = Path(__file__).with_name("cpu_parts.csv")
+PLAUSIBLE_CELSIUS = (-30.0, 150.0)  # thermal zones also hold mV, mA, percent and "no sensor" in the same files
+EMULATED = "smoothdroid.emulated"
+"""The property that the emulated phone sets, and no real one has."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cluster(_Record):
+    """CPUs of one kind at one top speed."""
+
+    cpus: list[int]
+    name: str
+    """Cortex-A510, or `0x41:0xd46` for a part that no table names, or `unknown`."""
+    max_mhz: int | None
+
+    def __str__(self) -> str:
+        return f"{len(self.cpus)}×{self.name}" + (f" {self.max_mhz / 1000:.2f} GHz" if self.max_mhz else "")
+
+
+class Battery(_Record):
+    """The battery, as far as this user may read it."""
+
+    level_percent: int | None = None
+    celsius: float | None = None
+    charging: bool | None = None
+
+
+class Phone(_Record):
+    """What is found at the end of a target."""
+
+    id: str
+    """Stable over reboots and ways: from the serial number where it may be read."""
+    model: str
+    soc: str
+    android: str
+    """Android's version, or empty where there is no Android."""
+    kernel: str
+    abi: str
+    features: list[str]
+    """The words of the Features line that every CPU has, sorted."""
+    clusters: list[Cluster]
+    """Fastest first."""
+    cpu_count: int
+    memory_mb: int
+    available_mb: int
+    free_mb: int
+    """Free space where smoothdroid keeps its files."""
+    celsius: dict[str, float]
+    """Thermal zone -> temperature."""
+    battery: Battery
+    emulated: bool
+    """Not hardware: what it says of speed is nothing."""
+
+
+def describe(target: Target) -> Phone:
+    """Ask a phone what it is. Raises CommandFailed when the answer makes no sense."""
+    text = target.run(["sh", "-c", DESCRIBE.read_text(), "describe", target.root], timeout_s=60).stdout
+    return parse(text, target.name)
+
+
+def parse(text: str, target: str) -> Phone:
+    """The output of describe.sh -> Phone. Raises CommandFailed when a part that every Linux has is missing."""
+    parts = re.split(r"^==(\w+)\r?$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    section = {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+    properties = dict(re.findall(r"^\[(.*?)\]: \[(.*)\]$", section.get("getprop", ""), flags=re.MULTILINE))
+    try:
+        kernel_name, kernel, machine = section["uname"].split()
+        memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", section["meminfo"], flags=re.MULTILINE))
+        total_mb, available_mb = int(memory["MemTotal"]) // 1024, int(memory["MemAvailable"]) // 1024
+        free_mb = int(section["df"].splitlines()[-1].split()[-3]) // 1024
+        cpuinfo = section["cpuinfo"]
+    except (KeyError, ValueError, IndexError) as error:
+        raise CommandFailed(target, ["describe"], 0, stderr=f"the phone's answer lacks {error}") from error
+    get = properties.get
+    serial = get("ro.serialno") or get("ro.boot.serialno") or f"{target} {get('ro.build.fingerprint', '')}"
+    maker, model = get("ro.product.manufacturer", ""), get("ro.product.model", "")
+    clusters = parse_clusters(cpuinfo, section.get("cpus", ""))
+    return Phone(
+        id=hashlib.sha256(serial.encode()).hexdigest()[:12],
+        model=f"{maker} {model}".strip() or _host_model(cpuinfo) or f"{kernel_name} {machine}",
+        soc=get("ro.soc.model") or get("ro.board.platform") or get("ro.hardware") or machine,
+        android=get("ro.build.version.release", ""),
+        kernel=kernel,
+        abi=get("ro.product.cpu.abi") or {"aarch64": "arm64-v8a"}.get(machine, machine),
+        features=sorted(parse_features(cpuinfo)),
+        clusters=clusters,
+        cpu_count=sum(len(cluster.cpus) for cluster in clusters),
+        memory_mb=total_mb,
+        available_mb=available_mb,
+        free_mb=free_mb,
+        celsius=parse_temperatures(section.get("thermal", "")),
+        battery=parse_battery(section.get("battery", "")),
+        emulated=get(EMULATED) == "1",
+    )
+
+
+def parse_features(cpuinfo: str) -> set[str]:
+    """The features that every CPU listed in /proc/cpuinfo has (a binary may run on any of them)."""
+    lines = re.findall(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, flags=re.MULTILINE)
+    return set.intersection(*(set(line.split()) for line in lines)) if lines else set()
+
+
+def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
+    """CPUs grouped by kind and top speed, fastest first.
+
+    `cpus` has a line "NUMBER MAX_KHZ ONLINE" for each CPU of sysfs ("-" where it may not be read); /proc/cpuinfo
+    lists only CPUs that are online, and on old kernels names one part for all of them.
+    """
+    kinds = parse_parts(cpuinfo)
+    only = set(kinds.values())
+    speeds: dict[int, int | None] = dict.fromkeys(kinds)
+    for line in cpus.splitlines():
+        number, max_khz, _ = line.split()
+        speeds[int(number)] = int(max_khz) // 1000 if max_khz.isdigit() else None
+    groups: dict[tuple[str, int | None], list[int]] = {}
+    for cpu, mhz in sorted(speeds.items()):
+        kind = kinds.get(cpu) or (only.copy().pop() if len(only) == 1 else "unknown")
+        groups.setdefault((kind, mhz), []).append(cpu)
+    clusters = [Cluster(cpus=members, name=kind, max_mhz=mhz) for (kind, mhz), members in groups.items()]
+    return sorted(clusters, key=lambda cluster: (-(cluster.max_mhz or 0), cluster.cpus))
+
+
+def parse_parts(cpuinfo: str) -> dict[int, str]:
+    """CPU number -> the name of its part, from the blocks of /proc/cpuinfo."""
+    kinds: dict[int, str] = {}
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        fields = dict(re.findall(r"^([\w ]+?)\s*:\s*(.*)$", block, flags=re.MULTILINE))
+        if (number := fields.get("processor", "")).isdigit():
+            implementer, part = fields.get("CPU implementer"), fields.get("CPU part")
+            named = _part_names().get((implementer, part)) if implementer and part else fields.get("model name")
+            kinds[int(number)] = named or (f"{implementer}:{part}" if implementer and part else "unknown")
+    return kinds
+
+
+@cache
+def _part_names() -> dict[tuple[str, str], str]:
+    with CPU_PARTS.open(newline="") as file:
+        return {(row["implementer"], row["part"]): row["name"] for row in csv.DictReader(file)}
+
+
+def parse_temperatures(thermal: str) -> dict[str, float]:
+    """Zone -> degrees Celsius, from lines "VALUE TYPE"; what is no temperature is left out.
+
+    sysfs documents millidegrees; some drivers write whole degrees or tenths, which the size tells apart.
+    """
+    celsius: dict[str, float] = {}
+    for line in thermal.splitlines():
+        value, _, zone = line.partition(" ")
+        if not re.fullmatch(r"-?\d+", value) or not zone:
+            continue
+        degrees = float(value)
+        degrees /= 1000 if abs(degrees) >= 1000 else 10 if abs(degrees) > PLAUSIBLE_CELSIUS[1] else 1
+        if degrees != 0 and PLAUSIBLE_CELSIUS[0] <= degrees <= PLAUSIBLE_CELSIUS[1]:  # an absent sensor reads 0
+            name = zone if zone not in celsius else f"{zone} {Counter(z.split()[0] for z in celsius)[zone] + 1}"
+            celsius[name] = degrees
+    return celsius
+
+
+def parse_battery(text: str) -> Battery:
+    """From `dumpsys battery`, and where an app may not ask it, from sysfs."""
+    # Anchored at both ends of the key: Android 15 has "Capacity level:", vendors have "Charger voltage :".
+    dumpsys = dict(re.findall(r"^\s*(level|status|temperature): (-?\d+)\s*$", text, flags=re.MULTILINE))
+    sysfs = dict(re.findall(r"^sysfs (\w+) (.+)$", text, flags=re.MULTILINE))
+    level, temperature = dumpsys.get("level", sysfs.get("capacity")), dumpsys.get("temperature", sysfs.get("temp"))
+    charging: bool | None = None
+    if "status" in dumpsys:
+        charging = dumpsys["status"] in ("2", "5")  # BatteryManager: charging, full
+    elif "status" in sysfs:
+        charging = sysfs["status"] in ("Charging", "Full")
+    return Battery(
+        level_percent=int(level) if level else None,
+        celsius=int(temperature) / 10 if temperature else None,
+        charging=charging,
+    )
+
+
+def _host_model(cpuinfo: str) -> str:
+    """A workstation's CPU, for `local:`."""
+    name = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
+    return name[1].strip() if name else ""

@@ -1,0 +1,201 @@
+"""A phone over SSH: Termux's sshd."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import getpass
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import paramiko
+
+from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout
+from device.target import Completed, OnOutput, Progress, command_line
+
+TERMUX_PORT = 8022
+CONNECT_TIMEOUT_S = 15
+POLL_S = 0.02  # between two looks at a silent channel: far below what a person or a benchmark notices
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class SshOptions:
+    """How to log in; without any, as `ssh` would: the agent, ~/.ssh/id_*, ~/.ssh/known_hosts."""
+
+    key: Path | None = None
+    known_hosts: Path | None = None
+    accept_host_key: str | None = None
+    """A fingerprint, `SHA256:...`: a host that shows exactly this one is added to known_hosts."""
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """A host key's fingerprint as OpenSSH prints it, `SHA256:...`."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+
+
+class _Ask(paramiko.MissingHostKeyPolicy):
+    """Refuses a host that known_hosts does not know, unless the user named this very fingerprint."""
+
+    def __init__(self, accepted: str | None, known_hosts: Path) -> None:
+        self._accepted, self._known_hosts = accepted, known_hosts
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        seen = fingerprint(key)
+        if self._accepted is None:
+            raise NoPhone(
+                f"{hostname} is not in {self._known_hosts}. It shows the {key.get_name()} key {seen}. Compare that "
+                "with what `ssh-keygen -lf $PREFIX/etc/ssh/ssh_host_*_key.pub` prints on the phone; if it is the same, "
+                f"add `--accept-host-key {seen}`"
+            )
+        if seen != self._accepted:
+            raise NoPhone(f"{hostname} shows the key {seen}, not {self._accepted}, which you accept: not connecting")
+        self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._known_hosts.open("a") as file:
+            file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+
+
+class SshTarget:
+    """A phone behind an SSH daemon."""
+
+    def __init__(self, url: str, options: SshOptions | None = None) -> None:
+        """Log in at `ssh://user@host:port`. Raises BadInput for a malformed URL, NoPhone when the way is shut."""
+        options = options or SshOptions()
+        user, host, port = parse_url(url)
+        self.name = f"ssh://{user}@{host}:{port}"
+        known_hosts = options.known_hosts or Path.home() / ".ssh" / "known_hosts"
+        self._client = paramiko.SSHClient()
+        if known_hosts.exists():
+            self._client.load_host_keys(str(known_hosts))
+        self._client.set_missing_host_key_policy(_Ask(options.accept_host_key, known_hosts))
+        if options.key and not options.key.exists():
+            raise BadInput(f"there is no SSH key {options.key}")
+        try:
+            self._client.connect(
+                host,
+                port,
+                user,
+                key_filename=str(options.key) if options.key else None,
+                allow_agent=options.key is None,
+                look_for_keys=options.key is None,
+                timeout=CONNECT_TIMEOUT_S,
+                banner_timeout=CONNECT_TIMEOUT_S,
+                auth_timeout=CONNECT_TIMEOUT_S,
+            )
+        except paramiko.BadHostKeyException as error:
+            raise NoPhone(
+                f"{host}:{port} shows the key {fingerprint(error.key)}, but {known_hosts} knows another: somebody may "
+                f"be in between. If the phone was set up anew, `ssh-keygen -R '[{host}]:{port}'` and try again"
+            ) from error
+        except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
+            raise NoPhone(
+                f"{self.name} refused the login ({error}). Put this machine's public key into ~/.ssh/authorized_keys "
+                "on the phone, or name another with --ssh-key"
+            ) from error
+        except (paramiko.SSHException, OSError) as error:
+            raise NoPhone(
+                f"{self.name} cannot be reached: {error}. Is `sshd` running in Termux, and the address right?"
+            ) from error
+        self.root = f"{self.run(['sh', '-c', 'echo $HOME']).stdout.strip()}/.smoothdroid"
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        check: bool = True,
+        on_output: OnOutput | None = None,
+    ) -> Completed:
+        """See Target.run."""
+        deadline = time.monotonic() + timeout_s
+        stdout, stderr = bytearray(), bytearray()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._translated(argv):
+            channel = self._session()
+            channel.exec_command(command_line(argv, env))
+            while True:
+                # Asked before looking for data: what the command wrote, it wrote before it ended.
+                ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
+                silent = True
+                while channel.recv_ready():
+                    data = channel.recv(CHUNK)
+                    stdout += data
+                    silent = False
+                    if on_output:
+                        on_output(decoder.decode(data))
+                while channel.recv_stderr_ready():
+                    stderr += channel.recv_stderr(CHUNK)
+                    silent = False
+                if ended:
+                    break
+                if channel.closed and silent:
+                    raise TargetLost(f"{self.name}: the connection broke during `{argv[0]}`")
+                if time.monotonic() > deadline:
+                    channel.close()
+                    raise TargetTimeout(f"{self.name}: no answer in {timeout_s:.0f} s to `{argv[0]}`")
+                if silent:
+                    time.sleep(POLL_S)
+            exit_status = _shell_status(channel)
+        done = Completed(exit_status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        if check and exit_status != 0:
+            raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
+        return done
+
+    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+        """See Target.push."""
+        with self._translated(["put", str(source), remote]), self._client.open_sftp() as sftp:
+            sftp.put(str(source), remote, callback=progress, confirm=True)
+            sftp.chmod(remote, mode)
+
+    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
+        """See Target.pull."""
+        with self._translated(["get", remote]), self._client.open_sftp() as sftp:
+            sftp.get(remote, str(destination), callback=progress)
+
+    def close(self) -> None:
+        """See Target.close."""
+        self._client.close()
+
+    def _session(self) -> paramiko.Channel:
+        transport = self._client.get_transport()
+        if transport is None or not transport.is_active():
+            raise TargetLost(f"{self.name}: the connection is gone")
+        return transport.open_session()
+
+    @contextmanager
+    def _translated(self, argv: Sequence[str]) -> Iterator[None]:
+        doing = " ".join(argv[:3])
+        try:
+            yield
+        except TimeoutError as error:
+            raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            transport = self._client.get_transport()
+            if isinstance(error, OSError) and transport is not None and transport.is_active():
+                # SFTP's way of saying no: no such folder, permission denied, disk full.
+                raise CommandFailed(self.name, argv, 1, stderr=str(error)) from error
+            raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
+
+
+def _shell_status(channel: paramiko.Channel) -> int:
+    """The exit status as a shell counts: SSH reports a death by signal as no status at all (-1)."""
+    status = channel.recv_exit_status()
+    return status if status >= 0 else 128 + 9
+
+
+def parse_url(url: str) -> tuple[str, str, int]:
+    """`ssh://user@host:port` -> (user, host, port). Raises BadInput."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or TERMUX_PORT
+    except ValueError as error:
+        raise BadInput(f"{url}: the port is no number from 1 to 65535") from error
+    if parts.scheme != "ssh" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise BadInput(f"{url} is no SSH target; it looks like ssh://user@192.168.1.20:8022")
+    return parts.username or getpass.getuser(), parts.hostname, port

@@ -1,0 +1,57 @@
+"""Which way to which phone: from what the user wrote after --on to an open Target."""
+
+from __future__ import annotations
+
+from device import adb, virtual
+from device.errors import BadInput, NoPhone
+from device.local import LocalTarget
+from device.ssh import SshOptions, SshTarget
+from device.target import Target
+
+FORMS = "adb:SERIAL, adb:SERIAL@HOST:PORT, ssh://user@host:8022, virtual:NAME, virtual:NAME/ssh or local:"
+
+
+def open_target(on: str, ssh: SshOptions | None = None) -> Target:
+    """Open the way that `on` names. Raises BadInput for a name of no known form, NoPhone when the way is shut."""
+    if on in ("local:", "local"):
+        return LocalTarget()
+    if on.startswith("ssh://"):
+        return SshTarget(on, ssh)
+    kind, _, rest = on.partition(":")
+    if kind == "adb" and rest:
+        serial, _, server = rest.partition("@")
+        host, _, port = server.partition(":")
+        if port and not port.isdigit():
+            raise BadInput(f"{on}: `{port}` is no port of an adb server")
+        return adb.AdbTarget(serial, host or "127.0.0.1", int(port or adb.DEFAULT_PORT))
+    if kind == "virtual" and rest:
+        name, _, way = rest.partition("/")
+        if way not in ("", "adb", "ssh"):
+            raise BadInput(f"{on}: an emulated phone is reached as virtual:{name} (adb) or virtual:{name}/ssh")
+        return _open_virtual(name, way)
+    raise BadInput(f"--on {on}: no such kind of target. It can be {FORMS}")
+
+
+def _open_virtual(name: str, way: str) -> Target:
+    phone = virtual.get(name)
+    if way == "ssh":
+        return SshTarget(phone.ssh_url, SshOptions(key=phone.ssh_key, known_hosts=phone.known_hosts))
+    adb.connect(phone.adb_address)
+    return adb.AdbTarget(phone.adb_address)
+
+
+def the_only_one() -> str:
+    """The target to use when --on is left out: the one phone that is attached.
+
+    Raises NoPhone when none is, BadInput when there is a choice to make.
+    """
+    emulated = {phone.adb_address: f"virtual:{phone.name}" for phone in virtual.running()}
+    names = sorted({emulated.get(serial, f"adb:{serial}") for serial in adb.attached()} | set(emulated.values()))
+    if not names:
+        raise NoPhone(
+            "no phone: plug one in with USB debugging on, name one with --on ssh://user@host:8022, or start an "
+            "emulated one with `smoothdroid phone start`"
+        )
+    if len(names) > 1:
+        raise BadInput(f"{len(names)} phones are attached; say which with --on: {', '.join(names)}")
+    return names[0]

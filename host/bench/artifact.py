@@ -1,0 +1,82 @@
+"""A GGUF as a benchmark sees it: whole, and known by its hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gguf import GGUFReader
+from pydantic import BaseModel, ConfigDict
+
+from device.errors import BadInput
+from host.pypi import sha256_of
+
+MAGIC = b"GGUF"
+
+
+class Artifact(BaseModel):
+    """A model file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    name: str
+    """The file's name without `.gguf`: how the reports call it."""
+    sha256: str
+    size_bytes: int
+    architecture: str
+    parameters: int
+    bits_per_weight: float
+    manifest: dict[str, Any] | None
+    """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
+
+
+def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Artifact:
+    """Read a GGUF's header and hash the file. Raises BadInput when it is missing, no GGUF, or cut short."""
+    if not path.exists():
+        raise BadInput(f"there is no file {path}")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name the .gguf file in it, or make one with `smoothdroid prepare {path}`")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != MAGIC:
+            raise BadInput(f"{path} is no GGUF file (it does not begin with GGUF)")
+    try:
+        reader = GGUFReader(path)
+        field = reader.get_field("general.architecture")
+        architecture = str(field.contents()) if field else ""
+        parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
+        end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
+    if not reader.tensors or not architecture:
+        raise BadInput(f"{path} holds no model: {len(reader.tensors)} tensors, architecture `{architecture}`")
+    if end > size:
+        raise BadInput(f"{path} is cut short: {size} bytes of {end}; copy or prepare it again")
+    if on_step:
+        on_step(f"hashing {path.name}")
+    return Artifact(
+        path=path,
+        name=path.stem,
+        sha256=sha256_of(path),
+        size_bytes=size,
+        architecture=architecture,
+        parameters=parameters,
+        bits_per_weight=8 * tensor_bytes / parameters,
+        manifest=_manifest(path.with_name(f"{path.name}.json")),
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{path}, beside the model, is no JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise BadInput(f"{path}, beside the model, is no manifest")
+    return manifest

@@ -1,0 +1,94 @@
+"""The llama.cpp source: the pinned one, or the user's own checkout."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from device.cache import cache_root
+from device.errors import BadInput
+from host.pypi import Pin, fetch
+
+PINNED = Pin(
+    package="llama-cpp-python",
+    version="0.3.36",
+    filename="llama_cpp_python-0.3.36.tar.gz",
+    sha256="832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+)
+PINNED_COMMIT = "0c1e57098"
+INSIDE = "llama_cpp_python-0.3.36/vendor/llama.cpp/"
+
+# What goes into a binary or converts a model; tests, documents and pictures may change without a rebuild.
+COMPILED = ("CMakeLists.txt", "cmake", "common", "ggml", "include", "src", "tools", "vendor")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An unpacked llama.cpp."""
+
+    folder: Path
+    id: str
+    """The hash of what it is: equal ids build equal binaries."""
+    commit: str
+    """What llama-bench reports as `build_commit`."""
+
+
+def pinned() -> Source:
+    """The llama.cpp that this release was tested with; `unpacked` brings it here."""
+    folder = cache_root() / "sources" / f"llama.cpp-{PINNED.sha256[:12]}"
+    return Source(folder, PINNED.sha256[:16], PINNED_COMMIT)
+
+
+def unpacked(source: Source) -> Source:
+    """`source`, on this machine: the pinned one is downloaded and unpacked unless it was before."""
+    if source.folder.exists():
+        return source
+    source.folder.parent.mkdir(parents=True, exist_ok=True)
+    with (source.folder.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not source.folder.exists():
+            _unpack(fetch(PINNED), source.folder)
+    return source
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpack-"))
+    try:
+        with tarfile.open(archive) as tar:
+            # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
+            # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
+            # link to nowhere; with it, cmake asks git and is told nonsense.
+            wanted = [
+                member
+                for member in tar.getmembers()
+                if member.isfile()
+                and member.name.startswith(INSIDE)
+                and ".." not in member.name.split("/")
+                and member.name != INSIDE + ".git"
+            ]
+            tar.extractall(work, members=wanted)  # noqa: S202 (checked above, and pinned by hash)
+        os.replace(work / INSIDE, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def checkout(folder: Path) -> Source:
+    """A llama.cpp of the user's own. Raises BadInput when `folder` does not hold one."""
+    for needed in ("CMakeLists.txt", "ggml/CMakeLists.txt", "tools/llama-bench"):
+        if not (folder / needed).exists():
+            raise BadInput(f"{folder} is no llama.cpp checkout: {needed} is not there")
+    digest = hashlib.sha256()
+    for name in COMPILED:
+        top = folder / name
+        files = [top] if top.is_file() else sorted(top.rglob("*"))
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(folder)}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return Source(folder.resolve(), digest.hexdigest()[:16], f"checkout-{digest.hexdigest()[:9]}")

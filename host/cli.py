@@ -1,0 +1,461 @@
+"""The commands. Each parses, calls one function and prints; nothing else prints or exits."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from device import adb, virtual
+from device.errors import BadInput, SmoothdroidError
+from device.phone import Phone, describe
+from device.ssh import SshOptions
+from device.target import Target
+from device.targets import FORMS, open_target, the_only_one
+from host import console, doctor, prompt
+from host.bench import artifact, campaign, plan
+from host.bench.results import Run
+from host.build import compile as compiler
+from host.build import source, toolchain, variants
+
+app = typer.Typer(
+    name="smoothdroid",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
+    epilog="Exit status: 0 done, 1 some cells failed, 2 wrong usage or input, 3 no phone.",
+)
+phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
+app.add_typer(phone_app, name="phone")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
+On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.")]
+SshKey = Annotated[Path | None, typer.Option(help="Private key for an ssh:// target. Default: agent and ~/.ssh.")]
+KnownHosts = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/known_hosts.")]
+AcceptHostKey = Annotated[
+    str | None, typer.Option(metavar="SHA256:...", help="Trust an ssh:// target that shows exactly this fingerprint.")
+]
+LlamaCpp = Annotated[Path | None, typer.Option(help="A llama.cpp checkout of your own instead of the pinned source.")]
+
+
+def main() -> None:
+    """The `smoothdroid` command."""
+    try:
+        app()
+    except SmoothdroidError as error:
+        console.error(str(error))
+        sys.exit(error.exit_status)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.out.print(version("smoothdroid"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command("doctor", epilog="Example: smoothdroid doctor --json")
+def doctor_command(json: Json = False) -> None:
+    """Look at what this machine has, what it lacks, and what to do about it."""
+    checks = doctor.examine()
+    if json:
+        console.facts([dataclasses.asdict(check) for check in checks])
+        return
+    rows = [[check.needed_for, check.what, "ok" if check.ok else "missing", check.detail] for check in checks]
+    console.table("", ["for", "what", "", "found, or what to do"], rows)
+
+
+@app.command(epilog="Example: smoothdroid sample models/SmolLM2-135M-Instruct")
+def sample(
+    output: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("models/SmolLM2-135M-Instruct"),
+) -> None:
+    """Make a small trained checkpoint to try things on (SmolLM2-135M-Instruct, Apache-2.0)."""
+    from host.model.sample import make_sample
+
+    console.out.print(str(make_sample(output, on_step=console.step)), soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid prepare models/llama2-7b -o out/llama2-7b --alpha 0.5 --n-samples 16")
+def prepare(
+    model: Annotated[Path, typer.Argument(help="Checkpoint folder: config.json, *.safetensors, tokenizer.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the GGUF files.")],
+    alpha: Annotated[float, typer.Option(help="How much of the outliers moves into the weights, 0 to 1.")] = 0.5,
+    n_samples: Annotated[int, typer.Option(help="Windows of calibration text.")] = 16,
+    seq_len: Annotated[int, typer.Option(help="Tokens in a window.")] = 512,
+    calib: Annotated[Path | None, typer.Option(help="Calibration text. Default: Python's own documentation.")] = None,
+    plain: Annotated[bool, typer.Option(help="Write the unsmoothed Q8_0 too, to compare with.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the choice of windows.")] = 0,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Apply SmoothQuant to a checkpoint and write it as a Q8_0 GGUF."""
+    _need_torch()
+    from host.model.prepare import prepare as prepare_model
+
+    origin = source.unpacked(_source(llama_cpp))
+    with console.bar() as bar:
+        prepared = prepare_model(
+            model,
+            output,
+            llama_cpp=origin.folder,
+            llama_cpp_id=origin.id,
+            alpha=alpha,
+            n_samples=n_samples,
+            seq_len=seq_len,
+            calib=calib,
+            plain=plain,
+            seed=seed,
+            on_step=console.step,
+            on_progress=bar.update,
+        )
+    if json:
+        console.facts([{"path": str(made.path), **made.manifest.model_dump(mode="json")} for made in prepared])
+        return
+    for made in prepared:
+        again = " (was there)" if made.reused else ""
+        console.out.print(f"{made.path}  {made.size_bytes / 1e6:.0f} MB{again}", soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
+def build(
+    abi: Annotated[str, typer.Option(help=f"{', '.join(variants.ABIS)}.")] = "arm64-v8a",
+    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that --on can run.")] = None,
+    on: On = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Build llama.cpp for a phone, with the NDK of ANDROID_NDK or with zig; or for this machine (--abi host)."""
+    if isa is None:
+        isa = _default_isa(abi, on, SshOptions(ssh_key, known_hosts, accept_host_key))
+    variant = variants.find(abi, isa)
+    origin, tools = _source(llama_cpp), toolchain.for_abi(abi)
+    console.step(f"llama.cpp {origin.commit} for {variant.name}, with {tools.id}")
+    with console.bar() as bar:
+        built = compiler.build(
+            variant, origin, tools, jobs=jobs, on_progress=lambda done, total: bar.update("compiling", done, total)
+        )
+    if json:
+        console.facts({"folder": str(built.folder), "hit": built.hit, **built.manifest.model_dump()})
+        return
+    console.out.print(f"{built.folder}  ({'cached' if built.hit else 'built'})", soft_wrap=True)
+
+
+def _default_isa(abi: str, on: str | None, ssh: SshOptions) -> str:
+    levels = [variant.isa for variant in variants.VARIANTS if variant.abi == abi]
+    if len(levels) == 1 or not levels:
+        return levels[0] if levels else "?"
+    target, phone = _phone(on, ssh)
+    target.close()
+    best = variants.runnable(abi, phone.features)
+    if phone.abi != abi or not best:
+        raise BadInput(f"{phone.model} runs {phone.abi}, not {abi}: choose with --abi, or say which level with --isa")
+    console.step(f"{best[0].isa} is the best level that every CPU of {phone.model} can run")
+    return best[0].isa
+
+
+@app.command(epilog="Example: smoothdroid devices -v")
+def devices(
+    on: Annotated[list[str] | None, typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """List the phones that can be reached, and what they are."""
+    ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
+    found, problems = _look_at(sorted(set(_attached()) | set(on or [])), ssh)
+    if json:
+        console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
+    elif found:
+        columns = ["target", "phone", "SoC", "Android", "CPUs", "memory", "free", "battery"]
+        rows = [[name, *_summary(phone)] for name, phone in found.items()]
+        console.table("", columns, rows)
+        if verbose:
+            for name, phone in found.items():
+                _details(name, phone)
+    for problem in problems:
+        console.error(str(problem))
+    if problems:
+        raise typer.Exit(max(problem.exit_status for problem in problems))
+    if not found:
+        the_only_one()  # raises NoPhone and says what to do
+
+
+def _attached() -> list[str]:
+    emulated = {phone.adb_address: phone.name for phone in virtual.running()}
+    serials = [serial for serial in adb.attached() if serial not in emulated]
+    return [f"adb:{serial}" for serial in serials] + [f"virtual:{name}" for name in emulated.values()]
+
+
+def _look_at(names: Sequence[str], ssh: SshOptions) -> tuple[dict[str, Phone], list[SmoothdroidError]]:
+    found: dict[str, Phone] = {}
+    problems: list[SmoothdroidError] = []
+    for name in names:
+        try:
+            target, found[name] = _phone(name, ssh)
+            target.close()
+        except SmoothdroidError as error:
+            problems.append(error)
+    return found, problems
+
+
+def _summary(phone: Phone) -> list[str]:
+    battery = phone.battery
+    charge = "-" if battery.level_percent is None else f"{battery.level_percent} %"
+    return [
+        phone.model + (" (emulated)" if phone.emulated else ""),
+        phone.soc,
+        phone.android or "-",
+        " + ".join(map(str, phone.clusters)),
+        f"{phone.available_mb / 1024:.1f} of {phone.memory_mb / 1024:.1f} GiB",
+        f"{phone.free_mb / 1024:.1f} GiB",
+        charge + (", charging" if battery.charging else ""),
+    ]
+
+
+def _details(name: str, phone: Phone) -> None:
+    console.out.print(f"\n{name}: {phone.model}, id {phone.id}, kernel {phone.kernel}, {phone.abi}")
+    best = variants.runnable(phone.abi, phone.features)
+    if best:
+        level = best[0]
+        console.out.print(f"  ISA level: {level.isa} (every CPU has {', '.join(sorted(level.needs))})")
+    for cluster in phone.clusters:
+        console.out.print(f"  CPUs {', '.join(map(str, cluster.cpus))}: {cluster.name}, {cluster.max_mhz or '?'} MHz")
+    for zone, celsius in phone.celsius.items():
+        console.out.print(f"  {zone}: {celsius:.1f} °C")
+
+
+@app.command(epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/")
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="GGUF files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
+    on: On = None,
+    threads: Annotated[str, typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench.")] = "1,2,4",
+    n_prompt: Annotated[str, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none.")] = "512",
+    n_gen: Annotated[str, typer.Option("-n", "--generate", help="Decode lengths in tokens; 0: none.")] = "128",
+    repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Of each cell.")] = 5,
+    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Measure models on a phone over thread counts: prefill and decode, with llama-bench."""
+    plan.parse_list(threads, "--threads")  # a slip of the finger should not cost the hashing of 7 GB
+    target, phone = _phone(on, SshOptions(ssh_key, known_hosts, accept_host_key))
+    built = _build_for(target, phone, isa, _source(llama_cpp))
+    asked = plan.make(
+        [artifact.inspect(model, on_step=console.step) for model in models],
+        threads=threads,
+        prompt=n_prompt,
+        generate=n_gen,
+        repetitions=repetitions,
+        cpu_count=phone.cpu_count,
+    )
+    binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
+    with console.bar() as bar:
+        watch = campaign.Watch(
+            on_step=console.step,
+            on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
+            on_cell=lambda cell, number, total: bar.update("measuring", number - 1, total),
+            on_run=_say_run,
+        )
+        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch)
+    target.close()
+    if json:
+        runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
+        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs})
+    else:
+        console.out.print(
+            f"{outcome.folder}  ({len(outcome.measured)} measured, {len(outcome.failed)} failed, "
+            f"{outcome.kept} kept from before)",
+            soft_wrap=True,
+        )
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _say_run(run: Run) -> None:
+    cell = run.cell
+    rates = ", ".join(f"{rate:.2f}" for rate in run.tokens_per_s)
+    what = f"{cell.model}, {cell.test.name}, {cell.threads} threads"
+    console.step(f"{what}: " + (f"failed: {run.failure}" if run.failure else f"{rates} tokens/s"))
+
+
+@app.command(
+    epilog='Example: smoothdroid run out/llama2-7b/*-smooth-q8_0.gguf --on ssh://user@phone:8022 -p "안녕하세요!"'
+)
+def run(
+    model: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    text: Annotated[str, typer.Option("-p", "--prompt", help="What to say to it.")],
+    on: On = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads on the phone.")] = 4,
+    max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", min=1, help="Longest answer.")] = 128,
+    temp: Annotated[float, typer.Option(min=0, help="Temperature; 0: always the likeliest token.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
+    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
+    target, phone = _phone(on, SshOptions(ssh_key, known_hosts, accept_host_key))
+    built = _build_for(target, phone, isa, _source(llama_cpp))
+    with console.bar() as bar:
+        inspected = artifact.inspect(model, on_step=console.step)
+        answer = prompt.ask(
+            target,
+            _tools(built)["llama-completion"],
+            inspected,
+            text,
+            prompt.Sampling(threads, max_tokens, temp, seed, raw),
+            on_output=None if json else console.stream,
+            on_step=console.step,
+            on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
+        )
+    target.close()
+    timings = answer.timings
+    if json:
+        console.facts({"text": answer.text, **timings.model_dump()})
+        return
+    console.out.print()
+    console.step(
+        f"prefill {timings.prompt_tps} tokens/s ({timings.prompt_tokens} tokens), decode {timings.generated_tps} "
+        f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a speed" if phone.emulated else "")
+    )
+
+
+@app.command(epilog="Example: smoothdroid report results/ -o report/")
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Folders with results, however deep.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("report"),
+    json: Json = False,
+) -> None:
+    """Turn results into tables and a plot."""
+    from host.report import rows, tables
+    from host.report.write import write
+
+    sections = rows.load(results)
+    written = write(sections, output)
+    if json:
+        console.facts([rows.as_facts(section) for section in sections])
+        return
+    for section in sections:
+        console.out.print(tables.terminal(section))
+    for path in written:
+        console.out.print(str(path), soft_wrap=True)
+
+
+@phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
+def phone_start(
+    name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
+    profile: Annotated[str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.")] = "pixel-8",
+    json: Json = False,
+) -> None:
+    """Start an emulated phone."""
+    _print_phone(virtual.start(name, profile, on_step=console.step), json)
+
+
+@phone_app.command("stop", epilog="Example: smoothdroid phone stop desk")
+def phone_stop(name: Annotated[str, typer.Argument(help="Its name.")] = "phone") -> None:
+    """Stop an emulated phone; nothing of it stays behind but its files."""
+    running = {phone.name: phone for phone in virtual.running()}
+    if name not in running:
+        raise BadInput(f"no emulated phone {name} runs; running: {', '.join(running) or 'none'}")
+    adb.disconnect(running[name].adb_address)
+    virtual.stop(name)
+    console.step(f"{name} stopped")
+
+
+@phone_app.command("list", epilog="Example: smoothdroid phone list --json")
+def phone_list(json: Json = False) -> None:
+    """List the emulated phones that run."""
+    phones = virtual.running()
+    if json:
+        console.facts([_phone_facts(phone) for phone in phones])
+    elif phones:
+        rows = [[f"virtual:{p.name}", p.profile, p.adb_address, p.ssh_url] for p in phones]
+        console.table("", ["target", "profile", "adb", "ssh"], rows)
+    else:
+        console.out.print("no emulated phone runs; `smoothdroid phone start` starts one")
+
+
+def _phone_facts(phone: virtual.VirtualPhone) -> dict[str, Any]:
+    return {
+        "target": f"virtual:{phone.name}",
+        "profile": phone.profile,
+        "adb": phone.adb_address,
+        "ssh": phone.ssh_url,
+        "ssh_key": str(phone.ssh_key),
+        "known_hosts": str(phone.known_hosts),
+    }
+
+
+def _print_phone(phone: virtual.VirtualPhone, json: bool) -> None:
+    known = _phone_facts(phone)
+    if json:
+        console.facts(known)
+        return
+    console.out.print(f"--on virtual:{phone.name}  (adb {phone.adb_address})", soft_wrap=True)
+    console.out.print(
+        f"--on {phone.ssh_url} --ssh-key {phone.ssh_key} --known-hosts {phone.known_hosts}", soft_wrap=True
+    )
+
+
+def _phone(on: str | None, ssh: SshOptions) -> tuple[Target, Phone]:
+    target = open_target(on or the_only_one(), ssh)
+    return target, describe(target)
+
+
+def _source(llama_cpp: Path | None) -> source.Source:
+    return source.checkout(llama_cpp) if llama_cpp else source.pinned()
+
+
+def _build_for(target: Target, phone: Phone, isa: str | None, origin: source.Source) -> compiler.Build:
+    """The best build that is there and runs on this phone. Raises BadInput, saying what to build."""
+    abi = "host" if target.name == "local:" else phone.abi
+    if isa is not None:
+        campaign.check_runnable(sorted(variants.find(abi, isa).needs), phone)
+    levels = [variant for variant in variants.runnable(abi, phone.features) if isa in (None, variant.isa)]
+    if not levels:
+        raise BadInput(f"{phone.model} runs {abi}, for which there is no build; there are {', '.join(variants.ABIS)}")
+    built = compiler.find(levels, origin)
+    if built is None:
+        raise BadInput(
+            f"llama.cpp has not been built for {phone.model}: `smoothdroid build --abi {abi} --isa {levels[0].isa}`"
+        )
+    return built
+
+
+def _tools(built: compiler.Build) -> dict[str, tuple[Path, str]]:
+    return {tool: (built.tool(tool), sha256) for tool, sha256 in built.manifest.tools.items()}
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise BadInput(f"preparing a model needs {error.name}: `pip install 'smoothdroid[model]'`") from error

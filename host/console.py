@@ -1,0 +1,90 @@
+"""What the commands print: facts on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def facts(data: object) -> None:
+    """Print `data` as JSON, for programs."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def stream(text: str) -> None:
+    """Print a piece of an answer as it comes."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def step(text: str) -> None:
+    """Say what begins."""
+    err.print("· ", style="dim", end="")
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def error(message: str) -> None:
+    """Say what went wrong. The message is not markup: it may quote a phone."""
+    err.print("error:", style="bold red", end=" ")
+    err.print(message, markup=False, soft_wrap=True)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print facts for people."""
+    shown = Table(title=title or None, title_justify="left")
+    for column in columns:
+        shown.add_column(column)
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown)
+
+
+class Bar:
+    """One line of progress with the time left; on a log file, a line for each tenth."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._task: Any = None
+        self._label, self._tenth = "", -1
+
+    def update(self, label: str, done: int, total: int) -> None:
+        """`done` of `total` of what `label` names."""
+        if self._progress is None:
+            tenth = 10 * done // total if total else 10
+            if (label, tenth) != (self._label, self._tenth):
+                err.print(f"  {label}: {done}/{total}", markup=False, soft_wrap=True)
+        elif self._task is None or label != self._label:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(label, total=total, completed=done)
+        else:
+            self._progress.update(self._task, completed=done, total=total)
+        self._label, self._tenth = label, 10 * done // total if total else 10
+
+
+@contextmanager
+def bar() -> Iterator[Bar]:
+    """A progress line for as long as the block runs."""
+    if not err.is_terminal:
+        yield Bar(None)
+        return
+    columns = (
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield Bar(progress)

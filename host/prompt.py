@@ -1,0 +1,69 @@
+"""One prompt on a phone: what it answers, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from device import store
+from device.errors import SmoothdroidError
+from device.parse import CompletionRecord, NoNumber, parse_completion
+from device.target import OnOutput, Progress, Target
+from host.bench.artifact import Artifact
+
+TIMEOUT_S = 3600.0
+TEMPLATE_TOKENS = 512  # room for what a chat template puts around a prompt
+END_OF_TEXT = "[end of text]"  # llama-completion's own remark, not the model's
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to answer."""
+
+    threads: int
+    max_tokens: int
+    temperature: float
+    seed: int
+    raw: bool
+    """Continue the text as it is, without the model's chat template."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    text: str
+    timings: CompletionRecord
+
+
+def ask(
+    target: Target,
+    tool: tuple[Path, str],
+    model: Artifact,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    on_output: OnOutput | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+    on_push: Progress | None = None,
+) -> Answer:
+    """Run `prompt` through llama-completion (`tool`: file and sha256) on the phone.
+
+    Raises CommandFailed when it dies, SmoothdroidError when it tells no timings.
+    """
+    on_step(f"deploying {model.name}")
+    binary = store.ensure(target, *tool, executable=True, progress=on_push)
+    remote = store.ensure(target, model.path, model.sha256, progress=on_push)
+    argv = [binary, "-m", remote, "-p", prompt, "-n", str(sampling.max_tokens), "-t", str(sampling.threads)]
+    argv += ["--temp", str(sampling.temperature), "--seed", str(sampling.seed), "--no-display-prompt", "--perf"]
+    # --no-escape: a backslash and an n in a prompt are those two characters. The context is what this prompt can
+    # need (a token is at least a byte), not the model's longest: its KV cache may be larger than the phone's memory.
+    context = len(prompt.encode()) + sampling.max_tokens + TEMPLATE_TOKENS
+    argv += ["--no-escape", "--ctx-size", str(context)]
+    argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
+    done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output)
+    try:
+        return Answer(done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip(), parse_completion(done.stderr))
+    except NoNumber as error:
+        raise SmoothdroidError(str(error)) from error
