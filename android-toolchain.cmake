@@ -116,6 +116,9 @@ set(CMAKE_CXX_FLAGS_INIT "-g0")
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-static -s")
 set(BUILD_SHARED_LIBS OFF CACHE BOOL "")
 
+# cmake's questions to the compiler need no link; with zig, each link of one takes seconds.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+
 # What is built runs on the phone, what is searched for lies on this machine: never mix them.
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-out = Console(highlight=False)
+FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 err = Console(stderr=True, highlight=False)
 
 
@@ -41,9 +44,9 @@ def error(message: str) -> None:
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print facts for people."""
-    shown = Table(title=title or None, title_justify="left")
-    for column in columns:
-        shown.add_column(column)
+    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, column in enumerate(columns):
+        shown.add_column(column, no_wrap=number == 0)  # the first is what a person copies
     for row in rows:
         shown.add_row(*row)
     out.print(shown)

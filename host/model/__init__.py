@@ -1,0 +1,1 @@
+"""Checkpoint -> smoothed, quantised GGUF. The only package that imports torch."""

@@ -1,0 +1,12 @@
+"""The emulated phone: Debian's adbd and OpenSSH's sshd in an Android-like root, showing one real phone's facts.
+
+What it is not: a phone's kernel, SELinux or speed. arm64 binaries run under qemu-user, on the workstation's CPUs.
+Whoever can reach this machine's loopback can reach the phone's adbd, which asks for no key; nobody else can.
+"""
+
+from device.virtual.host import missing_requirements
+from device.virtual.phone import get, running, start, stop
+from device.virtual.profile import profiles
+from device.virtual.state import VirtualPhone
+
+__all__ = ["VirtualPhone", "get", "missing_requirements", "profiles", "running", "start", "stop"]

@@ -1,0 +1,85 @@
+"""Emulated phones: start one, stop one, see which run. Their files are in the cache, below phones/NAME/."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from device.cache import cache_root
+from device.errors import BadInput
+from device.virtual import tree
+from device.virtual.boot import boot, prepare
+from device.virtual.host import as_root, require_all
+from device.virtual.profile import load
+from device.virtual.state import VirtualPhone, folder_of, kill, phones_folder, read
+
+
+def start(
+    name: str = "phone", profile: str = "pixel-8", *, on_step: Callable[[str], None] | None = None
+) -> VirtualPhone:
+    """Start a phone and wait until its adbd and its sshd answer; a running one is returned as it is.
+
+    What was stored on a phone by this name is there again. Raises BadInput for a wrong name or profile, for a
+    phone that runs with another profile, and on a machine that cannot run one; SmoothdroidError when the start
+    fails. A start that fails or is interrupted leaves no process and no mount.
+    """
+    folder = folder_of(name)
+    facts = load(profile)
+    if profile.endswith(".toml"):
+        profile = str(Path(profile).resolve())
+    require_all()
+    say = on_step or (lambda step: None)
+    with _lock():
+        if phone := read(folder):
+            if phone.profile != profile:
+                raise BadInput(
+                    f"the phone {name!r} runs already, as {phone.profile}: "
+                    f"`smoothdroid phone stop {name}` first, or choose another name"
+                )
+            return phone
+        kill(folder)  # what a start that was itself killed may have left
+        root_tree = tree.ensure(say)
+        say(f"starting the phone {name!r} ({facts.model})")
+        prepare(folder, facts)
+        return boot(name, profile, facts, folder, root_tree)
+
+
+def stop(name: str, *, erase: bool = False) -> bool:
+    """End a phone: no process and no mount is left. False when none by that name ran.
+
+    What was stored on it stays for its next start, unless `erase`.
+    """
+    folder = folder_of(name)
+    with _lock():
+        phone = read(folder)
+        kill(folder)
+        (folder / "running.json").unlink(missing_ok=True)
+        if erase and folder.exists():
+            # The phone's users own what is below data/, so it takes root; never across a mount.
+            subprocess.run(as_root(["rm", "-rf", "--one-file-system", "--", str(folder)]), check=True)
+    return phone is not None
+
+
+def running() -> list[VirtualPhone]:
+    """The phones that are alive now, by name."""
+    found = (read(path.parent) for path in sorted(phones_folder().glob("*/running.json")))
+    return [phone for phone in found if phone]
+
+
+def get(name: str) -> VirtualPhone:
+    """The running phone by that name. Raises BadInput when there is none."""
+    if phone := read(folder_of(name)):
+        return phone
+    raise BadInput(f"no phone {name!r} is running: `smoothdroid phone start {name}` starts it")
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Starts and stops take turns: two of one name would get in each other's way."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / "phones.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,177 @@
+"""The root tree that all phones share, read-only: Debian's adbd, sshd, mksh and toybox laid out like Android.
+
+It is made once, from Debian's signed packages, and kept in the cache under a hash of what makes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from device.cache import cache_root
+from device.errors import SmoothdroidError
+from device.virtual.host import KEYRING, as_root
+
+SUITE = "trixie"
+MIRROR = "http://deb.debian.org/debian"
+PACKAGES = ("adbd", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
+LAYOUT = 1
+"""Goes up when the code below lays the tree out differently."""
+
+ADBD = "usr/lib/android-sdk/platform-tools/adbd"
+
+_PROGRAMS = {
+    ADBD: ADBD,
+    "usr/sbin/sshd": "usr/sbin/sshd",
+    "usr/lib/openssh/sshd-session": "usr/lib/openssh/sshd-session",
+    "usr/lib/openssh/sshd-auth": "usr/lib/openssh/sshd-auth",
+    "usr/bin/mksh": "system/bin/sh",
+    "usr/bin/toybox": "system/bin/toybox",
+    "usr/bin/original-awk": "system/bin/awk",  # the awk that Android has too
+}
+"""Where a program lies in Debian's package, and where on the phone."""
+
+_LOADERS = {"x86_64": "usr/lib64/ld-linux-x86-64.so.2", "aarch64": "usr/lib/ld-linux-aarch64.so.1"}
+
+_LOCALE = "usr/lib/locale/C.utf8"
+"""Android's tools take all text for UTF-8; Debian's do with this locale, and mksh complains without it."""
+
+_SCRIPTS = Path(__file__).parent / "system_bin"
+"""What Android has and Debian has not, or what must answer for the phone and not for the workstation."""
+
+_ANDROID_TOOLS = """
+[ acpi base64 basename blkdiscard blkid blockdev cal cat chattr chgrp chmod chown chroot chrt cksum clear cmp
+comm cp cpio cut date devmem df dirname dmesg dos2unix du echo egrep env expand fallocate false fgrep file
+find flock fmt free freeramdisk fsfreeze fsync getconf grep groups gunzip head help hostname hwclock iconv id
+ifconfig inotifyd insmod ionice iorenice kill killall ln logname losetup ls lsattr lsmod lspci lsusb makedevs
+md5sum microcom mkdir mkfifo mknod mkswap mktemp modinfo mount mountpoint mv nbd-client nc netcat netstat nice
+nl nohup nsenter od partprobe paste patch pgrep pidof ping ping6 pivot_root pkill pmap printenv printf
+prlimit ps pwd pwdx readelf readlink realpath renice rev rfkill rm rmdir rmmod rtcwake sed seq setfattr setsid
+sha1sum sha224sum sha256sum sha384sum sha512sum sleep sort split stat strings swapoff swapon sync sysctl tac
+tail tar tee test time timeout top touch true truncate tty tunctl uclampset ulimit umount uniq unix2dos unlink
+unshare uptime usleep uudecode uuencode uuidgen vconfig vmstat watch wc which whoami xargs xxd yes zcat
+"""
+"""Toybox commands that Android 14 has (AOSP, system/core/shell_and_utilities/README.md).
+
+Debian's toybox has more (wget, factor), which a phone lacks, and lacks some (dd, diff, expr, gzip, tr), which
+it builds only from toybox's "pending" folder: a script that runs here keeps to what both have.
+"""
+
+
+def ensure(on_step: Callable[[str], None]) -> Path:
+    """The tree, made now when the cache lacks it (some seconds, and 40 MB of downloads).
+
+    Raises SmoothdroidError when it cannot be made. Safe to call from several processes, and to be killed in.
+    """
+    folder = cache_root().resolve() / "phone-tree"
+    folder.mkdir(parents=True, exist_ok=True)
+    tree = folder / _key()
+    if tree.exists():
+        return tree
+    with _lock(folder / "lock"):
+        if tree.exists():  # another process made it meanwhile
+            return tree
+        for leftover in folder.glob("making-*"):  # of a maker that was killed: the lock is ours, so it is dead
+            _remove(leftover)
+        on_step(f"making the phone's root tree from Debian {SUITE} (once)")
+        making = Path(tempfile.mkdtemp(prefix="making-", dir=folder))
+        try:
+            _extract(making / "debian", making / "log")
+            _lay_out(making / "debian", making / "phone")
+            (making / "phone").rename(tree)
+        finally:
+            _remove(making)
+    return tree
+
+
+def _key() -> str:
+    made_of = hashlib.sha256(repr((SUITE, PACKAGES, LAYOUT, platform.machine())).encode())
+    for script in sorted(_SCRIPTS.iterdir()):
+        made_of.update(script.name.encode() + b"\0" + script.read_bytes())
+    return f"{SUITE}-{made_of.hexdigest()[:16]}"
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(folder: Path) -> None:
+    # As root, because the packages' files are root's; and never across a mount. What is left is removed by the
+    # next maker, so a failure here must not hide why this one gave up.
+    subprocess.run(as_root(["rm", "-rf", "--one-file-system", "--", str(folder)]), check=False)
+
+
+def _extract(debian: Path, log: Path) -> None:
+    """Debian's packages with all they depend on, unpacked; their scripts are not run, apt checks signatures."""
+    command = ["mmdebstrap", "--variant=extract", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
+    command += ["--components=main", SUITE, str(debian), MIRROR]
+    with (
+        log.open("wb") as output,
+        # A group of its own, so that what apt started can be ended with it.
+        subprocess.Popen(as_root(command), stdout=output, stderr=subprocess.STDOUT, process_group=0) as process,
+    ):
+        try:
+            status = process.wait()
+        except BaseException:  # Ctrl-C too
+            subprocess.run(as_root(["kill", "-9", "--", f"-{process.pid}"]), check=False)
+            raise
+    if status != 0:
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise SmoothdroidError(
+            f"mmdebstrap could not fetch the phone's packages (status {status}); it needs {MIRROR}:\n  "
+            + "\n  ".join(said[-8:])
+        )
+
+
+def _lay_out(debian: Path, phone: Path) -> None:
+    """Copy what the phone needs out of Debian's tree: 20 MB of 100, and no perl, no systemd, no coreutils."""
+    loader = _LOADERS[platform.machine()]
+    libraries = list((debian / "usr/lib").glob("*-linux-gnu"))
+    if len(libraries) != 1:
+        raise SmoothdroidError(f"{debian}/usr/lib: one folder of libraries was expected, not {libraries}")
+    search = [libraries[0], libraries[0] / "android"]
+    run = [str(debian / loader), "--inhibit-cache", "--library-path", ":".join(str(path) for path in search)]
+
+    wanted = set()
+    for source in _PROGRAMS:
+        listed = subprocess.run(
+            [*run, "--list", str(debian / source)], capture_output=True, text=True, check=True
+        ).stdout
+        wanted |= {Path(path) for path in re.findall(r"=> (/\S+)", listed)}
+    for library in wanted:
+        _copy(library, phone / library.relative_to(debian))
+    _copy(debian / loader, phone / loader)
+    for part in (debian / _LOCALE).rglob("*"):
+        if part.is_file():
+            _copy(part, phone / part.relative_to(debian))
+    for source, place in _PROGRAMS.items():
+        _copy(debian / source, phone / place)
+
+    applets = subprocess.run(
+        [*run, str(debian / "usr/bin/toybox")], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for applet in set(_ANDROID_TOOLS.split()).intersection(applets):
+        (phone / "system/bin" / applet).symlink_to("toybox")
+    for script in _SCRIPTS.iterdir():
+        _copy(script, phone / "system/bin" / script.name)
+    for folder in (phone, *phone.rglob("*")):
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o755)  # whatever this process's umask is
+
+
+def _copy(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, place)
+    # Whatever the source's mode is: no setuid, and readable by the phone's users.
+    place.chmod(0o755)
