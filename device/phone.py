@@ -16,9 +16,8 @@ from device.target import Target
 
 DESCRIBE = Path(__file__).with_name("describe.sh")
 CPU_PARTS = Path(__file__).with_name("cpu_parts.csv")
+EMULATED = "smoothdroid.emulated"  # the property that the emulated phone sets, and no real one has
 PLAUSIBLE_CELSIUS = (-30.0, 150.0)  # thermal zones also hold mV, mA, percent and "no sensor" in the same files
-EMULATED = "smoothdroid.emulated"
-"""The property that the emulated phone sets, and no real one has."""
 
 
 class _Record(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from device.phone import EMULATED
 from device.virtual.profile import Cluster, Profile
 
 SHELL_UID = 2000
@@ -152,7 +153,7 @@ def _accounts() -> dict[str, str]:
 
 def _properties(profile: Profile, phone: str) -> str:
     serial = serial_number(phone)
-    values = {**profile.properties, "ro.serialno": serial, "ro.boot.serialno": serial}
+    values = {**profile.properties, "ro.serialno": serial, "ro.boot.serialno": serial, EMULATED: "1"}
     return "".join(f"{name}={value}\n" for name, value in sorted(values.items()))
 
 
