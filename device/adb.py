@@ -58,13 +58,14 @@ class AdbTarget:
         timeout_s: float = 60.0,
         check: bool = True,
         on_output: OnOutput | None = None,
+        tied: bool = False,
     ) -> Completed:
         """See Target.run. Speaks shell protocol 2, which every Android since 7 has."""
         deadline = time.monotonic() + timeout_s
         output = {STDOUT: bytearray(), STDERR: bytearray()}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with self._translated(argv), self._device.open_transport(timeout=timeout_s) as connection:
-            connection.send_command(f"shell,v2,raw:{command_line(argv, env)}")
+            connection.send_command(f"shell,v2,raw:{command_line(argv, env, tied=tied)}")
             connection.check_okay()
             while True:
                 connection.conn.settimeout(max(deadline - time.monotonic(), 0.001))

@@ -35,10 +35,12 @@ class LocalTarget:
         timeout_s: float = 60.0,
         check: bool = True,
         on_output: OnOutput | None = None,
+        tied: bool = False,
     ) -> Completed:
         """See Target.run. Goes through a shell as on a phone, so that quoting and exit statuses are the same."""
         process = subprocess.Popen(
-            [SH, "-c", command_line(argv, env)],
+            [SH, "-c", command_line(argv, env, tied=tied)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -55,18 +57,18 @@ class LocalTarget:
         reader = threading.Thread(target=lambda: stderr.extend(process.stderr.read() if process.stderr else b""))
         reader.start()
         stdout, decoder = bytearray(), codecs.getincrementaldecoder("utf-8")("replace")
-        try:
-            with process:
+        with process:
+            try:
                 while process.stdout and (data := os.read(process.stdout.fileno(), CHUNK)):
                     stdout += data
                     if on_output:
                         on_output(decoder.decode(data))
                 reader.join()
-        except BaseException:
-            _kill(process)
-            raise
-        finally:
-            timer.cancel()
+            except BaseException:
+                _kill(process)
+                raise
+            finally:
+                timer.cancel()
         if expired.is_set():
             raise TargetTimeout(f"{self.name}: `{argv[0]}` did not end in {timeout_s:.0f} s")
         status = process.returncode if process.returncode >= 0 else 128 - process.returncode

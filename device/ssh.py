@@ -111,6 +111,7 @@ class SshTarget:
         timeout_s: float = 60.0,
         check: bool = True,
         on_output: OnOutput | None = None,
+        tied: bool = False,
     ) -> Completed:
         """See Target.run."""
         deadline = time.monotonic() + timeout_s
@@ -118,7 +119,7 @@ class SshTarget:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with self._translated(argv):
             channel = self._session()
-            channel.exec_command(command_line(argv, env))
+            channel.exec_command(command_line(argv, env, tied=tied))
             while True:
                 # Asked before looking for data: what the command wrote, it wrote before it ended.
                 ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)

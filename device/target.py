@@ -44,8 +44,12 @@ class Target(Protocol):
         timeout_s: float = 60.0,
         check: bool = True,
         on_output: OnOutput | None = None,
+        tied: bool = False,
     ) -> Completed:
-        """Run a command to its end. With `check`, a non-zero exit status raises CommandFailed."""
+        """Run a command to its end. With `check`, a non-zero exit status raises CommandFailed.
+
+        `tied`: it dies with the connection. After Ctrl-C here or a pulled cable nothing goes on over there.
+        """
         ...
 
     def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
@@ -61,15 +65,23 @@ class Target(Protocol):
         ...
 
 
-def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+# A watcher reads the connection's input, which ends when the connection does, and then ends the whole process
+# group: neither adbd nor sshd does that to a command without a terminal. The watcher reads with the shell's own
+# `read`: a `cat` would outlive it and hold the connection open.
+_WATCHER = "while read -r _ <&3; do :; done; kill -9 -$$"
+_TIED = f"exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s=$?; kill $!; exit $s"
+# The last `exit` keeps the shell from becoming the command: so a death by signal is told as 128 + signal everywhere.
+_FREE = "{command}; exit $?"
+
+
+def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None, *, tied: bool = False) -> str:
     """One line for a POSIX shell that runs `argv` with `env` added: the one place where arguments are quoted.
 
-    Standard input is closed: a tool that waits for a key would hang where nobody can press it. The last `exit`
-    keeps the shell from becoming the command, so that a death by signal is told as 128 + signal on every way.
+    Standard input is closed: a tool that waits for a key would hang where nobody can press it.
     """
     words = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
     words += [shlex.quote(word) for word in argv]
-    return " ".join(words) + " </dev/null; exit $?"
+    return (_TIED if tied else _FREE).format(command=" ".join(words) + " </dev/null")
 
 
 def read(target: Target, path: str) -> str:

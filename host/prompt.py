@@ -62,7 +62,7 @@ def ask(
     context = len(prompt.encode()) + sampling.max_tokens + TEMPLATE_TOKENS
     argv += ["--no-escape", "--ctx-size", str(context)]
     argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
-    done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output)
+    done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
     try:
         return Answer(done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip(), parse_completion(done.stderr))
     except NoNumber as error:

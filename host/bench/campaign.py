@@ -131,7 +131,7 @@ def _measure(target: Target, bench: str, model: str, cell: Cell, fingerprint: st
     record: BenchRecord | None = None
     failure: str | None = None
     try:
-        record = _checked(parse_bench(target.run(argv, timeout_s=CELL_TIMEOUT_S).stdout), cell)
+        record = _checked(parse_bench(target.run(argv, timeout_s=CELL_TIMEOUT_S, tied=True).stdout), cell)
     except CommandFailed as error:
         failure = why_it_died(error)
     except (NoNumber, TargetTimeout) as error:

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from device import adb, virtual
+from device.targets import open_target
+from device.virtual import VirtualPhone
+from device.virtual.profile import PROFILES
+from tests.e2e.conftest import SMOOTHDROID, Cli
+
+pytestmark = pytest.mark.e2e
+
+SMALL = ("--threads", "1,2", "--prompt", "8", "--generate", "3", "--repetitions", "2")
+
+
+def models(prepared: Path) -> list[Path]:
+    return sorted(prepared.glob("*.gguf"))
+
+
+def test_prepare_proves_what_it_wrote(prepared: Path) -> None:
+    plain, smooth = models(prepared)
+    assert plain.name == "SmolLM2-135M-Instruct-plain-q8_0.gguf"
+    assert smooth.name == "SmolLM2-135M-Instruct-smooth-q8_0.gguf"
+    manifest = json.loads(smooth.with_name(smooth.name + ".json").read_text())
+    assert 0 < manifest["equivalence"]["max_abs_logit_difference"] <= 1e-3
+    # 135M weights at 8.5 bits: half of f16 and a little.
+    assert 0.5 < smooth.stat().st_size / (2 * 134_515_008) < 0.56
+
+
+def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+    results, report = tmp_path / "results", tmp_path / "report"
+    for way in (f"virtual:{desk_phone.name}", f"virtual:{desk_phone.name}/ssh"):
+        first = json.loads(cli("bench", *models(prepared), "--on", way, *SMALL, "-o", results, "--json").stdout)
+        assert (len(first["runs"]), first["kept"]) == (8, 0)
+        for run in first["runs"]:
+            assert run["failure"] is None
+            assert len(run["tokens_per_s"]) == 2
+            assert all(rate > 0 for rate in run["tokens_per_s"])
+            assert run["bench"]["n_threads"] == run["cell"]["threads"]
+        again = json.loads(cli("bench", *models(prepared), "--on", way, *SMALL, "-o", results, "--json").stdout)
+        assert (again["runs"], again["kept"], again["folder"]) == ([], 8, first["folder"])
+
+    printed = cli("report", results, "-o", report).stdout
+    assert "Google Pixel 8 (zuma), over adb" in printed
+    assert "Google Pixel 8 (zuma), over ssh" in printed
+    markdown = (report / "report.md").read_text()
+    assert len(re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", markdown, re.MULTILINE)) == 16
+    assert "not measured" not in markdown
+    assert "Emulated" in markdown
+    assert (report / "threads.png").read_bytes().startswith(b"\x89PNG")
+    assert printed.splitlines()[-2:] == [str(report / "report.md"), str(report / "threads.png")]
+
+
+def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: Path, desk_phone: VirtualPhone) -> None:
+    """The tokens that llama.cpp counted and what it answered without chance are the same on every way."""
+    prompt = "안녕하세요! 한국어로 대답해주세요. \"$(id)\" `id` 'x' \\n *\n둘째 줄"
+    smooth = models(prepared)[1]
+    answers = []
+    for way in (f"virtual:{desk_phone.name}", f"virtual:{desk_phone.name}/ssh", "local:"):
+        done = cli("run", smooth, "--on", way, "-p", prompt, "--threads", 2, "-n", 4, "--temp", 0, "--json")
+        answers.append(json.loads(done.stdout))
+    over_adb, over_ssh, here = answers
+    assert over_adb["text"] == over_ssh["text"]
+    assert over_adb["prompt_tokens"] == over_ssh["prompt_tokens"] == here["prompt_tokens"]
+    shorter = json.loads(cli("run", smooth, "--on", "local:", "-p", "x", "-n", 4, "--json").stdout)
+    assert here["prompt_tokens"] > shorter["prompt_tokens"]
+
+
+def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
+    cli: Cli, prepared: Path, desk_phone: VirtualPhone, tmp_path: Path
+) -> None:
+    arguments = ["bench", *map(str, models(prepared)), "--on", f"virtual:{desk_phone.name}", *SMALL]
+    arguments += ["-o", str(tmp_path)]
+    with subprocess.Popen([SMOOTHDROID, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 300
+        while not list(tmp_path.glob("*/runs.jsonl")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    (record,) = tmp_path.glob("*/runs.jsonl")
+    done = [json.loads(line) for line in record.read_text().splitlines()]
+    assert 1 <= len(done) < 8
+    target = open_target(f"virtual:{desk_phone.name}")
+    assert target.run(["pgrep", "-f", "llama-bench"], check=False).stdout.strip() == ""
+    rest = json.loads(cli(*arguments, "--json").stdout)
+    assert (len(rest["runs"]), rest["kept"]) == (8 - len(done), len(done))
+
+
+def test_a_cpu_that_lacks_what_it_claims_is_a_failed_cell_with_the_reason(
+    cli: Cli, prepared: Path, tmp_path: Path
+) -> None:
+    """/proc/cpuinfo says i8mm, the CPU has not even dotprod: the binary dies, and the record says of what."""
+    profile = tmp_path / "liar.toml"
+    profile.write_text(
+        re.sub(r'^qemu_cpu = ".*"$', 'qemu_cpu = "cortex-a57"', (PROFILES / "pixel-8.toml").read_text(), flags=re.M)
+    )
+    phone = virtual.start("e2e-liar", str(profile))
+    try:
+        arguments = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1", "-o", tmp_path / "results")
+        on = f"virtual:{phone.name}"
+        done = cli("bench", models(prepared)[0], "--on", on, *arguments, "--json", status=1)
+    finally:
+        adb.disconnect(phone.adb_address)
+        virtual.stop(phone.name, erase=True)
+    (run,) = json.loads(done.stdout)["runs"]
+    assert "illegal instruction" in run["failure"]
+    assert run["tokens_per_s"] == []
+
+
+def test_devices_shows_the_phone(cli: Cli, desk_phone: VirtualPhone) -> None:
+    cli("devices", "--on", f"virtual:{desk_phone.name}", status=0)
+    phones = {phone["target"]: phone for phone in json.loads(cli("devices", "--json").stdout)}
+    phone = phones[f"virtual:{desk_phone.name}"]
+    assert (phone["model"], phone["emulated"], phone["cpu_count"]) == ("Google Pixel 8", True, 9)
+    assert [len(cluster["cpus"]) for cluster in phone["clusters"]] == [1, 4, 4]
