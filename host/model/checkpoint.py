@@ -134,7 +134,7 @@ def read_safetensors_header(file: Path) -> dict[str, TensorInfo]:
             header = json.loads(stream.read(length))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(file, "its header is not JSON") from error
     if not isinstance(header, dict):
         raise _broken(file, "its header is not a table of tensors")
@@ -145,16 +145,18 @@ def read_safetensors_header(file: Path) -> dict[str, TensorInfo]:
         try:
             dtype, (begin, end) = entry["dtype"], entry["data_offsets"]
             shape = tuple(entry["shape"])
-            sane = all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+            sane = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
         except (KeyError, TypeError, ValueError) as error:
             raise _broken(file, f"its header has no dtype, shape and place for {name}") from error
+        if not sane:
+            raise _broken(file, f"the dtype, shape or place of {name} makes no sense")
         if dtype not in BYTES_PER_ELEMENT:
             raise BadInput(
                 f"{file}: {name} is stored as {dtype}; only {', '.join(BYTES_PER_ELEMENT)} are read. "
                 "Give a checkpoint that is not quantised."
             )
         tensor = TensorInfo(dtype, shape)
-        if not sane or end - begin != tensor.n_bytes:
+        if end - begin != tensor.n_bytes:
             raise _broken(file, f"the size of {name} does not fit its shape")
         tensors[name] = tensor
         end_of_data = max(end_of_data, end)
@@ -234,7 +236,7 @@ def _read_object(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{file}: not JSON: {error}. Fetch the file again.") from error
     if not isinstance(content, dict):
         raise BadInput(f"{file}: not a JSON object. Fetch the file again.")

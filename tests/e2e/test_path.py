@@ -92,7 +92,7 @@ def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
     done = [json.loads(line) for line in record.read_text().splitlines()]
     assert 1 <= len(done) < 8
     target = open_target(f"virtual:{desk_phone.name}")
-    assert target.run(["pgrep", "-f", "llama-bench"], check=False).stdout.strip() == ""
+    assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
     rest = json.loads(cli(*arguments, "--json").stdout)
     assert (len(rest["runs"]), rest["kept"]) == (8 - len(done), len(done))
 

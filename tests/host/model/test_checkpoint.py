@@ -151,6 +151,17 @@ def break_length(folder: Path) -> Path:
     return folder
 
 
+def break_dtype_type(folder: Path) -> Path:
+    header = b'{"w": {"dtype": ["F32"], "shape": [0], "data_offsets": [0, 0]}}'
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    return folder
+
+
+def break_number(folder: Path) -> Path:
+    (folder / "config.json").write_text('{"hidden_size": ' + "9" * 5000 + "}")  # more digits than int() takes
+    return folder
+
+
 def break_dtype(folder: Path) -> Path:
     save_file({"w": torch.zeros(4, dtype=torch.int8)}, folder / "model.safetensors")
     return folder
@@ -179,6 +190,8 @@ def break_dtype(folder: Path) -> Path:
         (break_cut, "cut short.*should have"),
         (break_length, "cut short.*does not begin"),
         (break_dtype, "stored as I8"),
+        (break_dtype_type, "cut short or damaged: the dtype, shape or place of w"),
+        (break_number, "not JSON"),
     ],
 )
 def test_says_what_is_wrong(make_checkpoint: MakeCheckpoint, break_it: Callable[[Path], Path], says: str) -> None:
