@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -52,6 +53,11 @@ def main() -> None:
     except SmoothdroidError as error:
         console.error(str(error))
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        console.error(f"the disk is full ({error.filename or 'no file named'}): make room, and run the command again")
+        sys.exit(BadInput.exit_status)
 
 
 def _show_version(wanted: bool) -> None:

@@ -78,7 +78,9 @@ def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
 ) -> None:
     arguments = ["bench", *map(str, models(prepared)), "--on", f"virtual:{desk_phone.name}", *SMALL]
     arguments += ["-o", str(tmp_path)]
-    with subprocess.Popen([SMOOTHDROID, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # Started in the background, a shell's child ignores SIGINT, and so would ours.
+    command = ["env", "--default-signal=INT", str(SMOOTHDROID), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 300
         while not list(tmp_path.glob("*/runs.jsonl")):
             assert time.monotonic() < deadline
