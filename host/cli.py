@@ -89,6 +89,7 @@ def sample(
     output: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("models/SmolLM2-135M-Instruct"),
 ) -> None:
     """Make a small trained checkpoint to try things on (SmolLM2-135M-Instruct, Apache-2.0)."""
+    _need_torch()
     from host.model.sample import make_sample
 
     console.out.print(str(make_sample(output, on_step=console.step)), soft_wrap=True)

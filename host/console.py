@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+LOG_EVERY_S = 15
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
-err = Console(stderr=True, highlight=False)
+# markup=False: what a phone or a file says is no markup.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 def facts(data: object) -> None:
@@ -33,13 +36,13 @@ def stream(text: str) -> None:
 def step(text: str) -> None:
     """Say what begins."""
     err.print("· ", style="dim", end="")
-    err.print(text, markup=False, soft_wrap=True)
+    err.print(text, soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """Say what went wrong. The message is not markup: it may quote a phone."""
+    """Say what went wrong."""
     err.print("error:", style="bold red", end=" ")
-    err.print(message, markup=False, soft_wrap=True)
+    err.print(message, soft_wrap=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -53,26 +56,29 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 class Bar:
-    """One line of progress with the time left; on a log file, a line for each tenth."""
+    """One line of progress with the time left; in a log file, a line now and then."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._task: Any = None
-        self._label, self._tenth = "", -1
+        self._label, self._said_at = "", 0.0
 
     def update(self, label: str, done: int, total: int) -> None:
         """`done` of `total` of what `label` names."""
         if self._progress is None:
-            tenth = 10 * done // total if total else 10
-            if (label, tenth) != (self._label, self._tenth):
-                err.print(f"  {label}: {done}/{total}", markup=False, soft_wrap=True)
+            self._log(label, done, total)
         elif self._task is None or label != self._label:
             if self._task is not None:
                 self._progress.remove_task(self._task)
             self._task = self._progress.add_task(label, total=total, completed=done)
         else:
             self._progress.update(self._task, completed=done, total=total)
-        self._label, self._tenth = label, 10 * done // total if total else 10
+        self._label = label
+
+    def _log(self, label: str, done: int, total: int) -> None:
+        if label != self._label or time.monotonic() - self._said_at > LOG_EVERY_S:
+            err.print(f"  {label}: {done}/{total}", soft_wrap=True)
+            self._said_at = time.monotonic()
 
 
 @contextmanager

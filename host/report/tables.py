@@ -37,9 +37,14 @@ def markdown(sections: list[Section]) -> str:
             parts.append(f"**{section.caveat[0].upper()}{section.caveat[1:]}.**\n")
         parts.append("| " + " | ".join(HEAD).rstrip() + " |")
         parts.append("|---|---|---:|---:|---:|---:|---|")
-        parts += ["| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row)) + " |" for row in section.rows]
+        parts += ["| " + " | ".join(map(_escaped, _cells(row))) + " |" for row in section.rows]
         parts.append("")
     return "\n".join(parts)
+
+
+def _escaped(cell: str) -> str:
+    """One line without a bar of the table's own: a phone's words may hold anything."""
+    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -55,6 +60,6 @@ def _range(rate: Interval) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, no exponent."""
-    magnitude = abs(value)
-    return f"{value:.0f}" if magnitude >= 100 else f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
+    """Three significant digits and whatever else stands before the point, no exponent."""
+    exponent = int(f"{value:.2e}".partition("e")[2])  # of the rounded value: 9.999 is 10.0
+    return f"{value:.{max(0, 2 - exponent)}f}"
