@@ -37,9 +37,10 @@ def fetch(pin: Pin) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
         requirements = Path(work) / "requirements.txt"
         requirements.write_text(f"{pin.package}=={pin.version} --hash=sha256:{pin.sha256}\n")
+        # Named, not `:all:`: to read a source package's metadata pip installs its build tools, and those may be wheels.
         kind = "--only-binary" if pin.filename.endswith(".whl") else "--no-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += [kind, ":all:", "--dest", work, "--requirement", str(requirements)]
+        command += [kind, pin.package, "--dest", work, "--requirement", str(requirements)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         brought = Path(work) / pin.filename
         if done.returncode != 0 or not brought.exists():
