@@ -22,6 +22,7 @@ _PACKAGES: dict[str, Callable[[], bool]] = {
     "debian-archive-keyring": KEYRING.exists,
     "qemu-user-static": lambda: platform.machine() == "aarch64" or QEMU.exists(),
     "util-linux": lambda: shutil.which("unshare") is not None,
+    "mount": lambda: shutil.which("mount") is not None,
 }
 """Debian's package, and whether what this needs of it is there. An arm64 workstation needs no qemu."""
 
