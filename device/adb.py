@@ -9,19 +9,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import adbutils
 from adbutils.errors import AdbError, AdbTimeout
 
 from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
-from device.target import Completed, OnOutput, Progress, command_line
+from device.target import Completed, OnOutput, Progress, arriving, command_line
 
 ROOT = "/data/local/tmp/smoothdroid"
 DEFAULT_PORT = 5037
 
+COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
+
 # Packet ids of adb's shell protocol, version 2 (AOSP, packages/modules/adb/shell_protocol.h).
 STDOUT, STDERR, EXIT = 1, 2, 3
+
+# adb's sync protocol, for files (AOSP, packages/modules/adb/SYNC.TXT).
+SYNC_CHUNK = 64 << 10  # the longest that adbd takes
+SYNC_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
 
 WHAT_TO_DO = {
     "unauthorized": 'unlock the phone and accept this computer\'s key ("Allow USB debugging?"), then try again',
@@ -62,10 +67,14 @@ class AdbTarget:
     ) -> Completed:
         """See Target.run. Speaks shell protocol 2, which every Android since 7 has."""
         deadline = time.monotonic() + timeout_s
+        command = f"shell,v2,raw:{command_line(argv, env, tied=tied)}"
+        if (length := len(command.encode())) > COMMAND_BYTES:
+            said = f"the command is too long for adb: {length} bytes, {COMMAND_BYTES} at most"
+            raise CommandFailed(self.name, [argv[0], "..."], 126, stderr=said)
         output = {STDOUT: bytearray(), STDERR: bytearray()}
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with self._translated(argv), self._device.open_transport(timeout=timeout_s) as connection:
-            connection.send_command(f"shell,v2,raw:{command_line(argv, env, tied=tied)}")
+            connection.send_command(command)
             connection.check_okay()
             while True:
                 connection.conn.settimeout(max(deadline - time.monotonic(), 0.001))
@@ -88,24 +97,61 @@ class AdbTarget:
 
     def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
         """See Target.push."""
-        with self._translated(["push", str(source), remote]), source.open("rb") as file:
-            counted = _Counted(file, source.stat().st_size, progress)
-            # check: adb can report success after the disk filled up, so the size is read back.
-            self._device.sync.push(counted, remote, mode=stat.S_IMODE(mode), check=True)
+        argv, total, done = ["push", str(source), remote], source.stat().st_size, 0
+        with (
+            self._translated(argv),
+            source.open("rb") as file,
+            self._sync(b"SEND", f"{remote},{stat.S_IFREG | mode}") as connection,
+        ):
+            while chunk := file.read(SYNC_CHUNK):
+                connection.conn.sendall(_sync_packet(b"DATA", chunk))
+                done += len(chunk)
+                if progress:
+                    progress(done, total)
+            connection.conn.sendall(b"DONE" + int(time.time()).to_bytes(4, "little"))
+            self._sync_answer(connection, argv)
+        # adb can report success after the disk filled up.
+        if (there := self._size(remote)) != done:
+            raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
-        with self._translated(["pull", remote]):
-            total, done = self._device.sync.stat(remote).size, 0
-            with destination.open("wb") as file:
-                for chunk in self._device.sync.iter_content(remote):
-                    file.write(chunk)
-                    done += len(chunk)
-                    if progress:
-                        progress(done, total)
+        argv, total, done = ["pull", remote], self._size(remote), 0
+        with (
+            self._translated(argv),
+            arriving(destination) as part,
+            part.open("wb") as file,
+            self._sync(b"RECV", remote) as connection,
+        ):
+            while (length := self._sync_answer(connection, argv)) is not None:
+                file.write(connection.read_exact(length))
+                done += length
+                if progress:
+                    progress(done, total)
 
     def close(self) -> None:
         """See Target.close. Each command has a connection of its own, so nothing is held."""
+
+    def _size(self, remote: str) -> int:
+        """Asked of a shell: the sync protocol tells sizes in 32 bits, and models are larger."""
+        return int(self.run(["stat", "-L", "-c", "%s", remote]).stdout)
+
+    @contextmanager
+    def _sync(self, request: bytes, argument: str) -> Iterator[adbutils.AdbConnection]:
+        """adbutils' own sync forgets why the phone said no, and waits for a silent phone for ever."""
+        with self._device.open_transport(timeout=SYNC_TIMEOUT_S) as connection:
+            connection.send_command("sync:")
+            connection.check_okay()
+            connection.conn.sendall(_sync_packet(request, argument.encode()))
+            yield connection
+
+    def _sync_answer(self, connection: adbutils.AdbConnection, argv: Sequence[str]) -> int | None:
+        """How many bytes of data follow, None at the end. Raises CommandFailed when the phone says no."""
+        header = connection.read_exact(8)
+        kind, length = header[:4], int.from_bytes(header[4:], "little")
+        if kind == b"FAIL":
+            raise CommandFailed(self.name, argv, 1, stderr=connection.read_exact(length).decode("utf-8", "replace"))
+        return length if kind == b"DATA" else None
 
     @contextmanager
     def _translated(self, argv: Sequence[str]) -> Iterator[None]:
@@ -118,19 +164,8 @@ class AdbTarget:
             raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
 
 
-class _Counted:
-    """A file that tells how much of it was read."""
-
-    def __init__(self, file: BinaryIO, total: int, progress: Progress | None) -> None:
-        self._file, self._total, self._progress, self._done = file, total, progress, 0
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self._done += len(data)
-        # adbutils reads 4 KiB at a time: telling of each would cost more than sending it.
-        if self._progress and (not data or self._done % (1 << 20) == 0):
-            self._progress(self._done, self._total)
-        return data
+def _sync_packet(kind: bytes, data: bytes) -> bytes:
+    return kind + len(data).to_bytes(4, "little") + data
 
 
 def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str]:
@@ -139,9 +174,17 @@ def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str
     Raises NoPhone when there is no server and none can be started.
     """
     try:
-        return {info.serial: info.state for info in _client(host, port).list()}
+        with _client(host, port).make_connection() as connection:
+            connection.send_command("host:devices")
+            connection.check_okay()
+            return parse_listing(connection.read_string_block())
     except (AdbError, OSError, subprocess.SubprocessError) as error:
         raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}") from error
+
+
+def parse_listing(listing: str) -> dict[str, str]:
+    """What `adb devices` lists: serial -> state, which can be several words ("no permissions (...)")."""
+    return dict(line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
 
 
 def check_ready(serial: str, state: str) -> None:
@@ -153,8 +196,13 @@ def check_ready(serial: str, state: str) -> None:
 
 def connect(address: str) -> None:
     """Have the local adb server connect to a daemon on TCP, `host:port`. Raises NoPhone when it cannot."""
+    client = _client("127.0.0.1", DEFAULT_PORT)
     try:
-        answer = _client("127.0.0.1", DEFAULT_PORT).connect(address, timeout=20)
+        answer = client.connect(address, timeout=20)
+        if "already" in answer and attached().get(address) == "offline":
+            # What is left of a connection to a phone that went away and came back.
+            client.disconnect(address)
+            answer = client.connect(address, timeout=20)
     except (AdbError, OSError, subprocess.SubprocessError) as error:
         raise NoPhone(f"adb could not connect to {address}: {error}") from error
     if "connected to" not in answer:

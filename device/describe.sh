@@ -7,6 +7,7 @@ echo ==cpuinfo; cat /proc/cpuinfo
 echo ==meminfo; cat /proc/meminfo
 echo ==cpus
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+  [ -d "$cpu" ] || continue
   max=; online=
   read -r max 2>/dev/null <"$cpu/cpufreq/cpuinfo_max_freq"
   read -r online 2>/dev/null <"$cpu/online"

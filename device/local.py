@@ -12,7 +12,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import CommandFailed, TargetTimeout
-from device.target import Completed, OnOutput, Progress, command_line
+from device.target import Completed, OnOutput, Progress, arriving, command_line
 
 SH = "/bin/sh"
 CHUNK = 1 << 16
@@ -79,15 +79,19 @@ class LocalTarget:
 
     def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
         """See Target.push."""
-        shutil.copyfile(source, remote)
-        Path(remote).chmod(mode)
+        try:
+            shutil.copyfile(source, remote)
+            Path(remote).chmod(mode)
+        except OSError as error:
+            raise CommandFailed(self.name, ["cp", str(source), remote], 1, stderr=str(error)) from error
         if progress:
             size = source.stat().st_size
             progress(size, size)
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
-        self.push(Path(remote), str(destination), progress=progress)
+        with arriving(destination) as part:
+            self.push(Path(remote), str(part), progress=progress)
 
     def close(self) -> None:
         """See Target.close."""

@@ -18,6 +18,8 @@ DESCRIBE = Path(__file__).with_name("describe.sh")
 CPU_PARTS = Path(__file__).with_name("cpu_parts.csv")
 EMULATED = "smoothdroid.emulated"  # the property that the emulated phone sets, and no real one has
 PLAUSIBLE_CELSIUS = (-30.0, 150.0)  # thermal zones also hold mV, mA, percent and "no sensor" in the same files
+# Zones of Pixels and Snapdragons that are currents, voltages, percents, counts and differences of temperatures.
+NO_TEMPERATURE = re.compile(r"(soft_)?ocp_.*|vdroop\d|smpl_gm|batoilo|socd?|[vi]bat|battery_cycle|.*-MINUS-.*")
 
 
 class _Record(BaseModel):
@@ -85,7 +87,9 @@ def parse(text: str, target: str) -> Phone:
     try:
         kernel_name, kernel, machine = section["uname"].split()
         memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", section["meminfo"], flags=re.MULTILINE))
-        total_mb, available_mb = int(memory["MemTotal"]) // 1024, int(memory["MemAvailable"]) // 1024
+        # Kernels before 3.14 do not say what is available.
+        available_mb = int(memory.get("MemAvailable") or memory["MemFree"]) // 1024
+        total_mb = int(memory["MemTotal"]) // 1024
         free_mb = int(section["df"].splitlines()[-1].split()[-3]) // 1024
         cpuinfo = section["cpuinfo"]
     except (KeyError, ValueError, IndexError) as error:
@@ -123,32 +127,43 @@ def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
     """CPUs grouped by kind and top speed, fastest first.
 
     `cpus` has a line "NUMBER MAX_KHZ ONLINE" for each CPU of sysfs ("-" where it may not be read); /proc/cpuinfo
-    lists only CPUs that are online, and on old kernels names one part for all of them.
+    lists only CPUs that are online, and on old kernels names one part for all of them. What a CPU is called is never
+    guessed across speeds.
     """
     kinds = parse_parts(cpuinfo)
-    only = set(kinds.values())
     speeds: dict[int, int | None] = dict.fromkeys(kinds)
-    for line in cpus.splitlines():
-        number, max_khz, _ = line.split()
+    for number, max_khz in re.findall(r"^(\d+) (\S+) \S+$", cpus, flags=re.MULTILINE):
         speeds[int(number)] = int(max_khz) // 1000 if max_khz.isdigit() else None
+    listed = {speeds[cpu] for cpu in kinds}
+    if len(re.findall("^CPU part", cpuinfo, flags=re.MULTILINE)) < len(kinds) and (len(listed) > 1 or None in listed):
+        kinds = dict.fromkeys(kinds, "unknown")  # the one part is that of whichever core answered
     groups: dict[tuple[str, int | None], list[int]] = {}
     for cpu, mhz in sorted(speeds.items()):
-        kind = kinds.get(cpu) or (only.copy().pop() if len(only) == 1 else "unknown")
+        alike = {kinds[other] for other in kinds if mhz and speeds[other] == mhz}
+        kind = kinds.get(cpu) or (alike.pop() if len(alike) == 1 else "unknown")
         groups.setdefault((kind, mhz), []).append(cpu)
     clusters = [Cluster(cpus=members, name=kind, max_mhz=mhz) for (kind, mhz), members in groups.items()]
-    return sorted(clusters, key=lambda cluster: (-(cluster.max_mhz or 0), cluster.cpus))
+    # Where speed tells nothing, the big cores are mostly those with the high numbers.
+    return sorted(clusters, key=lambda cluster: (cluster.max_mhz or 0, cluster.cpus), reverse=True)
 
 
 def parse_parts(cpuinfo: str) -> dict[int, str]:
-    """CPU number -> the name of its part, from the blocks of /proc/cpuinfo."""
-    kinds: dict[int, str] = {}
+    """CPU number -> the name of its part, from the blocks of /proc/cpuinfo.
+
+    Old kernels have one part for several CPUs: in their common block, or after them all.
+    """
+    kinds: dict[int, str | None] = {}
+    for_all = None
     for block in re.split(r"\n\s*\n", cpuinfo):
         fields = dict(re.findall(r"^([\w ]+?)\s*:\s*(.*)$", block, flags=re.MULTILINE))
-        if (number := fields.get("processor", "")).isdigit():
-            implementer, part = fields.get("CPU implementer"), fields.get("CPU part")
-            named = _part_names().get((implementer, part)) if implementer and part else fields.get("model name")
-            kinds[int(number)] = named or (f"{implementer}:{part}" if implementer and part else "unknown")
-    return kinds
+        implementer, part = fields.get("CPU implementer"), fields.get("CPU part")
+        name = fields.get("model name")
+        if implementer and part:
+            name = _part_names().get((implementer, part), f"{implementer}:{part}")
+        cpus = re.findall(r"^processor\s*:\s*(\d+)\s*$", block, flags=re.MULTILINE)
+        kinds |= dict.fromkeys(map(int, cpus), name)
+        for_all = for_all if cpus else name or for_all
+    return {cpu: kind or for_all or "unknown" for cpu, kind in kinds.items()}
 
 
 @cache
@@ -165,7 +180,7 @@ def parse_temperatures(thermal: str) -> dict[str, float]:
     celsius: dict[str, float] = {}
     for line in thermal.splitlines():
         value, _, zone = line.partition(" ")
-        if not re.fullmatch(r"-?\d+", value) or not zone:
+        if not re.fullmatch(r"-?\d+", value) or not zone or NO_TEMPERATURE.fullmatch(zone):
             continue
         degrees = float(value)
         degrees /= 1000 if abs(degrees) >= 1000 else 10 if abs(degrees) > PLAUSIBLE_CELSIUS[1] else 1
@@ -179,18 +194,24 @@ def parse_battery(text: str) -> Battery:
     """From `dumpsys battery`, and where an app may not ask it, from sysfs."""
     # Anchored at both ends of the key: Android 15 has "Capacity level:", vendors have "Charger voltage :".
     dumpsys = dict(re.findall(r"^\s*(level|status|temperature): (-?\d+)\s*$", text, flags=re.MULTILINE))
-    sysfs = dict(re.findall(r"^sysfs (\w+) (.+)$", text, flags=re.MULTILINE))
-    level, temperature = dumpsys.get("level", sysfs.get("capacity")), dumpsys.get("temperature", sysfs.get("temp"))
+    if "UPDATES STOPPED" in text:
+        dumpsys = {}  # values that somebody set by hand
+    sysfs = dict(re.findall(r"^sysfs (\w+) (.+?)\s*$", text, flags=re.MULTILINE))
+    level = _plausible(dumpsys.get("level", sysfs.get("capacity")), (0, 100))
+    tenths = _plausible(dumpsys.get("temperature", sysfs.get("temp")), tuple(10 * end for end in PLAUSIBLE_CELSIUS))
     charging: bool | None = None
     if "status" in dumpsys:
         charging = dumpsys["status"] in ("2", "5")  # BatteryManager: charging, full
     elif "status" in sysfs:
         charging = sysfs["status"] in ("Charging", "Full")
-    return Battery(
-        level_percent=int(level) if level else None,
-        celsius=int(temperature) / 10 if temperature else None,
-        charging=charging,
-    )
+    return Battery(level_percent=level, celsius=None if tenths is None else tenths / 10, charging=charging)
+
+
+def _plausible(text: str | None, between: tuple[float, ...]) -> int | None:
+    """The number, unless it is none or one that means "unknown" (-1, INT_MIN)."""
+    if text is None or not re.fullmatch(r"-?\d+", text) or not between[0] <= int(text) <= between[1]:
+        return None
+    return int(text)
 
 
 def _host_model(cpuinfo: str) -> str:

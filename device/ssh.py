@@ -6,6 +6,7 @@ import base64
 import codecs
 import getpass
 import hashlib
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import paramiko
+from paramiko.pkey import UnknownKeyType
 
 from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout
-from device.target import Completed, OnOutput, Progress, command_line
+from device.target import Completed, OnOutput, Progress, arriving, command_line
 
 TERMUX_PORT = 8022
 CONNECT_TIMEOUT_S = 15
@@ -56,8 +58,10 @@ class _Ask(paramiko.MissingHostKeyPolicy):
         if seen != self._accepted:
             raise NoPhone(f"{hostname} shows the key {seen}, not {self._accepted}, which you accept: not connecting")
         self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = self._known_hosts.read_text() if self._known_hosts.exists() else ""
+        separator = "" if known.endswith("\n") or not known else "\n"  # after an editor that left it out
         with self._known_hosts.open("a") as file:
-            file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+            file.write(f"{separator}{hostname} {key.get_name()} {key.get_base64()}\n")
 
 
 class SshTarget:
@@ -73,16 +77,15 @@ class SshTarget:
         if known_hosts.exists():
             self._client.load_host_keys(str(known_hosts))
         self._client.set_missing_host_key_policy(_Ask(options.accept_host_key, known_hosts))
-        if options.key and not options.key.exists():
-            raise BadInput(f"there is no SSH key {options.key}")
+        key = _load_key(options.key) if options.key else None
         try:
             self._client.connect(
                 host,
                 port,
                 user,
-                key_filename=str(options.key) if options.key else None,
-                allow_agent=options.key is None,
-                look_for_keys=options.key is None,
+                pkey=key,
+                allow_agent=key is None,
+                look_for_keys=key is None,
                 timeout=CONNECT_TIMEOUT_S,
                 banner_timeout=CONNECT_TIMEOUT_S,
                 auth_timeout=CONNECT_TIMEOUT_S,
@@ -135,14 +138,16 @@ class SshTarget:
                     silent = False
                 if ended:
                     break
-                if channel.closed and silent:
-                    raise TargetLost(f"{self.name}: the connection broke during `{argv[0]}`")
                 if time.monotonic() > deadline:
                     channel.close()
                     raise TargetTimeout(f"{self.name}: no answer in {timeout_s:.0f} s to `{argv[0]}`")
                 if silent:
                     time.sleep(POLL_S)
-            exit_status = _shell_status(channel)
+            exit_status = channel.recv_exit_status()
+            if exit_status < 0:  # none was sent: the shell died by a signal, or the connection broke
+                if not channel.eof_received:
+                    raise TargetLost(f"{self.name}: the connection broke during `{argv[0]}`")
+                exit_status = 128 + signal.SIGKILL
         done = Completed(exit_status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
         if check and exit_status != 0:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
@@ -156,8 +161,8 @@ class SshTarget:
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
-        with self._translated(["get", remote]), self._client.open_sftp() as sftp:
-            sftp.get(remote, str(destination), callback=progress)
+        with self._translated(["get", remote]), arriving(destination) as part, self._client.open_sftp() as sftp:
+            sftp.get(remote, str(part), callback=progress)
 
     def close(self) -> None:
         """See Target.close."""
@@ -184,19 +189,28 @@ class SshTarget:
             raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
 
 
-def _shell_status(channel: paramiko.Channel) -> int:
-    """The exit status as a shell counts: SSH reports a death by signal as no status at all (-1)."""
-    status = channel.recv_exit_status()
-    return status if status >= 0 else 128 + 9
+def _load_key(path: Path) -> paramiko.PKey:
+    """Read here: paramiko would try the file as each kind of key, and tell of the last try only."""
+    try:
+        return paramiko.PKey.from_path(path)
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no SSH key {path}") from error
+    except (paramiko.SSHException, OSError, ValueError, TypeError, UnknownKeyType) as error:
+        raise BadInput(
+            f"{path} cannot be used as an SSH key: {error}. One with a passphrase works through ssh-agent: "
+            "`ssh-add` it, and leave --ssh-key out"
+        ) from error
 
 
 def parse_url(url: str) -> tuple[str, str, int]:
     """`ssh://user@host:port` -> (user, host, port). Raises BadInput."""
-    parts = urlsplit(url)
     try:
-        port = parts.port or TERMUX_PORT
+        parts = urlsplit(url)
+        port = TERMUX_PORT if parts.port is None else parts.port
     except ValueError as error:
-        raise BadInput(f"{url}: the port is no number from 1 to 65535") from error
-    if parts.scheme != "ssh" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise BadInput(f"{url} cannot be read: {error}") from error
+    if parts.scheme != "ssh" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
         raise BadInput(f"{url} is no SSH target; it looks like ssh://user@192.168.1.20:8022")
+    if port == 0 or parts.password is not None:
+        raise BadInput(f"{parts.hostname}: " + ("port 0 is none" if port == 0 else "log in with a key, not a password"))
     return parts.username or getpass.getuser(), parts.hostname, port

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,9 +68,10 @@ class Target(Protocol):
 
 # A watcher reads the connection's input, which ends when the connection does, and then ends the whole process
 # group: neither adbd nor sshd does that to a command without a terminal. The watcher reads with the shell's own
-# `read`: a `cat` would outlive it and hold the connection open.
+# `read`: a `cat` would outlive it and hold the connection open. It is ended with -9: Android's shell, just started,
+# loses any milder signal.
 _WATCHER = "while read -r _ <&3; do :; done; kill -9 -$$"
-_TIED = f"exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s=$?; kill $!; exit $s"
+_TIED = f"exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s=$?; kill -9 $!; exit $s"
 # The last `exit` keeps the shell from becoming the command: so a death by signal is told as 128 + signal everywhere.
 _FREE = "{command}; exit $?"
 
@@ -92,3 +94,14 @@ def read(target: Target, path: str) -> str:
 def remove(target: Target, path: str) -> None:
     """Remove a file or a folder on the phone; nothing there is fine too."""
     target.run(["rm", "-rf", path])
+
+
+@contextmanager
+def arriving(destination: Path) -> Iterator[Path]:
+    """A file of this machine to write to, which becomes `destination` when it is whole and else is gone."""
+    part = destination.with_name(f"{destination.name}.part")
+    try:
+        yield part
+        part.replace(destination)
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from device import adb, virtual
 from device.errors import BadInput, NoPhone
 from device.local import LocalTarget
@@ -45,13 +47,18 @@ def the_only_one() -> str:
 
     Raises NoPhone when none is, BadInput when there is a choice to make.
     """
-    emulated = {phone.adb_address: f"virtual:{phone.name}" for phone in virtual.running()}
-    names = sorted({emulated.get(serial, f"adb:{serial}") for serial in adb.attached()} | set(emulated.values()))
+    return choose(adb.attached(), {phone.adb_address: phone.name for phone in virtual.running()})
+
+
+def choose(serials: Iterable[str], emulated: Mapping[str, str]) -> str:
+    """The only phone among those that adb has and the emulated ones (address for adb -> name)."""
+    names = {f"adb:{serial}" for serial in serials if serial not in emulated}
+    names |= {f"virtual:{name}" for name in emulated.values()}
     if not names:
         raise NoPhone(
             "no phone: plug one in with USB debugging on, name one with --on ssh://user@host:8022, or start an "
             "emulated one with `smoothdroid phone start`"
         )
     if len(names) > 1:
-        raise BadInput(f"{len(names)} phones are attached; say which with --on: {', '.join(names)}")
-    return names[0]
+        raise BadInput(f"{len(names)} phones are attached; say which with --on: {', '.join(sorted(names))}")
+    return names.pop()
