@@ -11,4 +11,4 @@ import platformdirs
 def cache_root() -> Path:
     """The cache folder: $SMOOTHDROID_CACHE, or the user's cache folder (~/.cache/smoothdroid)."""
     chosen = os.environ.get("SMOOTHDROID_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("smoothdroid")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("smoothdroid")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from device import adb, virtual
-from device.errors import BadInput, SmoothdroidError
+from device.errors import BadInput, NoPhone, SmoothdroidError
 from device.phone import Phone, describe
 from device.ssh import SshOptions
 from device.target import Target
@@ -54,9 +56,13 @@ def main() -> None:
         console.error(str(error))
         sys.exit(error.exit_status)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = error.filename or "no file named"
+            console.error(f"the disk is full ({place}): make room, and run the command again")
+        elif error.errno in (errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS) and error.filename:
+            console.error(f"{error.filename}: {error.strerror}")
+        else:
             raise
-        console.error(f"the disk is full ({error.filename or 'no file named'}): make room, and run the command again")
         sys.exit(BadInput.exit_status)
 
 
@@ -138,8 +144,10 @@ def prepare(
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
 def build(
-    abi: Annotated[str, typer.Option(help=f"{', '.join(variants.ABIS)}.")] = "arm64-v8a",
-    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that --on can run.")] = None,
+    abi: Annotated[str | None, typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.")] = None,
+    isa: Annotated[
+        str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
+    ] = None,
     on: On = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     ssh_key: SshKey = None,
@@ -148,33 +156,40 @@ def build(
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
-    """Build llama.cpp for a phone, with the NDK of ANDROID_NDK or with zig; or for this machine (--abi host)."""
-    if isa is None:
-        isa = _default_isa(abi, on, SshOptions(ssh_key, known_hosts, accept_host_key))
-    variant = variants.find(abi, isa)
-    origin, tools = _source(llama_cpp), toolchain.for_abi(abi)
-    console.step(f"llama.cpp {origin.commit} for {variant.name}, with {tools.id}")
-    with console.bar() as bar:
-        built = compiler.build(
-            variant, origin, tools, jobs=jobs, on_progress=lambda done, total: bar.update("compiling", done, total)
-        )
+    """Build llama.cpp for phones, with the NDK of ANDROID_NDK or with zig; or for this machine (--abi host).
+
+    Which ISA level: the one that --isa names; else the best that the phone of --on, or each phone attached, can run;
+    with no phone at hand, every level.
+    """
+    phones = []
+    if isa is None and abi != "host":
+        phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
+    origin = _source(llama_cpp)
+    builds = []
+    for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones]):
+        tools = toolchain.for_abi(variant.abi)
+        console.step(f"llama.cpp {origin.commit} for {variant.name}, with {tools.id}")
+        with console.bar() as bar:
+            update = partial(bar.update, "compiling")
+            builds.append(compiler.build(variant, origin, tools, jobs=jobs, on_progress=update))
     if json:
-        console.facts({"folder": str(built.folder), "hit": built.hit, **built.manifest.model_dump()})
+        console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
-    console.out.print(f"{built.folder}  ({'cached' if built.hit else 'built'})", soft_wrap=True)
+    for made in builds:
+        console.out.print(f"{made.folder}  ({'cached' if made.hit else 'built'})", soft_wrap=True)
 
 
-def _default_isa(abi: str, on: str | None, ssh: SshOptions) -> str:
-    levels = [variant.isa for variant in variants.VARIANTS if variant.abi == abi]
-    if len(levels) == 1 or not levels:
-        return levels[0] if levels else "?"
-    target, phone = _phone(on, ssh)
-    target.close()
-    best = variants.runnable(abi, phone.features)
-    if phone.abi != abi or not best:
-        raise BadInput(f"{phone.model} runs {phone.abi}, not {abi}: choose with --abi, or say which level with --isa")
-    console.step(f"{best[0].isa} is the best level that every CPU of {phone.model} can run")
-    return best[0].isa
+def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
+    """The phone of --on; without it those attached that answer, which may be none."""
+    if on:
+        with _reached(on, ssh) as (_, phone):
+            return [phone]
+    try:
+        attached = _attached()
+    except NoPhone as error:  # a machine that only builds needs no adb
+        console.step(str(error))
+        return []
+    return list(_look_at(attached, ssh)[0].values())
 
 
 @app.command(epilog="Example: smoothdroid devices -v")
@@ -217,8 +232,8 @@ def _look_at(names: Sequence[str], ssh: SshOptions) -> tuple[dict[str, Phone], l
     problems: list[SmoothdroidError] = []
     for name in names:
         try:
-            target, found[name] = _phone(name, ssh)
-            target.close()
+            with _reached(name, ssh) as (_, phone):
+                found[name] = phone
         except SmoothdroidError as error:
             problems.append(error)
     return found, problems
@@ -255,7 +270,10 @@ def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
     on: On = None,
-    threads: Annotated[str, typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench.")] = "1,2,4",
+    threads: Annotated[
+        str | None,
+        typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow."),
+    ] = None,
     n_prompt: Annotated[str, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none.")] = "512",
     n_gen: Annotated[str, typer.Option("-n", "--generate", help="Decode lengths in tokens; 0: none.")] = "128",
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Of each cell.")] = 5,
@@ -267,19 +285,21 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure models on a phone over thread counts: prefill and decode, with llama-bench."""
-    plan.parse_list(threads, "--threads")  # a slip of the finger should not cost the hashing of 7 GB
-    target, phone = _phone(on, SshOptions(ssh_key, known_hosts, accept_host_key))
-    built = _build_for(target, phone, isa, _source(llama_cpp))
-    asked = plan.make(
-        [artifact.inspect(model, on_step=console.step) for model in models],
-        threads=threads,
-        prompt=n_prompt,
-        generate=n_gen,
-        repetitions=repetitions,
-        cpu_count=phone.cpu_count,
-    )
-    binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
-    with console.bar() as bar:
+    # A slip of the finger should not cost the hashing of 7 GB.
+    for words, option, least in ((threads, "--threads", 1), (n_prompt, "--prompt", 0), (n_gen, "--generate", 0)):
+        if words is not None:
+            plan.parse_list(words, option, least=least)
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone), console.bar() as bar:
+        built = _build_for(target, phone, isa, _source(llama_cpp))
+        asked = plan.make(
+            [artifact.inspect(model, on_step=console.step) for model in models],
+            threads=threads or f"1-{phone.cpu_count}*2",
+            prompt=n_prompt,
+            generate=n_gen,
+            repetitions=repetitions,
+            cpu_count=phone.cpu_count,
+        )
+        binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
         watch = campaign.Watch(
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
@@ -287,7 +307,6 @@ def bench(
             on_run=_say_run,
         )
         outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch)
-    target.close()
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
         console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs})
@@ -328,26 +347,26 @@ def run(
     json: Json = False,
 ) -> None:
     """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
-    target, phone = _phone(on, SshOptions(ssh_key, known_hosts, accept_host_key))
-    built = _build_for(target, phone, isa, _source(llama_cpp))
-    with console.bar() as bar:
-        inspected = artifact.inspect(model, on_step=console.step)
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone), console.bar() as bar:
+        built = _build_for(target, phone, isa, _source(llama_cpp))
         answer = prompt.ask(
             target,
             _tools(built)["llama-completion"],
-            inspected,
+            artifact.inspect(model, on_step=console.step),
             text,
             prompt.Sampling(threads, max_tokens, temp, seed, raw),
             on_output=None if json else console.stream,
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
         )
-    target.close()
     timings = answer.timings
     if json:
-        console.facts({"text": answer.text, **timings.model_dump()})
+        console.facts({"text": answer.text, "timings": timings.model_dump() if timings else None})
         return
     console.out.print()
+    if timings is None:
+        console.step("too short to time")
+        return
     console.step(
         f"prefill {timings.prompt_tps} tokens/s ({timings.prompt_tokens} tokens), decode {timings.generated_tps} "
         f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a speed" if phone.emulated else "")
@@ -431,9 +450,10 @@ def _print_phone(phone: virtual.VirtualPhone, json: bool) -> None:
     )
 
 
-def _phone(on: str | None, ssh: SshOptions) -> tuple[Target, Phone]:
-    target = open_target(on or the_only_one(), ssh)
-    return target, describe(target)
+@contextmanager
+def _reached(on: str | None, ssh: SshOptions) -> Iterator[tuple[Target, Phone]]:
+    with closing(open_target(on or the_only_one(), ssh)) as target:
+        yield target, describe(target)
 
 
 def _source(llama_cpp: Path | None) -> source.Source:

@@ -17,9 +17,9 @@ from rich.table import Table
 LOG_EVERY_S = 15
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
-# markup=False: what a phone or a file says is no markup.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
-err = Console(stderr=True, highlight=False, markup=False)
+# What a phone or a file says is no markup, and `:100:` in it no picture.
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def facts(data: object) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import store
-from device.errors import SmoothdroidError
+from device.errors import CommandFailed, SmoothdroidError
 from device.parse import CompletionRecord, NoNumber, parse_completion
 from device.target import OnOutput, Progress, Target
 from host.bench.artifact import Artifact
+from host.bench.campaign import why_it_died
 
 TIMEOUT_S = 3600.0
 TEMPLATE_TOKENS = 512  # room for what a chat template puts around a prompt
@@ -34,7 +35,8 @@ class Answer:
     """What came back."""
 
     text: str
-    timings: CompletionRecord
+    timings: CompletionRecord | None
+    """None when prompt or answer were a single token, for which llama.cpp tells an infinite rate."""
 
 
 def ask(
@@ -50,7 +52,7 @@ def ask(
 ) -> Answer:
     """Run `prompt` through llama-completion (`tool`: file and sha256) on the phone.
 
-    Raises CommandFailed when it dies, SmoothdroidError when it tells no timings.
+    Raises SmoothdroidError when it dies, saying what that means.
     """
     on_step(f"deploying {model.name}")
     binary = store.ensure(target, *tool, executable=True, progress=on_push)
@@ -62,8 +64,12 @@ def ask(
     context = len(prompt.encode()) + sampling.max_tokens + TEMPLATE_TOKENS
     argv += ["--no-escape", "--ctx-size", str(context)]
     argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
-    done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
     try:
-        return Answer(done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip(), parse_completion(done.stderr))
-    except NoNumber as error:
-        raise SmoothdroidError(str(error)) from error
+        done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
+    except CommandFailed as error:
+        raise SmoothdroidError(why_it_died(error)) from error
+    text = done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip()
+    try:
+        return Answer(text, parse_completion(done.stderr))
+    except NoNumber:
+        return Answer(text, None)

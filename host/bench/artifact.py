@@ -50,10 +50,10 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
         end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
-    if not reader.tensors or not architecture:
-        raise BadInput(f"{path} holds no model: {len(reader.tensors)} tensors, architecture `{architecture}`")
+    if not parameters or not architecture:
+        raise BadInput(f"{path} holds no model: {parameters} parameters, architecture `{architecture}`")
     if end > size:
         raise BadInput(f"{path} is cut short: {size} bytes of {end}; copy or prepare it again")
     if on_step:

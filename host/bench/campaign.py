@@ -109,7 +109,7 @@ def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> C
 
 
 def _slug(name: str) -> str:
-    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in name.lower()).split())[:40]
+    return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in name.lower()).split())[:40] or "phone"
 
 
 def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> tuple[str, dict[str, str]]:

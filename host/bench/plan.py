@@ -15,7 +15,8 @@ from host.bench.artifact import Artifact
 PROTOCOL_VERSION = 1
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
 
-_RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?")
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
+MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
 MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
 
 
@@ -89,6 +90,10 @@ def make(
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"two models are called {twice[0]}; rename one, or the report could not tell them apart")
+    named = {model.sha256: model.name for model in models}
+    for model in models:
+        if named[model.sha256] != model.name:
+            raise BadInput(f"{model.name} and {named[model.sha256]} are the same model, byte for byte; leave one out")
     counts = parse_list(threads, "--threads")
     if beyond := [count for count in counts if count > cpu_count]:
         raise BadInput(f"--threads {threads}: {max(beyond)} threads on {cpu_count} CPUs would only wait for each other")
@@ -113,6 +118,8 @@ def parse_list(text: str, option: str, *, least: int = 1) -> list[int]:
             raise BadInput(
                 f"{option} {text!r}: `{item}` is no number and no range; write 1,2,4 or 1-8 or 2-8+2 or 1-8*2"
             )
+        if max(len(number or "") for number in match.group(1, 2, 4)) > MOST_DIGITS:
+            raise BadInput(f"{option} {text[:40]!r}: a number of more than {MOST_DIGITS} digits is too large")
         first = int(match[1])
         last, operator, step = int(match[2] or first), match[3] or "+", int(match[4] or 1)
         if last < first:

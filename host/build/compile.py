@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from device.cache import cache_root
 from device.errors import SmoothdroidError
 from host.build.source import Source, unpacked
-from host.build.toolchain import TOOLCHAIN_FILE, Toolchain, program
+from host.build.toolchain import Toolchain, program
 from host.build.variants import Variant
 from host.pypi import sha256_of
 
@@ -55,7 +56,7 @@ class BuildManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     id: str
     abi: str
     isa: str
@@ -84,7 +85,6 @@ class Build:
 def build_id(variant: Variant, source: Source, toolchain: Toolchain) -> str:
     """The identity of what `build` would make: everything that shapes the bytes, and no path."""
     recipe = [source.id, toolchain.id, variant.abi, variant.isa, *variant.cmake, *OPTIONS, *_tools(variant)]
-    recipe.append(sha256_of(TOOLCHAIN_FILE))
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
@@ -127,8 +127,10 @@ def build(
     """
     identity = build_id(variant, source, toolchain)
     folder = _builds() / f"{variant.name}-{identity}"
-    # One tree for all ISA levels of an ABI: they differ only in ggml's kernels, the rest is compiled once.
-    common = hashlib.sha256(f"{source.id} {toolchain.id} {OPTIONS}".encode()).hexdigest()[:12]
+    # One tree for all ISA levels of an ABI: they differ only in ggml's kernels, the rest is compiled once. The
+    # source's folder is in its name because cmake refuses a tree of another one.
+    shared = (source.id, str(source.folder), toolchain.id, OPTIONS)
+    common = hashlib.sha256(repr(shared).encode()).hexdigest()[:12]
     tree = cache_root() / "build-trees" / f"{variant.abi}-{common}"
     tree.mkdir(parents=True, exist_ok=True)
     with _locked(tree.with_suffix(".lock")):

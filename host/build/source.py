@@ -53,11 +53,12 @@ def unpacked(source: Source) -> Source:
     with (source.folder.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not source.folder.exists():
-            _unpack(fetch(PINNED), source.folder)
+            unpack(fetch(PINNED), source.folder)
     return source
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
+    """The llama.cpp in the pinned archive, as `folder`; visible only whole."""
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpack-"))
     try:
         with tarfile.open(archive) as tar:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import BadInput
+from host.pypi import sha256_of
 
 # In a checkout the file lies at the top, where people use it by hand; a wheel carries it beside this module.
 _PLACES = (Path(__file__).parents[2], Path(__file__).parent)
@@ -43,17 +45,27 @@ def for_abi(abi: str) -> Toolchain:
         (os.environ[n] for n in ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT") if os.environ.get(n)),
         "",
     )
-    return _ndk(Path(ndk), abi) if ndk else _zig(abi)
+    return _ndk(Path(ndk).absolute(), abi) if ndk else _zig(abi)
 
 
 def _host() -> Toolchain:
-    compiler = os.environ.get("CXX") or shutil.which("c++")
-    if not compiler:
-        raise BadInput("no C++ compiler on this machine: `sudo apt-get install build-essential`")
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
+    compiler = shlex.split(os.environ.get("CXX") or "c++")  # split as cmake does: it may be `ccache c++`
+    version = _answer([*compiler, "--version"], "`sudo apt-get install build-essential`, or set CXX to a C++ compiler")
     # -march=native: what comes out depends on the CPU, so the CPU is part of the compiler's identity.
     cpu = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:8]
-    return Toolchain(f"{version.stdout.splitlines()[0]} native-{cpu}")
+    return Toolchain(f"{version.splitlines()[0]} native-{cpu}")
+
+
+def _file_id() -> str:
+    """The toolchain file decides flags, and ninja does not see when the wrappers that it writes change."""
+    return f"toolchain {sha256_of(TOOLCHAIN_FILE)[:8]}"
+
+
+def _answer(command: list[str], advice: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BadInput(f"`{shlex.join(command)}` does not run: {advice}") from error
 
 
 def _cpu_flags() -> str:
@@ -74,7 +86,7 @@ def _ndk(folder: Path, abi: str) -> Toolchain:
     if not revision:
         raise BadInput(f"{properties} names no Pkg.Revision: the NDK is broken, unpack it again")
     return Toolchain(
-        f"NDK {revision[1]}",
+        f"NDK {revision[1]}, {_file_id()}",
         (f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}", f"-DANDROID_NDK={folder}", f"-DANDROID_ABI={abi}"),
     )
 
@@ -86,16 +98,17 @@ def _zig(abi: str) -> Toolchain:
             "no NDK (ANDROID_NDK is not set) and no zig: `pip install 'smoothdroid[build]'`, or set ANDROID_NDK"
         )
     zig = Path(spec.origin).with_name("zig")
-    version = subprocess.run([zig, "version"], capture_output=True, text=True, check=True)
+    version = _answer([str(zig), "version"], "`pip install --force-reinstall ziglang`, or set ANDROID_NDK")
     return Toolchain(
-        f"zig {version.stdout.strip()}",
+        f"zig {version}, {_file_id()}",
         (
             f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}",
             "-DSMOOTHDROID_ROAD=zig",
             f"-DSMOOTHDROID_ZIG={zig}",
             f"-DANDROID_ABI={abi}",
         ),
-        {"ZIG_GLOBAL_CACHE_DIR": str(cache_root() / "zig")},
+        # zig's C and C++ libraries, made once for all: where the user keeps them, if anywhere.
+        {"ZIG_GLOBAL_CACHE_DIR": os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(cache_root() / "zig")},
     )
 
 

@@ -57,3 +57,24 @@ def runnable(abi: str, features: Collection[str]) -> Sequence[Variant]:
     """The variants of `abi` that a CPU with these features can run, best first; `host` fits its own machine."""
     fits = [variant for variant in VARIANTS if variant.abi == abi and variant.needs <= set(features)]
     return fits[::-1]
+
+
+def choose(abi: str | None, isa: str | None, phones: Sequence[tuple[str, Collection[str]]]) -> list[Variant]:
+    """What to build: the level that was named, else the best for each of the phones at hand, else every level.
+
+    `phones` are (ABI, features); without `abi`, theirs are built, and arm64-v8a where there is none.
+    Raises BadInput for an ABI or a level that does not exist, and for phones that can run none.
+    """
+    if abi is not None and abi not in ABIS:
+        raise BadInput(f"no build is called --abi {abi}. There are {', '.join(ABIS)}")
+    if isa is not None:
+        return [find(abi or "arm64-v8a", isa)]
+    fitting = [(theirs, features) for theirs, features in phones if abi in (None, theirs)]
+    if not fitting:
+        return [variant for variant in VARIANTS if variant.abi == (abi or "arm64-v8a")]
+    best = [runnable(theirs, features)[:1] for theirs, features in fitting]
+    if not any(best):
+        raise BadInput(
+            f"no phone at hand runs what can be built: {', '.join(sorted({theirs for theirs, _ in fitting}))}"
+        )
+    return list(dict.fromkeys(variant for first in best for variant in first))

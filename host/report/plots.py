@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib as mpl
 
 from host.bench.stats import CONFIDENCE
@@ -14,13 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+mpl.rcParams["text.parse_math"] = False  # a $ in a model's or a phone's name is a $
+
 # Okabe and Ito's palette: told apart by colour-blind readers; the markers tell lines apart in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PANEL_INCHES = (5.2, 3.6)
 
 
-def threads(sections: list[Section], path: Path) -> Path:
+def threads(sections: list[Section]) -> Figure:
     """Tokens/s over threads: a row of panels for each campaign, a panel for each test, a line for each model."""
     columns = max(len(_tests(section)) for section in sections)
     figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * len(sections)), layout="constrained")
@@ -32,10 +32,9 @@ def threads(sections: list[Section], path: Path) -> Path:
             axes.set_axis_off()
         for test, axes in zip(tests, axes_row, strict=False):
             _panel(axes, section, test, models)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(models), 2), frameon=False)
-    figure.savefig(path, dpi=150)
-    return path
+    # The lines of one panel, which all panels have: asked for its labels, it would leave out a model called `_x`.
+    figure.legend(grid[0][0].containers, models, loc="outside lower center", ncols=min(len(models), 2), frameon=False)
+    return figure
 
 
 def _tests(section: Section) -> list[str]:

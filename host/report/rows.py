@@ -71,15 +71,13 @@ def load(places: Iterable[Path]) -> list[Section]:
 def _section(campaign: Campaign, runs: list[Run]) -> Section:
     latest: dict[str, Run] = {}
     for run in runs:
-        if run.failure is None or run.fingerprint not in latest:
+        if run.failure is None or run.fingerprint not in latest or latest[run.fingerprint].failure:
             latest[run.fingerprint] = run
     rows = [
         _row(cell, latest.get(cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)))
         for cell in campaign.plan.cells()
     ]
-    return Section(
-        campaign, sorted(rows, key=lambda row: (row.test.startswith("tg"), row.test, row.threads, row.model))
-    )
+    return Section(campaign, sorted(rows, key=lambda row: (row.test[:2], int(row.test[2:]), row.threads, row.model)))
 
 
 def _row(cell: Cell, run: Run | None) -> Row:

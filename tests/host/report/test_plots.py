@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from host.bench.plan import Plan, Test
+from host.bench.stats import interval
+from host.report import plots, write
+from host.report.rows import NOT_A_SPEED, Section, load
+from tests.host.fakes import campaign, model, phone, run_of, write_results
+
+NAMES = ("_plain $x^", "smooth")
+PLAN = Plan(
+    models=[model(name) for name in NAMES],
+    threads=[1, 2, 4],
+    tests=[Test(n_prompt=16, n_gen=0), Test(n_prompt=0, n_gen=8)],
+    repetitions=3,
+)
+
+
+def rates_of(name: str, threads: int, test: Test) -> list[float]:
+    start = 10.0 * threads + (5 if name == "smooth" else 0) + test.n_prompt
+    return [start, start + 1, start + 3]
+
+
+@pytest.fixture
+def sections(tmp_path: Path) -> list[Section]:
+    """Everything measured over adb; over ssh smooth failed with 2 threads, and with 4 has one repetition."""
+    full, partial = campaign(PLAN, phone()), campaign(PLAN, phone(model="$FAKE$ phone", emulated=True), "ssh")
+    cells = list(PLAN.cells())
+    write_results(tmp_path / "adb", full, [run_of(full, c, rates_of(c.model, c.threads, c.test)) for c in cells])
+    runs = []
+    for cell in cells:
+        rates = rates_of(cell.model, cell.threads, cell.test)
+        if (cell.model, cell.threads) == ("smooth", 2):
+            runs.append(run_of(partial, cell, failure="killed"))
+        else:
+            runs.append(run_of(partial, cell, rates[:1] if (cell.model, cell.threads) == ("smooth", 4) else rates))
+    write_results(tmp_path / "ssh", partial, runs)
+    return load([tmp_path])
+
+
+@pytest.fixture
+def figure(sections: list[Section]) -> Figure:
+    return plots.threads(sections)
+
+
+def bars(axes: Axes, name: str) -> list[tuple[float, float, float]]:
+    """(threads, low, high) of the error bars of a model's line."""
+    (line,) = (c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.get_label() == name)
+    (segments,) = line.lines[2]
+    ends = np.array([s if len(s) else [[np.nan] * 2] * 2 for s in segments.get_segments()])
+    return [(float(s[0, 0]), float(s[0, 1]), float(s[1, 1])) for s in ends]
+
+
+def test_a_panel_for_each_test_says_what_it_shows(figure: Figure) -> None:
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [
+        "Google Pixel 8 (zuma), over adb\nprefill, 16 tokens",
+        "Google Pixel 8 (zuma), over adb\ndecode, 8 tokens",
+        f"$FAKE$ phone (zuma), over ssh\nprefill, 16 tokens\n{NOT_A_SPEED}",
+        f"$FAKE$ phone (zuma), over ssh\ndecode, 8 tokens\n{NOT_A_SPEED}",
+    ]
+    for axes in figure.axes:
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("threads", "tokens/s (mean, 95% interval)")
+
+
+def test_the_legend_names_every_model(figure: Figure) -> None:
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(NAMES)
+    assert not any(text.get_parse_math() for text in figure.findobj(Text) if isinstance(text, Text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_error_bars_are_the_intervals(figure: Figure, name: str) -> None:
+    for axes, test in zip(figure.axes[:2], PLAN.tests, strict=True):
+        for threads, (place, low, high) in zip(PLAN.threads, bars(axes, name), strict=True):
+            expected = interval(rates_of(name, threads, test))
+            assert place == pytest.approx(threads, abs=0.1)
+            assert [low, high] == pytest.approx([expected.low, expected.high])
+
+
+def test_what_failed_has_no_point_and_one_repetition_no_bar(figure: Figure) -> None:
+    axes = figure.axes[2]
+    (line,) = (c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.get_label() == "smooth")
+    assert [round(float(x)) for x in np.asarray(line.lines[0].get_xdata())] == [1, 4]
+    assert np.isnan(bars(axes, "smooth")[1][1])
+
+
+def test_writes_the_picture_and_the_tables_without_a_warning(sections: list[Section], tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        document, picture = write.write(sections, tmp_path / "new" / "report")
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    assert f"![tokens/s over threads]({picture.name})" in document.read_text()
+
+
+def test_a_campaign_where_all_failed_is_still_drawn(tmp_path: Path) -> None:
+    known = campaign(PLAN, phone())
+    write_results(tmp_path / "r", known, [run_of(known, cell, failure="killed") for cell in PLAN.cells()])
+    _, picture = write.write(load([tmp_path / "r"]), tmp_path / "report")
+    assert picture.stat().st_size > 1000

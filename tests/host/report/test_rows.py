@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from device.errors import BadInput
+from host.bench.plan import Cell, Plan, Test
+from host.bench.results import Run
+from host.bench.stats import interval
+from host.report.rows import NOT_A_SPEED, Section, as_facts, load
+from tests.host.fakes import campaign, model, phone, run_of, write_results
+
+PLAN = Plan(
+    models=[model("plain"), model("smooth")],
+    threads=[1, 2],
+    tests=[Test(n_prompt=0, n_gen=8), Test(n_prompt=16, n_gen=0)],
+    repetitions=3,
+)
+CAMPAIGN = campaign(PLAN, phone())
+CELLS = {(cell.model, cell.test.name, cell.threads): cell for cell in PLAN.cells()}
+CELL = CELLS["plain", "pp16", 2]
+
+
+def measured(cell: Cell, *rates: float) -> Run:
+    return run_of(CAMPAIGN, cell, rates)
+
+
+def failed(cell: Cell, why: str) -> Run:
+    return run_of(CAMPAIGN, cell, failure=why)
+
+
+def section_of(folder: Path, *runs: Run) -> Section:
+    (section,) = load([write_results(folder, CAMPAIGN, runs)])
+    return section
+
+
+def shown(section: Section, cell: Cell) -> tuple[object, str]:
+    (row,) = (r for r in section.rows if (r.model, r.test, r.threads) == (cell.model, cell.test.name, cell.threads))
+    return row.tokens_per_s, row.remark
+
+
+def test_a_row_for_every_cell_prefill_first(tmp_path: Path) -> None:
+    section = section_of(tmp_path, *(measured(cell, 1.0, 2.0) for cell in CELLS.values()))
+    assert [(row.test, row.threads, row.model) for row in section.rows] == [
+        ("pp16", 1, "plain"),
+        ("pp16", 1, "smooth"),
+        ("pp16", 2, "plain"),
+        ("pp16", 2, "smooth"),
+        ("tg8", 1, "plain"),
+        ("tg8", 1, "smooth"),
+        ("tg8", 2, "plain"),
+        ("tg8", 2, "smooth"),
+    ]
+    assert {row.remark for row in section.rows} == {""}
+
+
+def test_lengths_are_in_order_as_numbers(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"tests": [Test(n_prompt=n, n_gen=0) for n in (1024, 64, 512)]})
+    (section,) = load([write_results(tmp_path, campaign(plan, phone()), [])])
+    assert list(dict.fromkeys(row.test for row in section.rows)) == ["pp64", "pp512", "pp1024"]
+
+
+def test_a_measured_cell_shows_its_interval(tmp_path: Path) -> None:
+    assert shown(section_of(tmp_path, measured(CELL, 9.0, 10.0, 11.0)), CELL) == (interval([9.0, 10.0, 11.0]), "")
+
+
+def test_one_repetition_is_said_to_have_no_interval(tmp_path: Path) -> None:
+    rate, remark = shown(section_of(tmp_path, measured(CELL, 9.0)), CELL)
+    assert remark == "one repetition: no interval"
+    assert getattr(rate, "n", None) == 1
+
+
+def test_a_cell_that_was_not_reached_is_shown(tmp_path: Path) -> None:
+    assert shown(section_of(tmp_path), CELL) == (None, "not measured yet")
+
+
+def test_a_failed_cell_is_shown_with_its_last_reason(tmp_path: Path) -> None:
+    section = section_of(tmp_path, failed(CELL, "the first time"), failed(CELL, "killed"))
+    assert shown(section, CELL) == (None, "failed: killed")
+
+
+def test_a_failure_is_never_averaged_in(tmp_path: Path) -> None:
+    section = section_of(tmp_path, failed(CELL, "killed"), measured(CELL, 9.0, 11.0))
+    assert shown(section, CELL) == (interval([9.0, 11.0]), "")
+    later = section_of(tmp_path / "later", measured(CELL, 9.0, 11.0), failed(CELL, "killed"))
+    assert shown(later, CELL) == (interval([9.0, 11.0]), "")
+
+
+def test_facts_are_strict_json(tmp_path: Path) -> None:
+    section = section_of(
+        tmp_path,
+        measured(CELL, 9.0),
+        failed(CELLS["plain", "tg8", 1], "killed"),
+        measured(CELLS["smooth", "tg8", 1], 1, 2),
+    )
+    facts = json.loads(json.dumps(as_facts(section), allow_nan=False))
+    rows = {(row["model"], row["test"], row["threads"]): row for row in facts["rows"]}
+    assert len(rows) == 8
+    assert (facts["phone"], facts["way"], facts["caveat"]) == ("Google Pixel 8", "adb", "")
+    one = rows["plain", "pp16", 2]
+    assert (one["tokens_per_s"], one["low"], one["high"], one["repetitions"]) == (9.0, None, None, 1)
+    none = rows["plain", "tg8", 1]
+    assert (none["tokens_per_s"], none["repetitions"], none["remark"]) == (None, 0, "failed: killed")
+    two = rows["smooth", "tg8", 1]
+    assert two["low"] < two["tokens_per_s"] < two["high"]
+
+
+def test_an_emulated_phone_carries_a_caveat(tmp_path: Path) -> None:
+    (section,) = load([write_results(tmp_path, campaign(PLAN, phone(emulated=True), "ssh"), [])])
+    assert section.title == "Google Pixel 8 (zuma), over ssh"
+    assert section.caveat == NOT_A_SPEED
+    assert as_facts(section)["caveat"] == NOT_A_SPEED
+
+
+def test_no_results_and_damaged_results_are_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no results"):
+        load([tmp_path])
+    folder = write_results(tmp_path / "x", CAMPAIGN, [measured(CELL, 1.0)])
+    with (folder / "runs.jsonl").open("a") as record:
+        record.write("nonsense\n")
+    with pytest.raises(BadInput, match="line 2 is damaged"):
+        load([tmp_path])

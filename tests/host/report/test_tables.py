@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from host import console
+from host.bench.plan import Plan, Test
+from host.report.rows import Section, load
+from host.report.tables import markdown, number, terminal
+from tests.host.fakes import campaign, model, phone, run_of, write_results
+
+PLAN = Plan(
+    models=[model("plain"), model("a|b [/x] :100:")], threads=[1, 2], tests=[Test(n_prompt=16, n_gen=0)], repetitions=3
+)
+
+
+@pytest.fixture
+def section(tmp_path: Path) -> Section:
+    known = campaign(PLAN, phone(emulated=True))
+    one, odd, two, _ = PLAN.cells()
+    runs = [
+        run_of(known, one, [8.0, 9.0, 10.0]),
+        run_of(known, odd, failure="it said: a | b\n| c [/bold] \\| d"),
+        run_of(known, two, [0.00412]),
+    ]
+    (section,) = load([write_results(tmp_path, known, runs)])
+    return section
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a line of a GitHub table: a bar divides them unless an odd number of backslashes is before it."""
+    parts = re.split(r"(?<!\\)(?:\\\\)*\|", line)
+    assert (parts[0], parts[-1]) == ("", "")
+    return [part.strip() for part in parts[1:-1]]
+
+
+def test_markdown_has_as_many_cells_in_every_line(section: Section) -> None:
+    lines = [line for line in markdown([section]).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(section.rows)
+    assert {len(cells(line)) for line in lines} == {7}
+
+
+def test_markdown_shows_every_cell(section: Section) -> None:
+    text = markdown([section])
+    assert "## Google Pixel 8 (zuma), over adb" in text
+    assert "**Emulated: says nothing of a phone's speed.**" in text
+    assert "2026-01-02, Android 16, 1×Cortex-X3 2.91 GHz + 4×Cortex-A715" in text
+    assert "llama.cpp 0c1e57098, build 01234567 (i8mm), smoothdroid 0.1.0, protocol 1." in text
+    assert "| plain | pp16 | 1 | 9.00 | 6.52 to 11.5 | 3 |  |" in text
+    assert "| plain | pp16 | 2 | 0.00412 | - | 1 | one repetition: no interval |" in text
+    assert "| - | - | - | failed: it said: a" in text
+    assert "not measured yet" in text
+
+
+def test_a_real_phone_has_no_caveat(tmp_path: Path) -> None:
+    (section,) = load([write_results(tmp_path, campaign(PLAN, phone(android="")), [])])
+    assert "mulated" not in markdown([section])
+    assert "kernel 6.1.99" in markdown([section])
+    assert terminal(section).caption is None
+
+
+def test_terminal_shows_names_and_failures_as_they_are(section: Section) -> None:
+    """Nothing that a phone or a file's name says is markup."""
+    with console.out.capture() as shown:
+        console.out.print(terminal(section), width=200)
+    text = shown.get()
+    for part in ("a|b [/x] :100:", "[/bold]", "not measured yet", "6.52 to 11.5", "0.00412", "emulated: says nothing"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1234.5, "1234"),
+        (123.4, "123"),
+        (99.96, "100"),
+        (12.34, "12.3"),
+        (9.999, "10.0"),
+        (1.2345, "1.23"),
+        (0.5, "0.500"),
+        (0.00412, "0.00412"),
+        (-3.21, "-3.21"),
+        (0.0, "0.00"),
+    ],
+)
+def test_numbers_have_three_digits(value: float, shown: str) -> None:
+    assert number(value) == shown

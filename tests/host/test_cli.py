@@ -1,0 +1,290 @@
+"""The command line as a user meets it: what it prints where, and its exit status. No phone, no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from host import cli
+from host.bench.plan import Plan, Test
+from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
+
+SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
+PLAN = Plan(models=[model("plain")], threads=[1, 2], tests=[Test(n_prompt=16, n_gen=0)], repetitions=2)
+CAMPAIGN = campaign(PLAN, phone(emulated=True))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, empty."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(folder))
+    return folder
+
+
+class Done(NamedTuple):
+    """A command that ended."""
+
+    status: object
+    out: str
+    err: str
+
+
+Smoothdroid = Callable[..., Done]
+
+
+@pytest.fixture
+def smoothdroid(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Smoothdroid:
+    """Run the command in this process, through the same main()."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["smoothdroid", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Done(ended.value.code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "tiny.gguf", 1)
+
+
+def commands(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    """The names of all commands: ("phone", "start")."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *names, name)
+    if not hasattr(command, "commands"):
+        yield names
+
+
+ALL = list(commands(typer.main.get_command(cli.app)))
+
+
+def test_every_command_is_looked_at() -> None:
+    assert {("doctor",), ("bench",), ("report",), ("phone", "start")} <= set(ALL)
+
+
+@pytest.mark.parametrize("names", ALL, ids=" ".join)
+def test_help_shows_an_example(names: tuple[str, ...]) -> None:
+    for flag in ("--help", "-h"):
+        done = CliRunner().invoke(cli.app, [*names, flag])
+        assert done.exit_code == 0
+        assert "Example: smoothdroid " + " ".join(names) in " ".join(done.stdout.split())
+
+
+def test_version(smoothdroid: Smoothdroid) -> None:
+    done = smoothdroid("--version")
+    assert (done.status, done.err) == (0, "")
+    assert done.out[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ("bench {gguf} --on local: --threads 0", 2, "--threads '0': 0 is below 1"),
+        ("bench {gguf} --on local: --threads EMPTY", 2, "--threads '': `` is no number"),
+        ("bench {gguf} --on local: --threads 8-1", 2, "the range 8-1 is empty"),
+        ("bench {gguf} --on local: --threads 1-8*1", 2, "never ends"),
+        ("bench {gguf} --on local: --threads 999", 2, "999 threads on"),
+        ("bench {gguf} --on local: --prompt x", 2, "--prompt 'x': `x` is no number"),
+        ("bench {gguf} --on local: --threads 1 --prompt 0 --generate 0", 2, "nothing to measure"),
+        ("bench {gguf} --on local: --threads 1 --repetitions 0", 2, "--repetitions 0: at least 1"),
+        ("bench {gguf} {gguf} --on local:", 2, "two models are called tiny"),
+        ("bench {tmp}/nosuch.gguf --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
+        ("bench {tmp} --on local:", 2, "{tmp} is a folder"),
+        ("bench {tmp}/cut.gguf --on local:", 2, "{tmp}/cut.gguf is cut short"),
+        ("bench {gguf} --on local: --threads 1 -o {gguf}", 2, "error: {gguf}/"),
+        ("bench {gguf} --on local: --isa nosuch", 2, "no build is called --abi host --isa nosuch"),
+        ("bench {gguf} --on local: --llama-cpp {tmp}", 2, "{tmp} is no llama.cpp checkout"),
+        ("bench {gguf} --on ftp://x", 2, "--on ftp://x: no such kind of target"),
+        ("bench {gguf} --on adb:", 2, "no such kind of target"),
+        ("bench {gguf} --on adb:X@host:port", 2, "`port` is no port"),
+        ("bench {gguf} --on virtual:x/usb", 2, "an emulated phone is reached as"),
+        ("bench {gguf} --on virtual:nosuch", 2, "`smoothdroid phone start nosuch` starts it"),
+        ("bench {gguf} --on ssh://user@127.0.0.1:1", 3, "127.0.0.1"),
+        ("run {tmp}/nosuch.gguf -p x --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
+        ("run {gguf} -p x --on local: --threads 0", 2, "--threads"),
+        ("run {gguf} -p x --on nosuch", 2, "no such kind of target"),
+        ("report {tmp}/empty", 2, "{tmp}/empty holds no results"),
+        ("report {tmp}/nosuch", 2, "{tmp}/nosuch holds no results"),
+        ("report {tmp}/good -o {gguf}", 2, "error: {gguf}: File exists"),
+        ("report {tmp}/damaged", 2, "{tmp}/damaged/campaign.json is damaged"),
+        ("build --abi mips", 2, "no build is called --abi mips"),
+        ("build --abi host --isa i8mm", 2, "no build is called --abi host --isa i8mm"),
+        ("build --abi arm64-v8a --isa nosuch", 2, "v8.0, dotprod, fp16, i8mm"),
+        ("build --abi host --llama-cpp {tmp}", 2, "{tmp} is no llama.cpp checkout"),
+        ("build --abi host --jobs 0", 2, "--jobs"),
+        ("phone stop nosuch", 2, "no emulated phone nosuch runs"),
+        ("phone start x --profile nosuch", 2, "nosuch"),
+        ("nosuch", 2, "No such command"),
+        ("bench", 2, "Missing argument"),
+    ],
+)
+def test_wrong_input_gets_one_clear_message(
+    smoothdroid: Smoothdroid, cache: Path, gguf: Path, tmp_path: Path, arguments: str, status: int, says: str
+) -> None:
+    write_build(cache)
+    write_results(tmp_path / "good", CAMPAIGN, [])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/campaign.json").write_text("{")
+    (tmp_path / "cut.gguf").write_bytes(gguf.read_bytes()[:-10])
+    places = {"gguf": gguf, "tmp": tmp_path}
+    words = ["" if word == "EMPTY" else word.format(**places) for word in arguments.split()]
+    done = smoothdroid(*words)
+    assert done.status == status, done.err
+    assert says.format(**places) in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothdroid) -> None:
+    """Whatever else is attached to this machine is listed too."""
+    done = smoothdroid("devices", "--on", "nosuch:", "--on", "local:", "--json")
+    assert (done.status, "no such kind of target" in done.err) == (2, True)
+    assert "local:" in [found["target"] for found in json.loads(done.out)]
+
+
+def test_a_phone_without_a_build_is_told_how_to_make_one(smoothdroid: Smoothdroid, gguf: Path) -> None:
+    done = smoothdroid("bench", gguf, "--on", "local:")
+    assert done.status == 2
+    assert "`smoothdroid build --abi host --isa native`" in done.err
+
+
+SMALL = ("--on", "local:", "--threads", "1,2", "--prompt", "16", "--generate", "0", "--repetitions", "2")
+
+
+def test_bench_and_report(
+    smoothdroid: Smoothdroid, cache: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_build(cache)
+    results = tmp_path / "results [bold]"  # a path is no markup
+    monkeypatch.setenv("FAKE_DIES_AT", "2")
+    first = smoothdroid("bench", gguf, *SMALL, "-o", results)
+    assert first.status == 1, "a cell failed"
+    (folder,) = results.iterdir()
+    assert first.out == f"{folder}  (1 measured, 1 failed, 0 kept from before)\n"
+    assert "tiny, pp16, 1 threads: 10.50, 11.50 tokens/s" in first.err
+    assert "illegal instruction" in first.err
+
+    monkeypatch.delenv("FAKE_DIES_AT")
+    second = smoothdroid("bench", gguf, *SMALL, "-o", results, "--json")
+    assert second.status == 0
+    facts = json.loads(second.out)
+    assert (facts["folder"], facts["kept"]) == (str(folder), 1)
+    assert [run["tokens_per_s"] for run in facts["runs"]] == [[20.5, 21.5]]
+    assert smoothdroid("bench", gguf, *SMALL, "-o", results).out.endswith(
+        "(0 measured, 0 failed, 2 kept from before)\n"
+    )
+
+    told = smoothdroid("report", results, "-o", tmp_path / "report")
+    assert told.status == 0
+    assert told.out.splitlines()[-2:] == [str(tmp_path / "report" / name) for name in ("report.md", "threads.png")]
+    assert "over local" in told.out
+    (section,) = json.loads(smoothdroid("report", results, "-o", tmp_path / "report", "--json").out)
+    assert [row["tokens_per_s"] for row in section["rows"]] == [11.0, 21.0]
+
+
+def test_bench_says_as_json_that_a_cell_failed(
+    smoothdroid: Smoothdroid, cache: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_build(cache)
+    monkeypatch.setenv("FAKE_THREADS", "7")
+    done = smoothdroid("bench", gguf, *SMALL, "-o", tmp_path / "results", "--json")
+    assert done.status == 1
+    for run in json.loads(done.out)["runs"]:
+        assert "llama-bench ran" in run["failure"]
+        assert run["tokens_per_s"] == []
+
+
+def test_run_answers_on_stdout_and_tells_its_speed_on_stderr(smoothdroid: Smoothdroid, cache: Path, gguf: Path) -> None:
+    write_build(cache)
+    done = smoothdroid("run", gguf, "-p", "Hi", "--on", "local:")
+    assert (done.status, done.out.strip()) == (0, "Hello [/there] :100:")
+    assert "prefill 500.0 tokens/s (5 tokens), decode 200.0 tokens/s (2 tokens)" in done.err
+    facts = json.loads(smoothdroid("run", gguf, "-p", "Hi", "--on", "local:", "--json").out)
+    assert (facts["text"], facts["timings"]["generated_tps"]) == ("Hello [/there] :100:", 200.0)
+
+
+@pytest.mark.parametrize("arguments", ["doctor", "phone list"])
+def test_facts_are_json(smoothdroid: Smoothdroid, arguments: str) -> None:
+    done = smoothdroid(*arguments.split(), "--json")
+    assert done.status == 0
+    assert isinstance(json.loads(done.out), list)
+    plain = smoothdroid(*arguments.split())
+    assert (plain.status, plain.err) == (0, "")
+
+
+def test_doctor_says_what_to_type(smoothdroid: Smoothdroid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`smoothdroid[build]` once came out as `smoothdroid`: rich took the brackets for markup."""
+    monkeypatch.setenv("CXX", "nosuch[build]")
+    assert "`'nosuch[build]' --version` does not run" in " ".join(smoothdroid("doctor").out.split())
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "results", CAMPAIGN, [run_of(CAMPAIGN, c, [1.0, 2.0]) for c in PLAN.cells()])
+
+
+BLOCKED = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+if "block" in sys.argv[1]:
+    sys.meta_path.insert(0, Blocker())
+sys.argv[:] = ["smoothdroid", *sys.argv[2:]]
+from host.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "transformers", "safetensors"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def without_torch(how: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCKED, how, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("how", ["blocked", "there"])
+def test_report_needs_no_torch_and_loads_none(results: Path, tmp_path: Path, how: str) -> None:
+    done = without_torch(how, "report", results, "-o", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert "emulated: says nothing of a phone's speed" in done.stdout
+
+
+def test_prepare_without_torch_says_what_to_install(tmp_path: Path) -> None:
+    done = without_torch("blocked", "prepare", tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "preparing a model needs torch: `pip install 'smoothdroid[model]'`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_installed_command_ends_with_the_errors_status(results: Path, tmp_path: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(SMOOTHDROID), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+    wrong = run("report", tmp_path / "nosuch")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: ")
+    assert run("bench", "x.gguf", "--on", "ssh://user@127.0.0.1:1").returncode == 3
+    assert json.loads(run("report", results, "-o", tmp_path / "report", "--json").stdout)

@@ -1,0 +1,114 @@
+"""The rules of the house, read from the imports and calls that the code makes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path.relative_to(ROOT) for top in ("host", "device") for path in (ROOT / top).rglob("*.py"))
+EVERYTHING = sorted([*MODULES, *(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))])
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every name that a module imports, wherever in it: `host.bench.plan.Cell`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+
+
+def under(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def breaches(inside: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[str]:
+    """What modules below `inside` import from `forbidden`, except `but`."""
+    return [
+        f"{path} imports {name}"
+        for path in MODULES
+        if path.is_relative_to(inside)
+        for name in imports(path)
+        if under(name, *forbidden) and not under(name, *but)
+    ]
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {Path("host/cli.py"), Path("device/adb.py"), Path("host/model/smooth.py")} <= set(MODULES)
+    assert "host.bench.plan.Cell" in imports(Path("host/bench/campaign.py"))
+
+
+def test_device_does_not_know_host() -> None:
+    assert breaches("device", "host") == []
+
+
+@pytest.mark.parametrize("package", ["model", "build", "bench"])
+def test_the_arrows_do_not_know_each_other(package: str) -> None:
+    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt"} - {package}
+    assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
+
+
+def test_report_reads_results_only() -> None:
+    readable = ("host.report", "host.bench.results", "host.bench.plan", "host.bench.stats")
+    assert breaches("host/report", "host", but=readable) == []
+
+
+@pytest.mark.parametrize(
+    ("home", "libraries"),
+    [
+        ("host/model", ("torch", "transformers", "safetensors")),
+        ("device", ("adbutils", "paramiko")),
+        ("host/report", ("matplotlib",)),
+    ],
+)
+def test_a_library_has_one_home(home: str, libraries: tuple[str, ...]) -> None:
+    asks_whether_it_is_there = Path("host/cli.py")
+    strangers = [
+        f"{path} imports {name}"
+        for path in MODULES
+        if not path.is_relative_to(home) and path != asks_whether_it_is_there
+        for name in imports(path)
+        if under(name, *libraries)
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=str)
+def test_no_shell_no_pickle(path: Path) -> None:
+    for call in calls(path):
+        for keyword in call.keywords:
+            assert keyword.arg != "shell" or ast.unparse(keyword.value) == "False", ast.unparse(call)
+        assert ast.unparse(call.func) not in ("os.system", "os.popen", "eval", "exec"), ast.unparse(call)
+    for name in imports(path):
+        assert not under(name, "pickle", "cPickle", "dill", "joblib", "shelve", "marshal"), name
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != Path("host/console.py")], ids=str)
+def test_only_the_console_prints(path: Path) -> None:
+    runs_on_its_own = path == Path("device/virtual/init.py")  # the emulated phone's process 1: stderr is its log
+    for call in calls(path):
+        if ast.unparse(call.func) == "print":
+            assert runs_on_its_own, ast.unparse(call)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != Path("host/cli.py")], ids=str)
+def test_only_the_command_line_exits(path: Path) -> None:
+    runs_on_its_own = path.is_relative_to("device/virtual")
+    for call in calls(path):
+        if ast.unparse(call.func) in ("sys.exit", "exit", "quit", "os._exit"):
+            assert runs_on_its_own, ast.unparse(call)
