@@ -59,6 +59,14 @@ def as_root(argv: Sequence[str]) -> list[str]:
     return list(argv) if os.geteuid() == 0 else ["sudo", "-n", "--", *argv]
 
 
+def kill_as_root(targets: Sequence[int]) -> list[str]:
+    """The command that kills processes, and with a negative number process groups.
+
+    By the shell's own `kill`: the program of that name is in a package that a bare machine lacks.
+    """
+    return as_root(["sh", "-c", 'kill -9 "$@"', "sh", *map(str, targets)])
+
+
 def _sudo_works() -> bool:
     if shutil.which("sudo") is None:
         return False

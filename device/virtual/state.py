@@ -14,7 +14,7 @@ from pathlib import Path
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
 from device.virtual import render
-from device.virtual.host import as_root
+from device.virtual.host import kill_as_root
 
 INIT = Path(__file__).parent / "init.py"
 """What a phone's first process runs."""
@@ -108,7 +108,7 @@ def kill(folder: Path) -> None:
         if time.monotonic() > deadline:
             raise SmoothdroidError(f"the phone {folder.name!r} does not end: processes {pids} are still there")
         # A process that ended meanwhile makes kill fail; the next look says who is left.
-        subprocess.run(as_root(["kill", "-9", *map(str, pids)]), capture_output=True, check=False)
+        subprocess.run(kill_as_root(pids), capture_output=True, check=False)
         time.sleep(0.02)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import SmoothdroidError
-from device.virtual.host import KEYRING, as_root
+from device.virtual.host import KEYRING, as_root, kill_as_root
 
 SUITE = "trixie"
 MIRROR = "http://deb.debian.org/debian"
@@ -124,7 +124,7 @@ def _extract(debian: Path, log: Path) -> None:
         try:
             status = process.wait()
         except BaseException:  # Ctrl-C too
-            subprocess.run(as_root(["kill", "-9", "--", f"-{process.pid}"]), check=False)
+            subprocess.run(kill_as_root([-process.pid]), check=False)
             raise
     if status != 0:
         said = log.read_text(errors="replace").strip().splitlines()

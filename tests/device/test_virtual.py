@@ -446,7 +446,7 @@ def test_a_phone_that_was_killed_is_not_running_and_starts_again() -> None:
     started = virtual.start(name)
     try:
         namespace = os.readlink(f"/proc/{started.pid}/ns/mnt")
-        subprocess.run(host.as_root(["kill", "-9", str(started.pid)]), check=True)
+        subprocess.run(host.kill_as_root([started.pid]), check=True)
         deadline = time.monotonic() + 5
         while processes_in(namespace) and time.monotonic() < deadline:
             time.sleep(0.01)
