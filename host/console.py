@@ -13,13 +13,24 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 LOG_EVERY_S = 15
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
-# What a phone or a file says is no markup, and `:100:` in it no picture.
-out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+# All control characters but newline and tab: an escape sequence from a phone could rewrite what was printed before it.
+CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")
+
+
+class _Console(Console):
+    """Shows what phones, files and models say as it is: no markup, no control characters, `:100:` no picture."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 (rich's own)
+        return super().render_str(text.translate(CONTROL), **options)
+
+
+out = _Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
+err = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def facts(data: object) -> None:
@@ -29,7 +40,7 @@ def facts(data: object) -> None:
 
 def stream(text: str) -> None:
     """Print a piece of an answer as it comes."""
-    sys.stdout.write(text)
+    sys.stdout.write(text.translate(CONTROL))
     sys.stdout.flush()
 
 
