@@ -7,14 +7,14 @@ from rich.table import Table
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.rows import Row, Section
 
-HEAD = ("model", "test", "threads", "tokens/s", f"{CONFIDENCE:.0%} interval", "repetitions", "")
+HEAD = ("model", "test", "threads", "tokens/s", f"{CONFIDENCE:.0%} interval", "repetitions", "remark")
 
 
 def terminal(section: Section) -> Table:
     """A table for rich to print."""
     table = Table(title=section.title, caption=section.caveat or None, title_justify="left")
     for name in HEAD:
-        table.add_column(name, justify="left" if name in ("model", "test", "") else "right")
+        table.add_column(name, justify="left" if name in ("model", "test", "remark") else "right")
     for row in section.rows:
         table.add_row(*_cells(row))
     return table
@@ -35,7 +35,7 @@ def markdown(sections: list[Section]) -> str:
         )
         if section.caveat:
             parts.append(f"**{section.caveat[0].upper()}{section.caveat[1:]}.**\n")
-        parts.append("| " + " | ".join(HEAD).rstrip() + " |")
+        parts.append("| " + " | ".join(HEAD) + " |")
         parts.append("|---|---|---:|---:|---:|---:|---|")
         parts += ["| " + " | ".join(map(_escaped, _cells(row))) + " |" for row in section.rows]
         parts.append("")
