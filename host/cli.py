@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from device import adb, virtual
+from device.cache import cache_root
 from device.errors import BadInput, NoPhone, SmoothdroidError
 from device.phone import Phone, describe
 from device.ssh import SshOptions
@@ -371,6 +372,63 @@ def run(
         f"prefill {timings.prompt_tps} tokens/s ({timings.prompt_tokens} tokens), decode {timings.generated_tps} "
         f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a speed" if phone.emulated else "")
     )
+
+
+@app.command(
+    epilog="Example: smoothdroid evaluate out/llama2-7b-f32.gguf out/llama2-7b/*-{plain,smooth}-q8_0.gguf -o quality/"
+)
+def evaluate(
+    reference: Annotated[Path, typer.Argument(help="The GGUF to measure the distance from: f32, f16 or bf16.")],
+    candidates: Annotated[list[Path], typer.Argument(help="GGUF files; those after the first are compared with it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures and plot.")] = Path("quality"),
+    text: Annotated[
+        Path | None, typer.Option(help="What is predicted. Default: prose that calibration does not draw from.")
+    ] = None,
+    context: Annotated[int, typer.Option(help="Tokens in a window; the second half of each is predicted.")] = 512,
+    chunks: Annotated[int, typer.Option(help="Windows of text.")] = 16,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Measure how far models are from a reference: KL divergence, perplexity, top-1 agreement.
+
+    Through llama-perplexity, on this machine's kernels (`smoothdroid build --abi host`). The reference's
+    log-probabilities are kept in the cache: evaluating another candidate against it costs that candidate alone.
+    """
+    from host.model.evaluate import evaluate as compare_models
+    from host.model.evaluation import write_evaluation
+    from host.model.perplexity import HostKernels
+    from host.model.prose import evaluation_prose
+    from host.report import quality, quality_tables
+    from host.report.quality_plot import write as write_quality
+
+    prose = evaluation_prose(text)
+    built = compiler.find([variants.find("host", "native")], _source(llama_cpp))
+    if built is None:
+        raise BadInput("llama.cpp has not been built for this machine: `smoothdroid build --abi host`")
+    tool, sha256 = _tools(built)["llama-perplexity"]
+    kernels = HostKernels(f"{built.manifest.abi}-{built.manifest.isa}, llama.cpp {built.manifest.commit}", sha256, tool)
+    inspected = [artifact.inspect(path, on_step=console.step) for path in (reference, *candidates)]
+    with console.bar() as bar:
+        found = compare_models(
+            inspected[0],
+            inspected[1:],
+            prose,
+            kernels,
+            logits_cache=cache_root() / "logits",
+            context=context,
+            windows=chunks,
+            on_step=console.step,
+            on_progress=bar.update,
+        )
+    written = [write_evaluation(found, output), *write_quality(found, output)]
+    if json:
+        console.facts(quality.as_facts(found))
+        return
+    console.out.print(quality_tables.terminal(found))
+    for said in quality_tables.verdicts(found):
+        console.out.print(said, soft_wrap=True)
+    for path in written:
+        console.out.print(str(path), soft_wrap=True)
 
 
 @app.command(epilog="Example: smoothdroid report results/ -o report/")

@@ -1,13 +1,10 @@
-"""The calibration text, the windows drawn from it, and the activation ranges seen on them."""
+"""The windows drawn from the calibration text, and the activation ranges seen on them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,41 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from device.errors import BadInput, SmoothdroidError
 from host.model.folds import Fold
+from host.model.prose import Prose
 
 # Windows kept out of calibration, on which the smoothed model must give the logits of the original.
 HELD_OUT_WINDOWS = 2
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text to calibrate on; `name` is for people, `sha256` (of its UTF-8) says which text it was."""
-
-    name: str
-    content: str
-
-    @property
-    def sha256(self) -> str:
-        return sha256(self.content.encode()).hexdigest()
-
-
-def read_text(file: Path | None) -> Text:
-    """The user's text, or the English prose about Python that every CPython carries (some 470 KB).
-
-    Raises BadInput where the file cannot be read or is not UTF-8.
-    """
-    if file is None:
-        from pydoc_data.topics import topics  # large, and only this road needs it
-
-        name = f"pydoc_data.topics of Python {sys.version_info.major}.{sys.version_info.minor}"
-        return Text(name, "\n\n".join(topics[topic] for topic in sorted(topics)))
-    try:
-        return Text(file.name, file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{file}: the calibration text cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{file}: the calibration text is not UTF-8 (byte {error.start}). Convert it to UTF-8."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -60,7 +26,9 @@ class Windows:
     held_out: Tensor
 
 
-def draw_windows(text: Text, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int) -> Windows:
+def draw_windows(
+    text: Prose, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int
+) -> Windows:
     """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and HELD_OUT_WINDOWS more to judge by.
 
     Windows do not overlap. Each begins with the BOS token where the tokenizer puts one before a text,

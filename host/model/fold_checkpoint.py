@@ -9,11 +9,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from device.errors import SmoothdroidError
-from host.model.calibrate import Text, activation_absmax, draw_windows
+from host.model.calibrate import activation_absmax, draw_windows
 from host.model.checkpoint import Checkpoint
 from host.model.folds import Fold
 from host.model.manifest import Equivalence, Smoothing
 from host.model.network import load_model, load_tokenizer, logits
+from host.model.prose import Prose
 from host.model.smooth import column_absmax, smoothing_scales
 from host.model.staging import stage_folded
 
@@ -29,7 +30,7 @@ def fold_checkpoint(
     *,
     folds: tuple[Fold, ...],
     settings: Smoothing,
-    text: Text,
+    text: Prose,
     say: Callable[[str], None],
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Path, Equivalence]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from gguf import GGUFReader
 
 from device.errors import BadInput
-from host.model.calibrate import Text, read_text
 from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
 from host.model.convert import converter, converter_id, to_gguf
 from host.model.fold_checkpoint import fold_checkpoint
 from host.model.folds import Fold, expand, folds_of
 from host.model.manifest import Equivalence, Manifest, Recipe, Smoothing, Source, manifest_path, read_finished
+from host.model.prose import Prose, calibration_prose
 from host.model.staging import folded_bytes, stage
 from host.model.workspace import publish, require_space, workspace
 from host.pypi import sha256_of
@@ -89,7 +89,7 @@ def prepare(
     if smooth:
         _check_window(checkpoint, seq_len)
         folded_bytes(checkpoint, _folds(checkpoint))  # every tensor of every fold is there
-        text = read_text(calib)
+        text = calibration_prose(calib)
         smoothing = Smoothing(
             alpha=alpha,
             n_samples=n_samples,
@@ -158,7 +158,7 @@ def _make(
     path: Path,
     checkpoint: Checkpoint,
     recipe: Recipe,
-    text: Text | None,
+    text: Prose | None,
     llama_cpp: Path,
     work: Path,
     say: Callable[[str], None],

@@ -8,35 +8,18 @@ import pytest
 import torch
 
 from device.errors import BadInput, SmoothdroidError
-from host.model.calibrate import HELD_OUT_WINDOWS, Text, activation_absmax, draw_windows, read_text
+from host.model.calibrate import HELD_OUT_WINDOWS, activation_absmax, draw_windows
 from host.model.folds import expand, folds_of
 from host.model.network import load_model, load_tokenizer
+from host.model.prose import Prose
 
 MakeCheckpoint = Callable[..., Path]
 FOLDS = expand(folds_of("LlamaForCausalLM"), 2)
 
 
-def test_the_default_text_is_the_same_every_time() -> None:
-    text = read_text(None)
-    assert text.name.startswith("pydoc_data.topics of Python 3.")
-    assert len(text.content) > 400_000
-    assert text.sha256 == read_text(None).sha256
-
-
-def test_the_users_text(tmp_path: Path) -> None:
-    file = tmp_path / "mine.txt"
-    file.write_bytes("안녕 world".encode())
-    assert read_text(file) == Text("mine.txt", "안녕 world")
-    file.write_bytes(b"caf\xe9")
-    with pytest.raises(BadInput, match=r"mine.txt.*not UTF-8 \(byte 3\)"):
-        read_text(file)
-    with pytest.raises(BadInput, match=r"none.txt.*cannot be read: No such file"):
-        read_text(tmp_path / "none.txt")
-
-
 def test_windows_share_no_token_and_follow_the_seed(make_checkpoint: MakeCheckpoint) -> None:
     tokenizer = load_tokenizer(make_checkpoint())
-    text = Text("letters", "".join(chr(0x4E00 + number) for number in range(400)))  # each character occurs once
+    text = Prose("letters", "".join(chr(0x4E00 + number) for number in range(400)))  # each character occurs once
     windows = draw_windows(text, tokenizer, n_samples=5, seq_len=31, seed=3)
     drawn = torch.cat([windows.calibration, windows.held_out])
     assert windows.calibration.shape == (5, 31)
@@ -56,7 +39,7 @@ def test_a_short_text_is_told_how_short(make_checkpoint: MakeCheckpoint) -> None
     tokenizer = load_tokenizer(make_checkpoint())
     n_tokens = len(tokenizer("fox " * 20, add_special_tokens=False)["input_ids"])
     with pytest.raises(BadInput, match=rf"short.txt.* has {n_tokens} tokens, and {(9 + HELD_OUT_WINDOWS) * 15} are"):
-        draw_windows(Text("short.txt", "fox " * 20), tokenizer, n_samples=9, seq_len=16, seed=0)
+        draw_windows(Prose("short.txt", "fox " * 20), tokenizer, n_samples=9, seq_len=16, seed=0)
 
 
 def test_ranges_are_those_of_the_linears_inputs(make_checkpoint: MakeCheckpoint) -> None:

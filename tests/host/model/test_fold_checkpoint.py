@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from device.errors import SmoothdroidError
-from host.model.calibrate import activation_absmax, read_text
+from host.model.calibrate import activation_absmax
 from host.model.checkpoint import open_checkpoint
 from host.model.fold_checkpoint import fold_checkpoint, require_equivalent
 from host.model.folds import Fold, expand, folds_of
 from host.model.manifest import Equivalence, Smoothing
 from host.model.network import load_model, logits
+from host.model.prose import calibration_prose
 
 MakeCheckpoint = Callable[..., Path]
 FOLDS = expand(folds_of("LlamaForCausalLM"), 2)
@@ -24,7 +25,7 @@ WINDOWS = torch.randint(3, 200, (2, 24), generator=torch.Generator().manual_seed
 def fold(
     folder: Path, out: Path, prose: Path, *, folds: tuple[Fold, ...] = FOLDS, alpha: float = 0.5
 ) -> tuple[Path, Equivalence]:
-    text = read_text(prose)
+    text = calibration_prose(prose)
     settings = Smoothing(
         alpha=alpha,
         n_samples=4,

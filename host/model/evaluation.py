@@ -1,0 +1,73 @@
+"""The record of an evaluation: quality-ID.json. Every token's figures are kept; what they come to, the report says."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(_Record):
+    """A GGUF that was evaluated."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    bits_per_weight: float
+
+
+class Candidate(_Record):
+    """A model beside the reference; lists are [windows][predicted tokens]."""
+
+    model: Model
+    kld: list[list[float]]
+    """KL divergence from the reference, nats."""
+    nll: list[list[float]]
+    """Negative log-likelihood of the token that came, nats."""
+    same_top: list[list[bool]]
+    """Whether the reference's likeliest token is the candidate's too."""
+
+
+class Evaluation(_Record):
+    """Candidates beside one reference, all over the same tokens."""
+
+    kind: Literal["smoothdroid-evaluation"] = "smoothdroid-evaluation"
+    schema_version: Literal[1] = 1
+    text: str
+    """Its name."""
+    text_sha256: str
+    context: int
+    """Tokens a window; the second half of each is predicted."""
+    windows: int = Field(ge=2)
+    kernels: str
+    """What computed the models, for people."""
+    kernels_id: str
+    reference: Model
+    reference_nll: list[list[float]]
+    candidates: list[Candidate] = Field(min_length=1)
+
+    @property
+    def id(self) -> str:
+        """The hash of what was evaluated, on what and by what: a repeated evaluation has the same."""
+        models = [self.reference, *(candidate.model for candidate in self.candidates)]
+        named = [(model.name, model.sha256) for model in models]
+        key = [self.schema_version, self.text_sha256, self.context, self.windows, self.kernels_id, named]
+        return sha256(json.dumps(key).encode()).hexdigest()[:12]
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write quality-ID.json into `folder`, visible only whole; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"quality-{evaluation.id}.json"
+    new = folder / f".{path.name}.new"
+    new.write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
+    os.replace(new, path)
+    return path

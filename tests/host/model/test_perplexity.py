@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from device.errors import BadInput, CommandFailed
+from device.parse import NoNumber
+from host.model.perplexity import HostKernels, Task
+
+
+def kernels(folder: Path, script: str) -> HostKernels:
+    """A llama-perplexity that is `script`."""
+    binary = folder / "llama-perplexity"
+    binary.write_text(f"#!/bin/sh\n{script}\n")
+    binary.chmod(0o755)
+    return HostKernels("fake", "fake", binary)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    return Task(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3)
+
+
+def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_ARG_CACHE_TYPE_K", "q4_0")
+    tool = kernels(
+        tmp_path,
+        f"printf '%s\\n' \"$@\" > {tmp_path}/argv; env > {tmp_path}/env\n"
+        "echo 'calculating perplexity over 3 chunks' >&2\n"
+        "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done\n"
+        "echo; echo '1.23 I Final estimate: PPL = 9.5000 +/- 0.1' >&2",
+    )
+    told: list[tuple[int, int]] = []
+    model, destination = tmp_path / "a model.gguf", tmp_path / "out"
+    assert tool.save_logits(model, task, destination, lambda *done: told.append(done)) == 9.5
+    assert (tmp_path / "argv").read_text().splitlines() == [
+        *("--model", str(model), "--file", str(task.text)),
+        *("--ctx-size", "64", "--chunks", "3", "--batch-size", "64", "--kl-divergence-base", str(destination)),
+    ]
+    assert "LLAMA_" not in (tmp_path / "env").read_text()
+    assert told[-1] == (3, 3)
+    assert told == sorted(told)
+
+
+def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=r"prose\.txt: the text fills 2 windows, and 3 windows of 64 .*\(192 tokens\)"):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+    assert time.monotonic() - began < 10
+
+
+def test_a_failure_shows_its_last_words(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, "echo 'llama_perplexity: unable to load model' >&2; exit 1")
+    with pytest.raises(CommandFailed, match=r"ended with status 1: llama_perplexity: unable to load model"):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+
+
+def test_an_end_without_a_figure(tmp_path: Path, task: Task) -> None:
+    with pytest.raises(NoNumber):
+        kernels(tmp_path, "true").save_logits(tmp_path / "m", task, tmp_path / "out")
+
+
+def test_an_interruption_ends_it(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, f"printf '[1]9.5,'; sleep 1; touch {tmp_path}/lived-on")
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out", interrupt)
+    time.sleep(1.5)
+    assert not (tmp_path / "lived-on").exists()
