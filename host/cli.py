@@ -348,18 +348,18 @@ def run(
     json: Json = False,
 ) -> None:
     """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
-    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone), console.bar() as bar:
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
         built = _build_for(target, phone, isa, _source(llama_cpp))
-        answer = prompt.ask(
-            target,
-            _tools(built)["llama-completion"],
-            artifact.inspect(model, on_step=console.step),
-            text,
-            prompt.Sampling(threads, max_tokens, temp, seed, raw),
-            on_output=None if json else console.stream,
-            on_step=console.step,
-            on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
-        )
+        with console.bar() as bar:
+            deployed = prompt.deploy(
+                target,
+                _tools(built)["llama-completion"],
+                artifact.inspect(model, on_step=console.step),
+                on_step=console.step,
+                on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
+            )
+        sampling = prompt.Sampling(threads, max_tokens, temp, seed, raw)
+        answer = prompt.ask(target, deployed, text, sampling, on_output=None if json else console.stream)
     timings = answer.timings
     if json:
         console.facts({"text": answer.text, "timings": timings.model_dump() if timings else None})

@@ -46,14 +46,13 @@ def stream(text: str) -> None:
 
 def step(text: str) -> None:
     """Say what begins."""
-    err.print("· ", style="dim", end="")
-    err.print(text, soft_wrap=True)
+    # In one piece: a progress line would be drawn between two.
+    err.print(Text.assemble(("· ", "dim"), text.translate(CONTROL)), soft_wrap=True)
 
 
 def error(message: str) -> None:
     """Say what went wrong."""
-    err.print("error:", style="bold red", end=" ")
-    err.print(message, soft_wrap=True)
+    err.print(Text.assemble(("error: ", "bold red"), message.translate(CONTROL)), soft_wrap=True)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -106,5 +105,6 @@ def bar() -> Iterator[Bar]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    # Not redirected: rich would send what is printed on stdout to stderr while the line is there.
+    with Progress(*columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         yield Bar(progress)

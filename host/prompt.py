@@ -39,26 +39,38 @@ class Answer:
     """None when prompt or answer were a single token, for which llama.cpp tells an infinite rate."""
 
 
-def ask(
+@dataclass(frozen=True)
+class Deployed:
+    """What an answer needs, as paths on the phone."""
+
+    tool: str
+    model: str
+
+
+def deploy(
     target: Target,
     tool: tuple[Path, str],
     model: Artifact,
-    prompt: str,
-    sampling: Sampling,
     *,
-    on_output: OnOutput | None = None,
     on_step: Callable[[str], None] = lambda step: None,
     on_push: Progress | None = None,
-) -> Answer:
-    """Run `prompt` through llama-completion (`tool`: file and sha256) on the phone.
-
-    Raises SmoothdroidError when it dies, saying what that means.
-    """
+) -> Deployed:
+    """Put llama-completion (`tool`: file and sha256) and the model on the phone, unless they are there."""
     on_step(f"deploying {model.name}")
-    binary = store.ensure(target, *tool, executable=True, progress=on_push)
-    remote = store.ensure(target, model.path, model.sha256, progress=on_push)
-    argv = [binary, "-m", remote, "-p", prompt, "-n", str(sampling.max_tokens), "-t", str(sampling.threads)]
-    argv += ["--temp", str(sampling.temperature), "--seed", str(sampling.seed), "--no-display-prompt", "--perf"]
+    remote = store.ensure(target, *tool, executable=True, progress=on_push)
+    return Deployed(remote, store.ensure(target, model.path, model.sha256, progress=on_push))
+
+
+def ask(
+    target: Target, deployed: Deployed, prompt: str, sampling: Sampling, *, on_output: OnOutput | None = None
+) -> Answer:
+    """Run `prompt` through the model on the phone.
+
+    Raises SmoothdroidError when llama-completion dies, saying what that means.
+    """
+    argv = [deployed.tool, "-m", deployed.model, "-p", prompt, "-n", str(sampling.max_tokens)]
+    argv += ["-t", str(sampling.threads), "--temp", str(sampling.temperature), "--seed", str(sampling.seed)]
+    argv += ["--no-display-prompt", "--perf"]
     # --no-escape: a backslash and an n in a prompt are those two characters. The context is what this prompt can
     # need (a token is at least a byte), not the model's longest: its KV cache may be larger than the phone's memory.
     context = len(prompt.encode()) + sampling.max_tokens + TEMPLATE_TOKENS

@@ -40,7 +40,8 @@ class Asked:
         target = ReplayTarget(self.folder / "phone", answer)
         how = Sampling(threads=3, max_tokens=9, temperature=0.0, seed=7, raw=raw)
         try:
-            return prompt.ask(target, (tool, sha256_of(tool)), model, HARD, how, on_output=self.heard.append)
+            deployed = prompt.deploy(target, (tool, sha256_of(tool)), model)
+            return prompt.ask(target, deployed, HARD, how, on_output=self.heard.append)
         finally:
             (self.argv,) = target.measured
 
