@@ -21,7 +21,6 @@ from device.errors import SmoothdroidError
 from device.virtual.host import KEYRING, as_root, kill_as_root
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = ("adbd", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
 LAYOUT = 1
 """Goes up when the code below lays the tree out differently."""
@@ -115,7 +114,8 @@ def _remove(folder: Path) -> None:
 def _extract(debian: Path, log: Path) -> None:
     """Debian's packages with all they depend on, unpacked; their scripts are not run, apt checks signatures."""
     command = ["mmdebstrap", "--variant=extract", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
-    command += ["--components=main", SUITE, str(debian), MIRROR]
+    # No mirror is named: mmdebstrap knows Debian's own, and takes security updates along.
+    command += ["--components=main", SUITE, str(debian)]
     with (
         log.open("wb") as output,
         # A group of its own, so that what apt started can be ended with it.
@@ -129,7 +129,7 @@ def _extract(debian: Path, log: Path) -> None:
     if status != 0:
         said = log.read_text(errors="replace").strip().splitlines()
         raise SmoothdroidError(
-            f"mmdebstrap could not fetch the phone's packages (status {status}); it needs {MIRROR}:\n  "
+            f"mmdebstrap could not fetch the phone's packages (status {status}); it needs Debian's mirrors:\n  "
             + "\n  ".join(said[-8:])
         )
 
