@@ -49,6 +49,9 @@ def test_an_interval_that_says_nothing() -> None:
     assert said(vague(cell(49.78, 62.06, 74.34)), "unstable") == "the 95% interval is ±49% of the mean"
     # Its neighbour, tg128: 32.35 ± 0.16.
     assert vague(cell(32.19, 32.35, 32.51)) is None
+    # Around the limit: half the interval of two values is 12.7 times half their distance.
+    assert vague(cell(100.0, 100.75)) is None
+    assert said(vague(cell(100.0, 100.9)), "unstable") == "the 95% interval is ±6% of the mean"
 
 
 def test_one_repetition_is_no_measurement() -> None:
@@ -160,6 +163,7 @@ def test_a_mask_that_held(samples: list[dict[str, Any]]) -> None:
         ([threads_on(BIG), threads_on([4, 5])], "the threads could run on 4-5"),  # a cgroup narrowed it
         ([threads_on(BIG, BIG, [0, 1, 2, 3])], "the threads could run on 0-7"),  # one thread of three
         ([threads_on([4], [4], [4], [4])], "the threads could run on 4"),
+        ([threads_on([4, 5], [6, 7])], "the threads could run on 4-7"),  # each on half of it
         ([threads_on([4], [5], [6], [8])], "the threads could run on 4-6,8"),
         ([{}, {}], "nothing was read back"),
         ([], "nothing was read back"),

@@ -101,6 +101,12 @@ def test_cells_of_one_folder_only_are_named_with_the_reason(tmp_path: Path) -> N
     assert compared.only_a[0] == "plain tg128, 1 threads, Google Pixel 8 over adb: not asked for"
 
 
+def test_a_cell_that_failed_in_both_is_in_neither(tmp_path: Path) -> None:
+    a, b = (results(tmp_path / name, {("plain", "pp512", 1): "killed"}) for name in ("a", "b"))
+    compared = load(a, b, 0.05)
+    assert (len(compared.pairs), compared.only_a, compared.only_b) == (7, [], [])
+
+
 def test_another_model_file_and_drift_are_remarked(before: Path, tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"models": [model("plain", sha256="f" * 64), model("smooth")]})
     throttling = (10.0, 9.5, 9.0, 8.5, 8.0)
