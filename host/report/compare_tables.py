@@ -23,7 +23,8 @@ def terminal(compared: Compared) -> Iterator[Table]:
     for title, pairs in groups.items():
         table = Table(title=title, caption=compared.caveat or None, title_justify="left")
         for name in HEAD:
-            table.add_column(name, justify="left" if name in WORDS else "right")
+            # Folded and not cut: models are told apart by the ends of their names.
+            table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
         for pair in pairs:
             table.add_row(*_cells(pair))
         yield table

@@ -62,3 +62,14 @@ def test_what_chance_does_to_many_cells_is_said(tmp_path: Path) -> None:
         "of 40 cells about 2 are called different by chance",
         "0 of 40 cells slower by more than 2.5 %",
     ]
+
+
+def test_the_end_of_a_long_name_is_shown(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"models": [model(f"{'long-' * 30}{end}") for end in ("plain", "smooth")]})
+    known = campaign(plan, phone())
+    folder = write_results(tmp_path / "a", known, [run_of(known, cell, FAST) for cell in plan.cells()])
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(*terminal(load(folder, folder, 0.05)))
+    assert "…" not in shown.get()
+    assert "smooth" in shown.get()
