@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
-    epilog="Exit status: 0 done, 1 some cells failed, 2 wrong usage or input, 3 no phone.",
+    epilog="Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
 )
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
 app.add_typer(phone_app, name="phone")
@@ -489,6 +489,31 @@ def report(
         console.out.print(tables.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid compare results/before results/after --threshold 5%")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder with results: before.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder with results: after.")],
+    threshold: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Exit with 1 where B is significantly slower, by more than this.")
+    ] = "5%",
+    json: Json = False,
+) -> None:
+    """Say of each cell of two results whether B is faster, slower, or not significantly different."""
+    from host.report import compare as comparison
+    from host.report import compare_tables
+
+    compared = comparison.load(a, b, comparison.parse_threshold(threshold))
+    if json:
+        console.facts(comparison.as_facts(compared))
+    else:
+        for table in compare_tables.terminal(compared):
+            console.out.print(table)
+        for line in compare_tables.said(compared):
+            console.out.print(line, soft_wrap=True)
+    if compared.regressions:
+        raise typer.Exit(1)
 
 
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
