@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -603,8 +604,11 @@ def _tools(built: compiler.Build) -> dict[str, tuple[Path, str]]:
 
 
 def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise BadInput(f"preparing a model needs {error.name}: `pip install 'smoothdroid[model]'`") from error
+    # Looked for and not imported: models are worked on in other processes, and this one stays light.
+    for package in ("torch", "transformers"):
+        try:
+            found = find_spec(package)
+        except ImportError:
+            found = None
+        if not found:
+            raise BadInput(f"preparing a model needs {package}: `pip install 'smoothdroid[model]'`")

@@ -20,46 +20,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from device.errors import BadInput
+from device.errors import BadInput, SmoothdroidError
 from host.model.changes import Change, Changes, load_changes
-from host.model.manifest import Quantisation
+from host.model.checkpoint import open_checkpoint
+from host.model.child import Events
+from host.model.convert import ConvertJob
+from host.model.folds import BLOCKS
+from host.model.network import Network
 from host.model.weights import TIED, require_finite
 
 # Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
 ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
 
 
-class Job(BaseModel):
-    """What is to be converted, and how."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    llama_cpp: Path
-    checkpoint: Path
-    output: Path
-    quantisation: Quantisation
-    name: str
-    changes: Path | None
-    """A file of `save_changes`."""
-    metadata: dict[str, str]
-    """Key -> value, for the GGUF."""
-    complaint: Path
-    """Where it is written what is wrong with the model, if that is why the process fails."""
-
-
-def main(job: Job) -> None:
-    """Do the job. What is wrong with the model is written to `job.complaint`; anything else is a traceback."""
+def main(job: ConvertJob) -> None:
+    """Do the job. What is wrong with the model is told to the parent; anything else is a traceback."""
     try:
         _convert(job)
-    except BadInput as error:
-        job.complaint.write_text(str(error), encoding="utf-8")
+    except SmoothdroidError as error:
+        Events(job.events).failed(error)
         raise
 
 
-def _convert(job: Job) -> None:
+def _convert(job: ConvertJob) -> None:
+    checkpoint = open_checkpoint(job.checkpoint)
+    if checkpoint.architecture in BLOCKS and not job.changes:
+        Network(checkpoint)  # refuses shapes that are not config.json's; a smoothing has done so
     sys.path.insert(0, str(job.llama_cpp))
     converter: Any = __import__("convert_hf_to_gguf")
     base: Any = converter.ModelBase
@@ -99,7 +87,7 @@ def _apply(name: str, change: Change | None, tensor: Tensor) -> Tensor:
     return change.apply(tensor) if change else tensor
 
 
-def _writing(write: Callable[[Any], None], gguf: Any, job: Job) -> Callable[[Any], None]:
+def _writing(write: Callable[[Any], None], gguf: Any, job: ConvertJob) -> Callable[[Any], None]:
     """The converter's `write`, with our metadata, and with Q4_0 where it would write Q8_0 if that is asked for."""
 
     def written(self: Any) -> None:
@@ -125,4 +113,4 @@ def _q4_0(
 
 
 if __name__ == "__main__":
-    main(Job.model_validate(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
+    main(ConvertJob.model_validate(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

@@ -169,15 +169,20 @@ class Stream:
     norm_offset: float
 
 
-def stream_of(architecture: str, sizes: Sizes) -> Stream:
-    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be turned."""
-    block = block_of(architecture)
-    if not block.rotates:
+def require_turnable(architecture: str) -> None:
+    """Raise BadInput where turning the residual stream would not leave the function as it is."""
+    if not block_of(architecture).rotates:
         exact = sorted(name for name, row in BLOCKS.items() if row.rotates)
         raise BadInput(
             f"{architecture}: rotate is not exact here: norms stand between its sublayers and the residual stream. "
             f"Leave rotate out of --folds. It is exact for: {', '.join(exact)}."
         )
+
+
+def stream_of(architecture: str, sizes: Sizes) -> Stream:
+    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be turned."""
+    require_turnable(architecture)
+    block = block_of(architecture)
     readers: dict[str, tuple[str, ...]] = {}
     writers: list[str] = []
     for layer in range(sizes.n_layers):

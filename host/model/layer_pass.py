@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,14 +14,12 @@ from device.errors import SmoothdroidError
 from host.model.calibrate import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, watching
 from host.model.changes import Changes, fold_changes
 from host.model.checkpoint import Checkpoint
+from host.model.child import OnProgress
 from host.model.folds import Fold
 from host.model.manifest import Equivalence
 from host.model.network import Network
 from host.model.strength import Choice, Choose
 from host.model.weights import Weights
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
 
 # Folding is exact but for float32's rounding. Rounding is relative to what is rounded, so what is allowed is a part of
 # the logits' range: an absolute bound would refuse a sound model with a loud head, and miss a wrong fold in one whose

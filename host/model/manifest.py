@@ -16,6 +16,9 @@ PREPARATION_VERSION = 2
 Quantisation = Literal["f32", "f16", "q8_0", "q4_0"]
 """llama.cpp's names: how a GGUF holds its matrices."""
 
+Kernel = Literal["ggml", "kleidiai"]
+"""Whose arithmetic strengths are measured on: see host/model/arithmetic/."""
+
 METADATA_KEY = "smoothdroid.manifest"
 
 
@@ -97,6 +100,7 @@ class Outcome(_Record):
     equivalence: Equivalence | None
     strengths: tuple[Strength, ...]
     held_out: HeldOut | None
+    untied: bool  # the head, tied to the embedding before, has a tensor of its own
     calibrated_in: str  # the type that the activations were computed in
 
 

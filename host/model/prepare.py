@@ -9,19 +9,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
-import torch
 from gguf import GGUFReader
 
 from device.errors import BadInput
-from host.model.arithmetic import NAMES as KERNELS
-from host.model.changes import Changes
 from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
+from host.model.child import OnProgress
 from host.model.convert import converter, converter_id, to_gguf
-from host.model.folds import HEAD, alphas_of, block_of, parse_folds, stream_of
+from host.model.folds import EMBEDDING, HEAD, alphas_of, block_of, parse_folds, require_turnable
 from host.model.manifest import (
     METADATA_KEY,
     PREPARATION_VERSION,
     Auto,
+    Kernel,
     Manifest,
     Outcome,
     Quantisation,
@@ -32,14 +31,15 @@ from host.model.manifest import (
     manifest_path,
     read_finished,
 )
-from host.model.network import Network
 from host.model.prose import Prose, calibration_prose
-from host.model.smooth_checkpoint import smooth_checkpoint
-from host.model.staging import changed_bytes, save_changed, stage, unties
+from host.model.smoothing import SmoothJob, smooth
+from host.model.staging import changed_bytes, stage
 from host.model.workspace import publish, require_space, workspace
 from host.pypi import sha256_of
 
 QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+DEVICES = ("auto", "cpu", "cuda")
 
 # Of a weight, its part of the block's scale included.
 BITS: Mapping[Quantisation, float] = {"f32": 32, "f16": 16, "q8_0": 8.5, "q4_0": 4.5}
@@ -106,7 +106,7 @@ def prepare(
     llama_cpp_id: str | None = None,
     save_hf: Path | None = None,
     on_step: Callable[[str], None] | None = None,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Prepared]:
     """Write `output`/NAME-smooth-TYPE.gguf and, if asked for, NAME-plain-TYPE.gguf of the checkpoint `model`.
 
@@ -125,7 +125,6 @@ def prepare(
     say = on_step or (lambda _step: None)
     settings = settings or Settings()
     _check_settings(settings)
-    device = choose_device(settings.device)
     checkpoint = open_checkpoint(model)
     converter(llama_cpp)
     output = output.expanduser().absolute()
@@ -139,14 +138,17 @@ def prepare(
         finished = {name: read_finished(output / name, recipe) for name, recipe in recipes.items()}
         missing = {name: recipe for name, recipe in recipes.items() if not finished[name]}
         _check_space(output, checkpoint, settings, list(missing.values()), save_hf)
-        maker = _Maker(checkpoint, text, llama_cpp, output, work, device, say, on_progress)
+        maker = _Maker(checkpoint, settings, text, llama_cpp, output, work, say, on_progress)
+        if save_hf:
+            folder = save_hf.expanduser().absolute()
+            with workspace(folder.parent, f"{folder.name}-save") as saving:
+                maker.smooth(next(iter(smoothings.values())), saving / folder.name)
+                (saving / folder.name).rename(folder)
         for name, recipe in recipes.items():
             if name in missing:
                 finished[name] = maker.make(name, recipe)
             else:
                 say(f"{name} is there already, made from this model with these settings")
-        if save_hf:
-            maker.save_hf(save_hf, next(iter(smoothings.values())))
     return [
         Prepared(output / name, manifest_path(output / name), manifest, reused=name not in missing)
         for name, manifest in finished.items()
@@ -160,36 +162,35 @@ class _Maker:
     def __init__(
         self,
         checkpoint: Checkpoint,
+        settings: Settings,
         text: Prose | None,
         llama_cpp: Path,
         output: Path,
         work: Path,
-        device: torch.device,
         say: Callable[[str], None],
-        on_progress: Callable[[str, int, int], None] | None,
+        on_progress: OnProgress | None,
     ) -> None:
-        self._checkpoint, self._text, self._llama_cpp = checkpoint, text, llama_cpp
-        self._output, self._work, self._device = output, work, device
-        self._say, self._on_progress = say, on_progress
-        self._smoothed: dict[str, tuple[Changes, Outcome]] = {}
+        self._checkpoint, self._settings, self._text, self._llama_cpp = checkpoint, settings, text, llama_cpp
+        self._output, self._work, self._say, self._on_progress = output, work, say, on_progress
+        self._smoothed: dict[str, tuple[Path, Outcome]] = {}
 
     def make(self, name: str, recipe: Recipe) -> Manifest:
         """Make one GGUF and its manifest."""
-        changes, outcome = self._smooth(recipe.smoothing) if recipe.smoothing else ({}, None)
+        changes, outcome = self.smooth(recipe.smoothing) if recipe.smoothing else (None, None)
         path, partial = self._output / name, self._work / name
+        untied = outcome is not None and outcome.untied
         self._say(f"writing {name}")
         story = Story(recipe=recipe, outcome=outcome, versions=versions())
-        quantisation = recipe.quantisation
         to_gguf(
-            self._staged(untied=unties(self._checkpoint, changes)),
+            self._staged(untied=untied),
             partial,
-            quantisation,
+            recipe.quantisation,
             self._llama_cpp,
             name=f"{self._checkpoint.name} smooth" if recipe.smoothing else self._checkpoint.name,
             log=path.with_suffix(".convert.log"),
             changes=changes,
             metadata={METADATA_KEY: story.model_dump_json()},
-            expected_bytes=gguf_bytes(self._checkpoint, quantisation, untied=unties(self._checkpoint, changes)),
+            expected_bytes=gguf_bytes(self._checkpoint, recipe.quantisation, untied=untied),
             on_progress=self._on_progress,
         )
         manifest = _describe(partial, story)
@@ -202,25 +203,24 @@ class _Maker:
         publish(partial_record, record)
         return manifest
 
-    def save_hf(self, folder: Path, smoothing: Smoothing) -> None:
-        """Write the smoothed checkpoint for transformers."""
-        changes, _ = self._smooth(smoothing)
-        self._say(f"saving the smoothed checkpoint to {folder}")
-        with workspace(folder.expanduser().absolute().parent, f"{folder.name}-save") as work:
-            save_changed(self._checkpoint, work / folder.name, changes).rename(folder)
-
-    def _smooth(self, smoothing: Smoothing) -> tuple[Changes, Outcome]:
+    def smooth(self, smoothing: Smoothing, save_hf: Path | None = None) -> tuple[Path, Outcome]:
+        """(the file of changes, what it came to), computed where it has not been."""
         key = smoothing.model_dump_json()
-        if key not in self._smoothed and self._text:
-            self._smoothed[key] = smooth_checkpoint(
-                self._checkpoint,
-                smoothing,
-                self._text,
-                self._staged(untied=False),
-                device=self._device,
-                say=self._say,
-                on_progress=self._on_progress,
+        if self._text and (key not in self._smoothed or save_hf):
+            number = len(self._smoothed)
+            job = SmoothJob(
+                events=self._work / f"smooth-{number}.events",
+                checkpoint=self._staged(untied=False),
+                settings=smoothing,
+                text_name=self._text.name,
+                text=self._text.content,
+                device=self._settings.device,
+                changes=self._work / f"smooth-{number}.changes",
+                outcome=self._work / f"smooth-{number}.outcome",
+                save_hf=save_hf,
             )
+            log = self._output / f"{self._checkpoint.name}-smooth.log"
+            self._smoothed[key] = job.changes, smooth(job, log, on_step=self._say, on_progress=self._on_progress)
         return self._smoothed[key]
 
     def _staged(self, *, untied: bool) -> Path:
@@ -243,22 +243,13 @@ def parse_types(text: str) -> tuple[Quantisation, ...]:
     return tuple(dict.fromkeys(types))
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` -> what torch computes on. Raises BadInput."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise BadInput(f"device {name!r}: it is auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"cuda: this torch ({torch.__version__}) sees no GPU here. Use --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def gguf_bytes(checkpoint: Checkpoint, quantisation: Quantisation, *, untied: bool) -> int:
     """About the size of the GGUF."""
     return int((checkpoint.n_parameters + (_head_elements(checkpoint) if untied else 0)) * BITS[quantisation] / 8)
 
 
 def _head_elements(checkpoint: Checkpoint) -> int:
-    return checkpoint.tensors["model.embed_tokens.weight"].n_elements
+    return checkpoint.tensors[f"{EMBEDDING}.weight"].n_elements
 
 
 def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict[Quantisation, Smoothing]:
@@ -266,9 +257,8 @@ def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
     block_of(checkpoint.architecture)
-    sizes = Network(checkpoint).sizes  # refuses a config.json that is not the weights'
     if rotate:
-        stream_of(checkpoint.architecture, sizes)
+        require_turnable(checkpoint.architecture)
         _require_untie(checkpoint, settings)
     _check_window(checkpoint, settings.seq_len)
     alphas = {} if auto else alphas_of(kinds, settings.alpha)
@@ -315,7 +305,7 @@ def _recipes(
     settings: Settings,
     smoothings: Mapping[Quantisation, Smoothing],
     llama_cpp: str,
-    on_progress: Callable[[str, int, int], None] | None,
+    on_progress: OnProgress | None,
 ) -> dict[str, Recipe]:
     """File name -> recipe of what is asked for."""
     source = Source(
@@ -371,6 +361,8 @@ def _check_settings(settings: Settings) -> None:
         raise BadInput("Neither the smoothed nor the plain GGUF is asked for, so there is nothing to make.")
     if not settings.types:
         raise BadInput(f"No type is asked for. There are {', '.join(QUANTISATIONS)}.")
+    if settings.device not in DEVICES:
+        raise BadInput(f"device {settings.device!r}: it is one of {', '.join(DEVICES)}.")
     if settings.kernel not in KERNELS:
         raise BadInput(f"No kernel is called {settings.kernel!r}. There are {', '.join(KERNELS)}.")
     if settings.n_samples < 1:

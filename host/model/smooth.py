@@ -67,7 +67,7 @@ def divide_last_rows(tensor: Tensor, scales: Tensor, offset: float = 0.0) -> Ten
     a fused linear. `offset`: what is stored is the value less this (1 for Gemma's norms), so that the value is
     divided: (1 + w) / s - 1.
     """
-    divided = tensor.float().clone()
+    divided = tensor.to(torch.float32, copy=True)
     last = divided[len(divided) - len(scales) :]
     last += offset
     last /= scales.view(-1, *[1] * (tensor.dim() - 1))
@@ -77,4 +77,4 @@ def divide_last_rows(tensor: Tensor, scales: Tensor, offset: float = 0.0) -> Ten
 
 def multiply_columns(weight: Tensor, scales: Tensor) -> Tensor:
     """The linear's weight [out, channels] with the scales put into its columns, float32. A bias stays."""
-    return weight.float() * scales
+    return weight.to(torch.float32, copy=True).mul_(scales)  # one copy: a head is as large as a layer

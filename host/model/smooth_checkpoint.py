@@ -11,12 +11,14 @@ import torch
 from host.model.calibrate import HELD_OUT_WINDOWS, draw_windows
 from host.model.changes import Changes, turn_changes
 from host.model.checkpoint import Checkpoint
+from host.model.child import OnProgress
 from host.model.folds import FINAL_NORM, HEAD, HEAD_FOLD, Fold, block_of, expand, folds_of, stream_of
-from host.model.layer_pass import Folded, OnProgress, fold_layers
+from host.model.layer_pass import Folded, fold_layers
 from host.model.manifest import Auto, HeldOut, Outcome, Smoothing, Strength
 from host.model.network import Network, load_tokenizer
 from host.model.prose import Prose
 from host.model.rotation import Rotation
+from host.model.saving import unties
 from host.model.search import Search, held_out_windows
 from host.model.strength import Choice, Given
 from host.model.weights import Weights
@@ -57,7 +59,7 @@ def smooth_checkpoint(
     found = fold_layers(
         network, checkpoint, windows, folds, Given(settings.alpha), turned=turned, on_progress=on_progress
     )
-    return found.changes, _outcome(TURNED if turned else FOLDED, found, held_out=None)
+    return found.changes, _outcome(checkpoint, TURNED if turned else FOLDED, found, held_out=None)
 
 
 def _search(
@@ -99,8 +101,10 @@ def _search(
     held_out = HeldOut(n_tokens=windows.held_out.numel(), kld=kld)
     if best == PLAIN:
         calibrated_in = next(iter(tried.values())).calibrated_in
-        return {}, Outcome(chosen=PLAIN, equivalence=None, strengths=(), held_out=held_out, calibrated_in=calibrated_in)
-    return tried[best].changes, _outcome(best, tried[best], held_out)
+        return {}, Outcome(
+            chosen=PLAIN, equivalence=None, strengths=(), held_out=held_out, untied=False, calibrated_in=calibrated_in
+        )
+    return tried[best].changes, _outcome(checkpoint, best, tried[best], held_out)
 
 
 def _turned(checkpoint: Checkpoint, network: Network, seed: int) -> Changes:
@@ -110,12 +114,13 @@ def _turned(checkpoint: Checkpoint, network: Network, seed: int) -> Changes:
     return turn_changes(stream, Rotation(network.hidden_size, seed), norms, checkpoint.tensors)
 
 
-def _outcome(chosen: str, found: Folded, held_out: HeldOut | None) -> Outcome:
+def _outcome(checkpoint: Checkpoint, chosen: str, found: Folded, held_out: HeldOut | None) -> Outcome:
     return Outcome(
         chosen=chosen,
         equivalence=found.equivalence,
         strengths=strengths(found.choices),
         held_out=held_out,
+        untied=unties(checkpoint, found.changes),
         calibrated_in=found.calibrated_in,
     )
 

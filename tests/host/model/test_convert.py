@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from device.errors import BadInput, SmoothdroidError
+from host.model.changes import save_changes
 from host.model.convert import converter_id, to_gguf
 
+MakeCheckpoint = Callable[..., Path]
 CONVERTER = """
 import json, os, sys
 class ModelBase:
@@ -30,52 +31,65 @@ def fake_llama_cpp(folder: Path, script: str) -> Path:
     return folder
 
 
-@pytest.fixture
-def talkative_stdin() -> Iterator[None]:
-    """A standard input with an answer in it, for a converter that asks whether to run a checkpoint's code."""
-    read_end, write_end = os.pipe()
-    os.write(write_end, b"yes\n")
-    os.close(write_end)
-    saved = os.dup(0)
-    os.dup2(read_end, 0)
-    yield
-    os.dup2(saved, 0)
-    os.close(saved)
-    os.close(read_end)
-
-
-@pytest.mark.usefixtures("talkative_stdin")
-def test_the_converter_is_asked_offline(tmp_path: Path) -> None:
+def test_the_converter_is_told_what_to_do(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
     llama_cpp = fake_llama_cpp(
         tmp_path / "llama",
-        "out = sys.argv[sys.argv.index('--outfile') + 1]\n"
-        "seen = [sys.argv[1:], os.environ['HF_HUB_OFFLINE'], os.environ['TRANSFORMERS_OFFLINE'], sys.stdin.read()]\n"
-        "json.dump(seen, open(out, 'w')); print('done')\n",
+        "out = sys.argv[sys.argv.index('--outfile') + 1]\njson.dump(sys.argv[1:], open(out, 'w')); print('done')\n",
     )
-    out = tmp_path / "x.gguf"
-    to_gguf(tmp_path / "model; rm -rf", out, "q8_0", llama_cpp, name="a name", log=tmp_path / "log")
-    argv, *environment = json.loads(out.read_text())
-    assert argv == [
-        str(tmp_path / "model; rm -rf"),
-        *("--outtype", "q8_0", "--outfile", str(out), "--model-name", "a name"),
-    ]
-    assert environment == ["1", "1", ""]
+    model, out = make_checkpoint("model; rm -rf"), tmp_path / "x.gguf"
+    told: list[tuple[str, int, int]] = []
+    to_gguf(
+        model,
+        out,
+        "q8_0",
+        llama_cpp,
+        name="a name",
+        log=tmp_path / "log",
+        expected_bytes=100,
+        on_progress=lambda *at: told.append(at),
+    )
+    options = ["--outtype", "q8_0", "--outfile", str(out), "--model-name", "a name"]
+    assert json.loads(out.read_text()) == [str(model), *options]
+    assert told[-1] == ("write", 100, 100)
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.parametrize(
-    "ending",
-    ["sys.exit(3)", "open(sys.argv[5], 'w').close(); sys.exit(3)", "pass"],
-    ids=["status 3", "status 3 and a file", "no file"],
-)
-def test_a_failure_shows_the_last_lines_and_keeps_the_log(tmp_path: Path, ending: str) -> None:
-    script = f"for n in range(50): print('line', n, file=sys.stderr)\n{ending}\n"
-    llama_cpp = fake_llama_cpp(tmp_path / "llama", script)
+@pytest.mark.parametrize("ending", ["sys.exit(3)", "open(sys.argv[5], 'w').close(); sys.exit(3)"])
+def test_a_failure_keeps_the_log(make_checkpoint: MakeCheckpoint, tmp_path: Path, ending: str) -> None:
+    llama_cpp = fake_llama_cpp(tmp_path / "llama", f"print('so it is')\n{ending}\n")
     log = tmp_path / "kept.log"
-    with pytest.raises(SmoothdroidError, match=r"on model; .*kept.log\n  line 42\n(.*\n)*  line 49$") as raised:
-        to_gguf(tmp_path / "model", tmp_path / "x.gguf", "q8_0", llama_cpp, name="n", log=log)
-    assert "line 41" not in str(raised.value)
-    assert log.read_text().startswith("line 0\n")
+    with pytest.raises(SmoothdroidError, match=r"converter, on tiny, ended with status 3; .*kept.log\n  so it is"):
+        to_gguf(make_checkpoint(), tmp_path / "x.gguf", "q8_0", llama_cpp, name="n", log=log)
+    assert log.read_text() == "so it is\n"
+
+
+def test_a_converter_that_writes_nothing(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    llama_cpp = fake_llama_cpp(tmp_path / "llama", "pass")
+    with pytest.raises(SmoothdroidError, match="ended well and wrote no file"):
+        to_gguf(make_checkpoint(), tmp_path / "x.gguf", "q8_0", llama_cpp, name="n", log=tmp_path / "log")
+
+
+@pytest.mark.parametrize("smoothed", [True, False])
+def test_a_model_without_config_for_its_weights_is_refused(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, smoothed: bool
+) -> None:
+    """Unsmoothed, nobody else would look: the converter writes what no kernel can run."""
+    model = make_checkpoint()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 128}))
+    llama_cpp = fake_llama_cpp(tmp_path / "llama", "pass")
+    changes = tmp_path / "changes"
+    save_changes({}, changes)
+    with pytest.raises(SmoothdroidError, match="wrote no file" if smoothed else "has the shape"):
+        to_gguf(
+            model,
+            tmp_path / "x.gguf",
+            "q8_0",
+            llama_cpp,
+            name="n",
+            log=tmp_path / "log",
+            changes=changes if smoothed else None,
+        )
 
 
 def test_a_folder_without_converter_is_bad_input(tmp_path: Path) -> None:

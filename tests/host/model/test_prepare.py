@@ -237,7 +237,7 @@ def test_types_are_read_from_a_list() -> None:
         ({"smooth": False}, "nothing to make"),
         ({"types": ()}, "No type"),
         ({"n_samples": 10_000}, r"prose\.txt.*tokens"),
-        ({"device": "tpu"}, "it is auto, cpu or cuda"),
+        ({"device": "tpu"}, "it is one of auto, cpu, cuda"),
     ],
 )
 def test_wrong_settings_are_told_and_leave_nothing(
@@ -254,9 +254,11 @@ def test_wrong_settings_are_told_and_leave_nothing(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_cuda_where_there_is_none(make_checkpoint: MakeCheckpoint, tmp_path: Path, llama_cpp: Path) -> None:
+def test_cuda_where_there_is_none(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+) -> None:
     with pytest.raises(BadInput, match=r"cuda: .* sees no GPU here"):
-        prepare(make_checkpoint(), tmp_path / "out", Settings(device="cuda"), llama_cpp=llama_cpp)
+        prepare(make_checkpoint(), tmp_path / "out", replace(small, device="cuda"), llama_cpp=llama_cpp)
 
 
 @pytest.mark.parametrize("n_layers", [3, 10**12, "2", None])

@@ -1,0 +1,51 @@
+"""A checkpoint with changes made, for transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from host.model.changes import Changes
+from host.model.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
+from host.model.folds import HEAD
+from host.model.staging import stage_companions
+from host.model.weights import Weights
+
+
+def unties(checkpoint: Checkpoint, changes: Changes) -> bool:
+    """Do the changes give a head that was tied to the embedding a tensor of its own?"""
+    return f"{HEAD}.weight" in changes and f"{HEAD}.weight" not in checkpoint.tensors
+
+
+def save_changed(checkpoint: Checkpoint, folder: Path, changes: Changes) -> Path:
+    """Make `folder` the checkpoint with the changes made, for transformers; returns it.
+
+    Changed tensors are written as float32, the others as they are; one weight file in memory at a time.
+    """
+    folder.mkdir()
+    untied = unties(checkpoint, changes)
+    weights = Weights(checkpoint, changes)
+    index: dict[str, str] = {}
+    total = 0
+    for file, names in checkpoint.tensors_by_file.items():
+        wanted = sorted(names)
+        if untied and file == checkpoint.weight_files[-1]:
+            wanted.append(f"{HEAD}.weight")
+        tensors: dict[str, Tensor] = {name: weights.read(name, _dtype(name, changes)) for name in wanted}
+        save_file(tensors, folder / file.name, metadata={"format": "pt"})
+        (folder / file.name).chmod(0o644)  # safetensors makes it 0600
+        index.update(dict.fromkeys(wanted, file.name))
+        total += sum(tensor.nbytes for tensor in tensors.values())
+    if [file.name for file in checkpoint.weight_files] != [SINGLE_FILE]:
+        content = {"metadata": {"total_size": total}, "weight_map": index}
+        (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    stage_companions(checkpoint, folder, untied=untied)
+    return folder
+
+
+def _dtype(name: str, changes: Changes) -> torch.dtype | None:
+    return torch.float32 if name in changes else None

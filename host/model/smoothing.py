@@ -1,0 +1,34 @@
+"""Smoothing in a process of its own: from here without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from host.model.child import Job, OnProgress, run_child
+from host.model.manifest import Outcome, Smoothing
+
+
+class SmoothJob(Job):
+    """What is to be smoothed, and how."""
+
+    checkpoint: Path
+    """A staged one: data only."""
+    settings: Smoothing
+    text_name: str
+    text: str
+    device: str
+    changes: Path
+    """Where the changes go: a file of `changes.save_changes`."""
+    outcome: Path
+    save_hf: Path | None
+    """A folder to be made, for the smoothed checkpoint."""
+
+
+def smooth(
+    job: SmoothJob, log: Path, *, on_step: Callable[[str], None], on_progress: OnProgress | None = None
+) -> Outcome:
+    """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` does."""
+    who = f"smoothing {job.checkpoint.name}"
+    run_child("host.model.smoothing_process", job, log, name=who, on_step=on_step, on_progress=on_progress)
+    return Outcome.model_validate_json(job.outcome.read_bytes())

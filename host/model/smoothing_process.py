@@ -1,0 +1,53 @@
+"""The process that smooths: `python -m host.model.smoothing_process JOB.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from device.errors import BadInput, SmoothdroidError
+from host.model.changes import save_changes
+from host.model.checkpoint import open_checkpoint
+from host.model.child import Events
+from host.model.prose import Prose
+from host.model.saving import save_changed
+from host.model.smooth_checkpoint import smooth_checkpoint
+from host.model.smoothing import SmoothJob
+
+
+def main(job: SmoothJob) -> None:
+    """Do the job. What the user can mend is told to the parent; anything else is a traceback."""
+    events = Events(job.events)
+    try:
+        checkpoint = open_checkpoint(job.checkpoint)
+        changes, outcome = smooth_checkpoint(
+            checkpoint,
+            job.settings,
+            Prose(job.text_name, job.text),
+            job.checkpoint,
+            device=choose_device(job.device),
+            say=events.step,
+            on_progress=events.progress,
+        )
+        if job.save_hf:
+            events.step("saving the smoothed checkpoint")
+            save_changed(checkpoint, job.save_hf, changes)
+    except SmoothdroidError as error:
+        events.failed(error)
+        raise
+    save_changes(changes, job.changes)
+    job.outcome.write_text(outcome.model_dump_json(), encoding="utf-8")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` -> what torch computes on. Raises BadInput where there is no GPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"cuda: this torch ({torch.__version__}) sees no GPU here. Use --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+if __name__ == "__main__":
+    main(SmoothJob.model_validate(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
