@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ from host.bench import artifact, campaign, plan
 from host.bench.results import Run
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
+
+if TYPE_CHECKING:
+    from host.model.perplexity import Kernels
 
 app = typer.Typer(
     name="smoothdroid",
@@ -426,12 +429,23 @@ def evaluate(
     ] = None,
     context: Annotated[int, typer.Option(help="Tokens in a window; the second half of each is predicted.")] = 512,
     chunks: Annotated[int, typer.Option(help="Windows of text.")] = 16,
+    kernel: Annotated[
+        str | None, typer.Option(help="ggml or kleidiai: emulate its arithmetic, instead of running llama.cpp.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="TARGET", help=f"Run the candidates there: {FORMS}. Default: here.")
+    ] = None,
+    isa: Annotated[str | None, typer.Option(help="With --on: ISA level. Default: the best that was built.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Measure how far models are from a reference: KL divergence, perplexity, top-1 agreement.
 
-    Through llama-perplexity, on this machine's kernels (`smoothdroid build --abi host`). The reference's
+    Through llama-perplexity, on this machine's kernels (`smoothdroid build --abi host`); the candidates on a phone's
+    with --on, or with --kernel under an arithmetic that this machine has no kernels for. The reference's
     log-probabilities are kept in the cache: evaluating another candidate against it costs that candidate alone.
     """
     from host.model.evaluate import evaluate as compare_models
@@ -441,19 +455,25 @@ def evaluate(
     from host.report import quality, quality_tables
     from host.report.quality_plot import write as write_quality
 
-    prose = evaluation_prose(text)
-    built = compiler.find([variants.find("host", "native")], _source(llama_cpp))
+    ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if kernel and on:
+        raise BadInput("--kernel emulates kernels on this machine, and --on runs a phone's: give one of them.")
+    if isa and not on:
+        raise BadInput("--isa names a build for a phone: say which phone with --on.")
+    prose, origin = evaluation_prose(text), _source(llama_cpp)
+    built = compiler.find([variants.find("host", "native")], origin)
     if built is None:
         raise BadInput("llama.cpp has not been built for this machine: `smoothdroid build --abi host`")
     tool, sha256 = _tools(built)["llama-perplexity"]
-    kernels = HostKernels(f"{built.manifest.abi}-{built.manifest.isa}, llama.cpp {built.manifest.commit}", sha256, tool)
-    inspected = [artifact.inspect(path, on_step=console.step) for path in (reference, *candidates)]
-    with console.bar() as bar:
+    here = HostKernels(f"{built.manifest.abi}-{built.manifest.isa}, llama.cpp {built.manifest.commit}", sha256, tool)
+    with console.bar() as bar, _other_kernels(kernel, on, isa, ssh, origin, bar) as kernels:
+        inspected = [artifact.inspect(path, on_step=console.step) for path in (reference, *candidates)]
         found = compare_models(
             inspected[0],
             inspected[1:],
             prose,
-            kernels,
+            kernels or here,
+            reference_kernels=here if kernels else None,
             logits_cache=cache_root() / "logits",
             context=context,
             windows=chunks,
@@ -469,6 +489,37 @@ def evaluate(
         console.out.print(said, soft_wrap=True)
     for path in written:
         console.out.print(str(path), soft_wrap=True)
+
+
+@contextmanager
+def _other_kernels(
+    kernel: str | None, on: str | None, isa: str | None, ssh: SshOptions, origin: source.Source, bar: console.Bar
+) -> Iterator[Kernels | None]:
+    """What computes the candidates, where that is not this machine's llama-perplexity."""
+    if kernel:
+        _need_torch()
+        from host.model.arithmetic import arithmetic_of
+        from host.model.emulated_kernels import EmulatedKernels
+
+        yield EmulatedKernels(arithmetic_of(kernel))
+    elif on:
+        from host.model.phone_kernels import PhoneKernels
+
+        with _reached(on, ssh) as (target, phone):
+            built = _build_for(target, phone, isa, origin)
+            manifest, tools = built.manifest, _tools(built)
+            if "llama-perplexity" not in tools:
+                raise BadInput(
+                    "this llama.cpp was built without llama-perplexity: "
+                    f"`smoothdroid build --abi {manifest.abi} --isa {manifest.isa}`"
+                )
+            (tool, sha256), emulated = tools["llama-perplexity"], " (emulated)" if phone.emulated else ""
+            name = f"{phone.model}{emulated}, {manifest.abi}-{manifest.isa}, llama.cpp {manifest.commit}"
+            yield PhoneKernels(
+                name, sha256, tool, target, lambda done, total: bar.update("moving MiB", done >> 20, total >> 20)
+            )
+    else:
+        yield None
 
 
 @app.command(epilog="Example: smoothdroid report results/ -o report/")

@@ -30,8 +30,8 @@ OnProgress = Callable[[int, int], None]
 """Called with (compile steps done, compile steps in all), ninja's own count."""
 
 # llama-cli of this llama.cpp is a chat client on top of the server; plain text completion has its own tool.
-PHONE_TOOLS = ("llama-bench", "llama-completion")
-HOST_TOOLS = (*PHONE_TOOLS, "llama-quantize", "llama-perplexity")
+PHONE_TOOLS = ("llama-bench", "llama-completion", "llama-perplexity")
+HOST_TOOLS = ("llama-bench", "llama-completion", "llama-quantize", "llama-perplexity")
 
 OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",

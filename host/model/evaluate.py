@@ -1,4 +1,4 @@
-"""How far candidates are from a reference, on real kernels: both predict the same tokens of one text."""
+"""How far candidates are from a reference: both predict the same tokens of one text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,42 +63,46 @@ def evaluate(
     logits_cache: Path,
     context: int = CONTEXT,
     windows: int = WINDOWS,
+    reference_kernels: Kernels | None = None,
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Run the reference and each candidate over `windows` windows of `context` tokens, and compare them.
 
-    The reference's log-probabilities are kept in the folder `logits_cache` and found again there; a candidate's lie
+    `kernels` compute the candidates, and the reference too unless it has `reference_kernels` of its own. The
+    reference's log-probabilities are kept in the folder `logits_cache` and found again there; a candidate's lie
     there while it is compared. `on_progress` gets (what, windows done, windows in all).
 
     Raises BadInput where the text is too short, a candidate's vocabulary is not the reference's, a setting is
     wrong or the disk too full; SmoothdroidError where a model does not run or its logits are not finite.
     """
     say = on_step or (lambda _step: None)
+    of_reference = reference_kernels or kernels
     vocabulary = _check(reference, candidates, context, windows)
     needed = file_bytes(context=context, windows=windows, vocabulary=vocabulary)
     with workspace(logits_cache, "evaluate") as work:
-        task = Task(work / "text.txt", text.name, context, windows)
+        task = Task(work / "text.txt", text.name, context, windows, vocabulary)
         task.text.write_text(text.content, encoding="utf-8")
 
-        def run(model: Gguf, destination: Path) -> SavedLogits:
+        def run(model: Gguf, task: Task, on: Kernels, destination: Path) -> SavedLogits:
             say(f"{model.name}: {windows} windows of {context} tokens")
-            return _save(model, task, kernels, destination, _told(on_progress, f"{model.name}: predicting"))
+            return _save(model, task, on, destination, _told(on_progress, f"{model.name}: predicting"))
 
-        cached = logits_cache / f"{_key(reference, text, kernels, context, windows)}.logits"
+        cached = logits_cache / f"{_key(reference, text, of_reference, context, windows)}.logits"
         saved = _read_cached(cached)
         # Before anything is run, for the reference and one candidate at a time.
         _make_room(logits_cache, needed if saved is None else 0, needed, keep=cached)
         if saved is None:
-            run(reference, work / "reference.logits")
+            run(reference, task, of_reference, work / "reference.logits")
             publish(work / "reference.logits", cached)
             saved = open_logits(cached)
         else:
             say(f"{reference.name}: known from before")
 
+        task = replace(task, tokens=saved.tokens)
         compared = []
         for candidate in candidates:
-            theirs = run(candidate, work / "candidate.logits")
+            theirs = run(candidate, task, kernels, work / "candidate.logits")
             if theirs.vocabulary != saved.vocabulary or not np.array_equal(theirs.tokens, saved.tokens):
                 raise BadInput(f"{candidate.path}: it cuts the text into other tokens than {reference.path.name} does.")
             divergence = compare(saved, theirs, _told(on_progress, f"{candidate.name}: comparing"))
@@ -110,6 +115,8 @@ def evaluate(
             windows=windows,
             kernels=kernels.name,
             kernels_id=kernels.id,
+            reference_kernels=reference_kernels.name if reference_kernels else None,
+            reference_kernels_id=reference_kernels.id if reference_kernels else None,
             reference=_model(reference),
             reference_nll=_lists(nll(saved)),
             candidates=compared,
@@ -198,16 +205,16 @@ def _make_room(folder: Path, reference_bytes: int, candidate_bytes: int, *, keep
 def _save(model: Gguf, task: Task, kernels: Kernels, destination: Path, on_window: OnWindow | None) -> SavedLogits:
     """Have `model` predict, and check that what was saved is what was computed."""
     try:
-        printed = kernels.save_logits(model.path, task, destination, on_window)
+        windows, printed = kernels.save_logits(model.path, task, destination, on_window)
     except NoNumber as error:
         raise SmoothdroidError(f"{model.path}: its perplexity is not known: {error}") from error
     saved = open_logits(destination)
-    from_file = math.exp(float(nll(saved).mean()))
+    from_file = math.exp(float(nll(saved)[:windows].mean()))
     # Written so that NaN fails too: what a model with a broken weight saves.
     if not abs(from_file - printed) <= PERPLEXITY_TOLERANCE * printed:
         raise SmoothdroidError(
-            f"{model.path}: its saved log-probabilities give the perplexity {from_file:.4f}, and llama-perplexity "
-            f"printed {printed:.4f}. Its logits are not finite, or the format of the file is not the known one."
+            f"{model.path}: its saved log-probabilities give the perplexity {from_file:.4f}, and what computed them "
+            f"told {printed:.4f}. Its logits are not finite, or the format of the file is not the known one."
         )
     return saved
 

@@ -50,6 +50,9 @@ class Evaluation(_Record):
     kernels: str
     """What computed the models, for people."""
     kernels_id: str
+    reference_kernels: str | None = None
+    """What computed the reference, where something else did."""
+    reference_kernels_id: str | None = None
     reference: Model
     reference_nll: list[list[float]]
     candidates: list[Candidate] = Field(min_length=1)
@@ -60,6 +63,7 @@ class Evaluation(_Record):
         models = [self.reference, *(candidate.model for candidate in self.candidates)]
         named = [(model.name, model.sha256) for model in models]
         key = [self.schema_version, self.text_sha256, self.context, self.windows, self.kernels_id, named]
+        key += [self.reference_kernels_id] if self.reference_kernels_id else []
         return sha256(json.dumps(key).encode()).hexdigest()[:12]
 
 

@@ -1,5 +1,7 @@
 """The log-probabilities that llama-perplexity saves, and how far two such files are from each other, token by token.
 
+What else computes a model saves it in the same format, with the same rounding: `save_logits`.
+
 llama-perplexity prints the running mean of the KLD with five decimals and nothing per token: the mean of one window
 cannot be had from it. So each model's log-probabilities are saved (`--kl-divergence-base FILE`), and compared here.
 
@@ -18,8 +20,9 @@ in the KLD of one token, 0.000002 in the mean over 16 windows of 512.
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +39,8 @@ ROW_HEAD = 4  # of uint16: the two float32 before the steps
 
 # Below it llama-perplexity leaves a token of the reference out of the sum: its probability is 1e-7.
 SMALLEST_LOG_PROBABILITY = -16.0
+
+STEPS = 65535  # between the smallest log-probability of a row and its largest
 
 # At a time: with a vocabulary of 128,000 a block is 8 MB in float32, and there are some five of them.
 ROWS_AT_ONCE = 16
@@ -95,6 +100,28 @@ def open_logits(path: Path) -> SavedLogits:
     return SavedLogits(path, np.array(tokens), vocabulary, rows)
 
 
+def save_logits(path: Path, tokens: NDArray[np.int32], vocabulary: int, logits: Iterable[NDArray[np.float32]]) -> float:
+    """Write `logits`, one [predicted tokens, vocabulary] for each window, as log-probabilities of `tokens`.
+
+    `tokens`: [windows, tokens a window]. Returns the perplexity, from what was not rounded yet.
+    """
+    windows, context = tokens.shape
+    nlls = []
+    with path.open("wb") as file:
+        file.write(HEADER.pack(MAGIC, context, vocabulary, windows))
+        file.write(tokens.astype("<i4").tobytes())
+        for window, predicted in zip(tokens, logits, strict=True):
+            came = window[context // 2 + 1 :]
+            for start in range(0, len(came), ROWS_AT_ONCE):
+                block = predicted[start : start + ROWS_AT_ONCE]
+                top = block.max(axis=1, keepdims=True)
+                log_sum = np.log(np.exp(block - top).sum(axis=1, keepdims=True, dtype=np.float64))
+                file.write(_packed(block, top, log_sum.astype(np.float32)).tobytes())
+                of_token = np.take_along_axis(block, came[start : start + ROWS_AT_ONCE, None], axis=1)
+                nlls.append((top + log_sum - of_token).ravel())
+    return math.exp(np.concatenate(nlls).mean())
+
+
 def nll(saved: SavedLogits) -> Floats:
     """Negative log-likelihood of every predicted token, nats: [windows, predicted tokens]."""
     windows, n_rows, _ = saved.rows.shape
@@ -129,6 +156,17 @@ def compare(
         if on_window:
             on_window(window + 1, windows)
     return Divergence(kld=kld, nll=nll(candidate), same_top=same_top)
+
+
+def _packed(logits: NDArray[np.float32], top: NDArray[np.float32], log_sum: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Rows of the file from rows of logits. What is not finite is stored as 0: the perplexity tells of it."""
+    least = np.maximum(logits.min(axis=1, keepdims=True), top + np.float32(SMALLEST_LOG_PROBABILITY))
+    scale = (top - least) / np.float32(STEPS)
+    rows = np.zeros((len(logits), _row_width(logits.shape[1])), np.dtype("<u2"))
+    rows[:, :ROW_HEAD] = np.hstack([scale, least - top - log_sum]).astype("<f4").view("<u2")
+    steps = np.rint(np.maximum(logits - least, 0) / np.where(scale > 0, scale, 1))
+    rows[:, ROW_HEAD : ROW_HEAD + logits.shape[1]] = np.nan_to_num(steps, posinf=0)
+    return rows
 
 
 def _row_width(vocabulary: int) -> int:

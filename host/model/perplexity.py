@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from device.errors import BadInput, CommandFailed
-from host.model.perplexity_output import final_perplexity, tokens_of_short_text, windows_done, windows_planned
+from host.model.logits import file_bytes
+from host.model.perplexity_output import running_perplexity, tokens_of_short_text, windows_done, windows_planned
 
 OnWindow = Callable[[int, int], None]
-"""Called with (windows done, windows in all)."""
+"""Called with (windows done, windows in all), or with finer steps of the same way."""
 
 READ_BYTES = 1 << 16
 
@@ -27,6 +31,14 @@ class Task:
     text_name: str
     context: int
     windows: int
+    vocabulary: int
+    tokens: NDArray[np.int32] | None = None
+    """[windows, context] as llama.cpp cut the text for the reference; None while it is the reference that is run."""
+
+    @property
+    def logits_bytes(self) -> int:
+        """How large the file of log-probabilities will be."""
+        return file_bytes(context=self.context, windows=self.windows, vocabulary=self.vocabulary)
 
 
 class Kernels(Protocol):
@@ -42,9 +54,12 @@ class Kernels(Protocol):
         """Equal ids compute equal log-probabilities."""
         ...
 
-    def save_logits(self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None) -> float:
-        """Write the model's log-probabilities to `destination` in llama-perplexity's format; returns its perplexity.
+    def save_logits(
+        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+    ) -> tuple[int, float]:
+        """Write the model's log-probabilities to `destination` in llama-perplexity's format.
 
+        Returns (windows, the perplexity over them) as it was computed: what is written can be held against it.
         Raises BadInput when the text is too short, SmoothdroidError when the model does not run.
         """
         ...
@@ -58,12 +73,11 @@ class HostKernels:
     id: str
     binary: Path
 
-    def save_logits(self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None) -> float:
+    def save_logits(
+        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+    ) -> tuple[int, float]:
         """See Kernels.save_logits. Raises CommandFailed when it ends with another status than 0."""
-        argv = [str(self.binary), "--model", str(gguf), "--file", str(task.text)]
-        argv += ["--ctx-size", str(task.context), "--chunks", str(task.windows)]
-        # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
-        argv += ["--batch-size", str(task.context), "--kl-divergence-base", str(destination)]
+        argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
         # Options may also come from the environment, and LLAMA_ARG_CACHE_TYPE_K alone would change the figures.
         env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
@@ -81,7 +95,14 @@ class HostKernels:
                 raise
         if process.returncode != 0:
             raise CommandFailed("this machine", argv, process.returncode, stderr=log)
-        return final_perplexity(log)
+        return running_perplexity(log)
+
+
+def arguments(model: str, text: str, task: Task, destination: str) -> list[str]:
+    """What llama-perplexity is told, with the files' paths where it runs."""
+    argv = ["--model", model, "--file", text, "--ctx-size", str(task.context), "--chunks", str(task.windows)]
+    # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
+    return [*argv, "--batch-size", str(task.context), "--kl-divergence-base", destination]
 
 
 def check_length(log: str, task: Task) -> None:

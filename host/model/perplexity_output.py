@@ -7,23 +7,23 @@ import re
 
 from device.parse import NoNumber
 
+_WINDOW = re.compile(r"\[(\d+)\](-?(?:\d+\.\d+|nan|inf)),")
 
-def final_perplexity(log: str) -> float:
-    """The perplexity over all windows, from the line `Final estimate: PPL = 8.1451 +/- 0.91396`.
 
-    The line need not begin where the log's does: standard output writes in between. Raises NoNumber when it is
-    missing or what it tells is no perplexity (`nan`; one below 1 cannot be).
+def running_perplexity(log: str) -> tuple[int, float]:
+    """(windows, the perplexity over them): the last that it told of, in its `[1]4.4003,[2]8.1451,`.
+
+    Not its `Final estimate`: llama.cpp logs from a thread that it does not wait for (common/log.cpp says so), and on a
+    busy machine the last lines are lost. Raises NoNumber when there is none, or what it tells is no perplexity
+    (`nan`; one below 1 cannot be).
     """
-    found = re.findall(r"Final estimate: PPL = (\S+) \+/- \S+", log)
+    found = _WINDOW.findall(log)
     if not found:
-        raise NoNumber(f"llama-perplexity printed no final estimate; its last words: {log.strip()[-300:] or 'none'}")
-    try:
-        perplexity = float(found[-1])
-    except ValueError:
-        perplexity = math.nan
-    if not 1 <= perplexity < math.inf:
-        raise NoNumber(f"llama-perplexity reports the perplexity {found[-1]}")
-    return perplexity
+        raise NoNumber(f"llama-perplexity told no perplexity; its last words: {log.strip()[-300:] or 'none'}")
+    windows, perplexity = found[-1]
+    if not 1 <= float(perplexity) < math.inf:
+        raise NoNumber(f"llama-perplexity reports the perplexity {perplexity}")
+    return int(windows), float(perplexity)
 
 
 def windows_planned(log: str) -> int | None:
@@ -34,7 +34,7 @@ def windows_planned(log: str) -> int | None:
 
 def windows_done(log: str) -> int:
     """How many windows it has read so far, from its `[1]4.4003,[2]8.1451,`."""
-    return len(re.findall(r"\[\d+\]-?(?:[\d.]+|nan|inf),", log))
+    return len(_WINDOW.findall(log))
 
 
 def tokens_of_short_text(log: str) -> int | None:

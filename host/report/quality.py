@@ -86,9 +86,10 @@ def verdict(row: Row) -> str:
 
 def conditions(evaluation: Evaluation) -> str:
     """What the figures hold for: a text, a number of windows, and the kernels."""
+    reference = f", the reference's {evaluation.reference_kernels}" if evaluation.reference_kernels else ""
     return (
         f"{evaluation.windows} windows of {evaluation.context} tokens of {evaluation.text}; kernels: "
-        f"{evaluation.kernels}. ±: half of the {CONFIDENCE:.0%} interval over windows."
+        f"{evaluation.kernels}{reference}. ±: half of the {CONFIDENCE:.0%} interval over windows."
     )
 
 
@@ -101,6 +102,7 @@ def as_facts(evaluation: Evaluation) -> dict[str, Any]:
         "context": evaluation.context,
         "windows": evaluation.windows,
         "kernels": evaluation.kernels,
+        "reference_kernels": evaluation.reference_kernels or evaluation.kernels,
         "confidence": CONFIDENCE,
         "models": [_row_facts(row) for row in rows(evaluation)],
     }

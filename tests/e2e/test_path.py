@@ -14,6 +14,7 @@ from device.targets import open_target
 from device.virtual import VirtualPhone
 from device.virtual.profile import PROFILES
 from tests.e2e.conftest import SMOOTHDROID, Cli
+from tests.host.tiny_gguf import Q8_0, write_llama
 
 pytestmark = pytest.mark.e2e
 
@@ -72,6 +73,29 @@ def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: 
     assert over_adb[1] == here[1]
     shorter = json.loads(cli("run", smooth, "--on", "local:", "-p", "x", "-n", 4, "--threads", 2, "--json").stdout)
     assert here[1] > shorter["timings"]["prompt_tokens"]
+
+
+def test_evaluate_here_there_and_emulated(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+    """One tiny model three ways: the reference is the same, and no two ways write the same file."""
+    exact, q8 = write_llama(tmp_path / "f32.gguf"), write_llama(tmp_path / "q8.gguf", Q8_0)
+    text, quality = tmp_path / "text.txt", tmp_path / "quality"
+    text.write_text("".join(f"pack my box with {chr(97 + n % 26) * 4} dozen liquor jugs. " for n in range(20)))
+    arguments = ("evaluate", exact, q8, "--text", text, "--context", 64, "--chunks", 3, "-o", quality, "--json")
+    ways = ((), ("--kernel", "ggml"), ("--kernel", "kleidiai"), ("--on", f"virtual:{desk_phone.name}"))
+    found = [json.loads(cli(*arguments, *way).stdout) for way in ways]
+    assert len({one["models"][0]["perplexity"]["value"] for one in found}) == 1
+    for one in found:
+        assert 1e-5 < one["models"][1]["mean_kld"]["value"] < 1e-2
+    assert [one["kernels"].partition(",")[0] for one in found] == [
+        "host-native",
+        "ggml",
+        "kleidiai",
+        "Google Pixel 8 (emulated)",
+    ]
+    assert len(list(quality.glob("quality-*.json"))) == 4
+    assert "the reference's host-native" in (quality / f"quality-{found[3]['id']}.md").read_text()
+    wrong = cli("evaluate", exact, q8, "--text", text, "--kernel", "blas", status=2)
+    assert "no kernels are called blas. There are ggml, kleidiai" in wrong.stderr
 
 
 def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(

@@ -118,6 +118,8 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("run {tmp}/nosuch.gguf -p x --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("run {gguf} -p x --on local: --threads 0", 2, "--threads"),
         ("run {gguf} -p x --on nosuch", 2, "no such kind of target"),
+        ("evaluate {gguf} {gguf} --kernel kleidiai --on local:", 2, "give one of them"),
+        ("evaluate {gguf} {gguf} --isa i8mm", 2, "say which phone with --on"),
         ("report {tmp}/empty", 2, "{tmp}/empty holds no results"),
         ("report {tmp}/nosuch", 2, "{tmp}/nosuch holds no results"),
         ("report {tmp}/good -o {gguf}", 2, "error: {gguf}: File exists"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from device.errors import SmoothdroidError
-from host.model.logits import compare, file_bytes, nll, open_logits
+from host.model.logits import compare, file_bytes, nll, open_logits, save_logits
 from tests.host.saved_logits import save
 
 
@@ -50,6 +50,29 @@ def test_what_the_reference_holds_to_be_impossible_does_not_count(tmp_path: Path
     found = compare(open_logits(tmp_path / "p"), open_logits(tmp_path / "q"))
     p, q = np.log(1 / 3), -np.log(3 + np.exp(-2))
     assert found.kld == pytest.approx(np.full((1, 7), p - q), abs=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", [40, 41])
+def test_what_is_saved_here_is_what_llama_perplexity_saves(tmp_path: Path, vocabulary: int) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.integers(1, vocabulary, (2, 81)).astype(np.int32)
+    logits = random.normal(0, 2, (2, 40, vocabulary)).astype(np.float32)
+    logits[0, 3] = 1.5
+    logits[1, 5, 0] = -60  # beyond what the format holds
+    save(tmp_path / "theirs", tokens, logits)
+    perplexity = save_logits(tmp_path / "ours", tokens, vocabulary, iter(logits))
+    ours, theirs = open_logits(tmp_path / "ours"), open_logits(tmp_path / "theirs")
+    assert np.array_equal(ours.tokens, theirs.tokens)
+    assert np.abs(ours.rows[..., 4:].astype(int) - theirs.rows[..., 4:]).max() <= 1  # the one rounds in float64
+    assert compare(ours, theirs).kld == pytest.approx(0, abs=1e-3)
+    assert nll(ours) == pytest.approx(nll(theirs), abs=3e-4)
+    assert np.log(perplexity) == pytest.approx(nll(theirs).mean(), abs=1e-4)
+
+
+def test_logits_that_are_not_finite_have_no_perplexity(tmp_path: Path) -> None:
+    logits = np.ones((1, 7, 10), np.float32)
+    logits[0, 2, 3] = np.nan
+    assert np.isnan(save_logits(tmp_path / "p", np.zeros((1, 16), np.int32), 10, iter(logits)))
 
 
 def test_equal_logits_have_no_scale(tmp_path: Path) -> None:

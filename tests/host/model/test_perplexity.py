@@ -20,7 +20,7 @@ def kernels(folder: Path, script: str) -> HostKernels:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
-    return Task(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3)
+    return Task(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3, vocabulary=288)
 
 
 def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,12 +29,11 @@ def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.
         tmp_path,
         f"printf '%s\\n' \"$@\" > {tmp_path}/argv; env > {tmp_path}/env\n"
         "echo 'calculating perplexity over 3 chunks' >&2\n"
-        "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done\n"
-        "echo; echo '1.23 I Final estimate: PPL = 9.5000 +/- 0.1' >&2",
+        "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done",
     )
     told: list[tuple[int, int]] = []
     model, destination = tmp_path / "a model.gguf", tmp_path / "out"
-    assert tool.save_logits(model, task, destination, lambda *done: told.append(done)) == 9.5
+    assert tool.save_logits(model, task, destination, lambda *done: told.append(done)) == (3, 9.5)
     assert (tmp_path / "argv").read_text().splitlines() == [
         *("--model", str(model), "--file", str(task.text)),
         *("--ctx-size", "64", "--chunks", "3", "--batch-size", "64", "--kl-divergence-base", str(destination)),

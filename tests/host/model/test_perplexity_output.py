@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from device.parse import NoNumber
-from host.model.perplexity_output import final_perplexity, tokens_of_short_text, windows_done, windows_planned
+from host.model.perplexity_output import running_perplexity, tokens_of_short_text, windows_done, windows_planned
 
 # What llama-perplexity of llama.cpp 0c1e57098 printed on a workstation: see SOURCES.md there.
 DATA = Path(__file__).parents[2] / "data" / "perplexity"
@@ -16,7 +16,7 @@ def output(name: str) -> str:
 
 
 def test_a_finished_run() -> None:
-    assert final_perplexity(output("saved.stderr.txt")) == 8.1451
+    assert running_perplexity(output("saved.stdout.txt")) == (2, 8.1451)
     assert windows_planned(output("saved.stderr.txt")) == 2
     assert windows_done(output("saved.stdout.txt")) == 2
     assert tokens_of_short_text(output("saved.stderr.txt")) is None
@@ -28,21 +28,25 @@ def test_a_text_too_short() -> None:
     assert windows_planned(log) is None
 
 
-@pytest.mark.parametrize("name", ["text-too-short.stderr.txt", "no-model.stderr.txt", "saved.stdout.txt"])
-def test_no_final_estimate_is_an_error(name: str) -> None:
-    with pytest.raises(NoNumber, match="no final estimate; its last words: "):
-        final_perplexity(output(name))
+def test_an_end_that_was_lost() -> None:
+    assert running_perplexity(output("saved.stdout.txt").partition("[2]")[0]) == (1, 4.4003)
+
+
+@pytest.mark.parametrize("name", ["text-too-short.stderr.txt", "no-model.stderr.txt", "saved.stderr.txt"])
+def test_no_perplexity_is_an_error(name: str) -> None:
+    with pytest.raises(NoNumber, match="told no perplexity; its last words: "):
+        running_perplexity(output(name))
 
 
 def test_silence_is_an_error() -> None:
     with pytest.raises(NoNumber, match=r"none$"):
-        final_perplexity("")
+        running_perplexity("")
 
 
-@pytest.mark.parametrize("word", ["nan", "inf", "-nan", "0.9999", "-3.0000", "x"])
+@pytest.mark.parametrize("word", ["nan", "inf", "-nan", "0.9999", "-3.0000"])
 def test_what_is_no_perplexity_is_an_error(word: str) -> None:
     with pytest.raises(NoNumber, match=f"reports the perplexity {word}$"):
-        final_perplexity(output("saved.stderr.txt").replace("8.1451", word))
+        running_perplexity(output("saved.stdout.txt").replace("8.1451", word))
 
 
 def test_windows_are_counted_as_they_come() -> None:

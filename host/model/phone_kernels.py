@@ -1,0 +1,82 @@
+"""The kernels of a phone: llama-perplexity over there, its log-probabilities brought here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from device import store
+from device.errors import BadInput, SmoothdroidError, TargetLost, TargetTimeout
+from device.target import Progress, Target, remove
+from host.model.perplexity import OnWindow, Task, arguments, check_length
+from host.model.perplexity_output import running_perplexity, windows_done
+from host.pypi import sha256_of
+
+TIMEOUT_S = 12 * 3600.0  # 16 windows of 512 tokens at a fifth of a token per second
+FOLDER = "evaluate"  # below the target's root; what a broken connection left there goes with the next call
+
+
+@dataclass(frozen=True)
+class PhoneKernels:
+    """See Kernels. `id` is the hash of the binary: it computes the same on every CPU that runs it."""
+
+    name: str
+    id: str
+    binary: Path
+    target: Target
+    on_push: Progress | None = None
+
+    def save_logits(
+        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+    ) -> tuple[int, float]:
+        """See Kernels.save_logits. Tool and model stay on the phone, the log-probabilities do not.
+
+        Raises BadInput where the phone has no room for them, CommandFailed when llama-perplexity ends with another
+        status than 0, TargetLost and TargetTimeout as every way does.
+        """
+        target, heard = self.target, ""
+
+        def hear(piece: str) -> None:
+            nonlocal heard
+            heard += piece
+            if on_window and (done := windows_done(heard)):
+                on_window(done, task.windows)
+
+        tool = store.ensure(target, self.binary, self.id, executable=True, progress=self.on_push)
+        model = store.ensure(target, gguf, sha256_of(gguf), progress=self.on_push)
+        with _folder(target) as folder:
+            if (free := store.free_bytes(target, folder)) < task.logits_bytes + store.RESERVE_BYTES:
+                raise BadInput(
+                    f"{target.name} has {free >> 20} MiB free where the log-probabilities ({task.logits_bytes >> 20} "
+                    f"MiB) should go, and {store.RESERVE_BYTES >> 20} MiB should stay free. Free some, or ask for "
+                    "fewer windows (--chunks)."
+                )
+            text, logits = f"{folder}/text.txt", f"{folder}/logits"
+            target.push(task.text, text)
+            argv = [tool, *arguments(model, text, task, logits)]
+            done = target.run(argv, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
+            check_length(done.stderr, task)
+            # Before it is pulled: a full phone is no error to llama-perplexity.
+            size = target.run(["stat", "-c", "%s", logits]).stdout.strip()
+            if size != str(task.logits_bytes):
+                raise SmoothdroidError(
+                    f"{target.name}: llama-perplexity left {size} bytes of log-probabilities, and {task.logits_bytes} "
+                    "were due: is the phone full, or the model another one?"
+                )
+            target.pull(logits, destination, progress=self.on_push)
+        return running_perplexity(done.stdout)
+
+
+@contextmanager
+def _folder(target: Target) -> Iterator[str]:
+    """An empty folder on the phone, gone afterwards."""
+    folder = f"{target.root}/{FOLDER}"
+    remove(target, folder)
+    target.run(["mkdir", "-p", folder])
+    try:
+        yield folder
+    finally:
+        with suppress(TargetLost, TargetTimeout):  # why it ended matters more
+            remove(target, folder)
