@@ -19,7 +19,7 @@ from host.model.prose import Prose
 # Windows kept out of calibration, on which the smoothed model must give the logits of the original. A wrong fold
 # shows in every token, so they may be short.
 HELD_OUT_WINDOWS = 2
-HELD_OUT_TOKENS = 128
+HELD_OUT_TOKENS = 64
 
 
 @dataclass(frozen=True)

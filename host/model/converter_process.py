@@ -23,16 +23,20 @@ import torch
 from torch import Tensor
 
 from device.errors import BadInput, SmoothdroidError
-from host.model.changes import Change, Changes, load_changes
+from host.model.changes import Change, load_changes
 from host.model.checkpoint import open_checkpoint
 from host.model.child import Events
 from host.model.convert import ConvertJob
-from host.model.folds import BLOCKS
+from host.model.folds import BLOCKS, EMBEDDING, HEAD
 from host.model.network import Network
-from host.model.weights import TIED, require_finite
+from host.model.weights import TIED, Weights, require_finite
 
 # Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
 ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
+
+
+# As large as a layer, and given to the GGUF as they are.
+LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
 
 
 def main(job: ConvertJob) -> None:
@@ -52,7 +56,9 @@ def _convert(job: ConvertJob) -> None:
     converter: Any = __import__("convert_hf_to_gguf")
     base: Any = converter.ModelBase
     lazy: Any = sys.modules[base.__module__].LazyTorchTensor
-    base.index_tensors = _changing(base.index_tensors, lazy, load_changes(job.changes) if job.changes else {})
+    weights = Weights(checkpoint, load_changes(job.changes) if job.changes else {})
+    in_parts = _in_parts(lazy, converter.gguf)
+    base.index_tensors = _changing(base.index_tensors, lazy, in_parts, weights)
     base.write = _writing(base.write, converter.gguf, job)
     outtype = "q8_0" if job.quantisation == "q4_0" else job.quantisation  # the converter knows no q4_0
     sys.argv = [converter.__file__, str(job.checkpoint), "--outtype", outtype, "--outfile", str(job.output)]
@@ -60,8 +66,9 @@ def _convert(job: ConvertJob) -> None:
     converter.main()
 
 
-def _changing(index_tensors: Callable[..., Any], lazy: Any, changes: Changes) -> Callable[..., Any]:
+def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weights: Weights) -> Callable[..., Any]:
     """The converter's list of tensors (name -> function that gives it, lazily), each checked and changed."""
+    changes = weights.changes
 
     def changed(self: Any, *arguments: Any, **options: Any) -> dict[str, Callable[[], Tensor]]:
         tensors: dict[str, Callable[[], Tensor]] = index_tensors(self, *arguments, **options)
@@ -70,9 +77,44 @@ def _changing(index_tensors: Callable[..., Any], lazy: Any, changes: Changes) ->
                 tensors[name] = tensors[source]
         if unknown := sorted(changes.keys() - tensors.keys()):
             raise BadInput(f"{self.dir_model}: llama.cpp's converter does not see {unknown[0]}, which is to be folded.")
-        return {name: partial(_lazily, lazy, name, give, changes.get(name)) for name, give in tensors.items()}
+        return {
+            name: partial(in_parts, weights, name)
+            if in_parts and name in LARGE
+            else partial(_lazily, lazy, name, give, changes.get(name))
+            for name, give in tensors.items()
+        }
 
     return changed
+
+
+def _in_parts(lazy: Any, gguf: Any) -> Any:
+    """A tensor of `LARGE`, lazily, that is read, changed, quantised and written some rows at a time.
+
+    None where this llama.cpp cannot write in chunks: then it takes more memory.
+    """
+    if not hasattr(gguf, "LazyChunkedTensor"):
+        return None
+
+    class InParts(lazy):  # type: ignore[misc]
+        _tensor_type = torch.Tensor
+        parts: tuple[Callable[[], Any], ...] = ()
+
+        def numpy(self) -> Any:
+            # Where the converter has done something to the tensor, it is another one, without parts.
+            return gguf.LazyChunkedTensor(list(self.parts), self.shape, "float32") if self.parts else super().numpy()
+
+    def make(weights: Weights, name: str) -> Any:
+        tensor = InParts(
+            meta=lazy.meta_with_dtype_and_shape(torch.float32, weights.shape(name)), args=(name,), func=weights.read
+        )
+        tensor.parts = tuple(partial(_numpy, part) for part in weights.lazy_parts(name))
+        return tensor
+
+    return make
+
+
+def _numpy(part: Callable[[], Tensor]) -> Any:
+    return part().numpy()
 
 
 def _lazily(lazy: Any, name: str, give: Callable[[], Any], change: Change | None) -> Any:

@@ -85,7 +85,7 @@ def fold_layers(
             watching(layer, number, in_layer, choose.keep_every) as seen,
         ):
             network.advance(calibrated, number, layer)
-        chosen = choose(in_layer, seen, before.read)
+        chosen = choose(in_layer, seen, before)
         choices.update(chosen)
         changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
         after = Weights(checkpoint, changes)
@@ -99,7 +99,7 @@ def fold_layers(
             on_progress("layers", number + 1, network.sizes.n_layers)
     if head := [fold for fold in folds if fold.layer is None]:
         seen = {fold: network.seen_by_head(calibrated, before, choose.keep_every) for fold in head}
-        choices.update(chosen := choose(head, seen, before.read))
+        choices.update(chosen := choose(head, seen, before))
         changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
     after = Weights(checkpoint, changes)
     wanted = network.logits(reference, original)

@@ -41,9 +41,6 @@ LOADING_ERRORS = (
 # Of windows that go through a layer together. More take more memory and are no faster on a CPU.
 BATCH_TOKENS = 1024
 
-# Of the head that are in memory at once: a vocabulary of 128,000 is 2 GB in float32.
-HEAD_ROWS = 8192
-
 ReadLayer = Callable[[str], Tensor]
 """From a tensor's name to the tensor that a layer is to compute with."""
 
@@ -195,13 +192,8 @@ class Head(nn.Module):
         self._rounding = rounding
 
     def forward(self, hidden: Tensor) -> Tensor:
-        name = f"{HEAD}.weight"
-        n_rows = self._weights.shape(name)[0]
-        parts = []
-        for start in range(0, n_rows, HEAD_ROWS):
-            rows = self._weights.rows(name, slice(start, start + HEAD_ROWS))
-            parts.append(nn.functional.linear(hidden.float(), self._rounding(rows).to(hidden.device)))
-        return torch.cat(parts, dim=-1)
+        parts = (self._rounding(rows).to(hidden.device) for rows in self._weights.parts(f"{HEAD}.weight"))
+        return torch.cat([nn.functional.linear(hidden.float(), rows) for rows in parts], dim=-1)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

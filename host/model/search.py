@@ -21,7 +21,7 @@ from host.model.smooth import (
     repeat_over_shared_heads,
     smoothing_scales,
 )
-from host.model.strength import Choice, Divided, ReadTensor, no_scales
+from host.model.strength import Choice, Divided, Source, no_scales
 from host.model.weights import Weights
 
 # Rows of activations that a fold's strengths are compared on. The loss is a sum over rows and outputs: its ranking
@@ -59,10 +59,10 @@ class Search:
         return cls(arithmetic_of(kernel), quantisation, max(1, n_tokens // MEASURED_ROWS))
 
     @torch.inference_mode()
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], read: ReadTensor) -> dict[Fold, Choice]:
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
         """See Choose."""
         choices: dict[Fold, Choice] = {}
-        divided = Divided(read)
+        divided = Divided(source)
         for fold in folds:
             readers = divided.readers(fold)
             choices[fold] = self._best(fold, seen[fold], readers)

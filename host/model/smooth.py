@@ -25,7 +25,8 @@ def column_absmax(weights: Iterable[Tensor]) -> Tensor:
 
     `weights`: tensors [out, channels], of any number of rows. Returns float32 [channels].
     """
-    return torch.stack([weight.abs().amax(dim=0).float() for weight in weights]).amax(dim=0)
+    extremes = (weight.aminmax(dim=0) for weight in weights)  # of the weight itself: its abs() would be a copy
+    return torch.stack([torch.maximum(high, -low).float() for low, high in extremes]).amax(dim=0)
 
 
 def column_rms(weights: Iterable[Tensor]) -> Tensor:

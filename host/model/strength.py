@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +14,17 @@ from host.model.changes import Change
 from host.model.folds import Fold, Kind
 from host.model.smooth import column_absmax, max_over_shared_heads, smoothing_scales
 
-ReadTensor = Callable[[str], Tensor]
-"""From a tensor's name to the tensor, float32, as it is before the folds."""
+
+class Source(Protocol):
+    """A layer's tensors as they are before the folds, float32."""
+
+    def read(self, name: str) -> Tensor:
+        """The tensor of that name."""
+        ...
+
+    def parts(self, name: str) -> Iterator[Tensor]:
+        """The same, some rows at a time."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Choose(Protocol):
         """How many of the calibration's rows it wants to see: every so many; 0 for none."""
         ...
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], read: ReadTensor) -> dict[Fold, Choice]:
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
         """A choice for each of the folds of one layer, which come in the order of `folds.KINDS`."""
         ...
 
@@ -50,13 +59,13 @@ class Given:
     alphas: Mapping[Kind, float]
     keep_every: int = 0
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], read: ReadTensor) -> dict[Fold, Choice]:
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
         """See Choose."""
         choices: dict[Fold, Choice] = {}
-        divided = Divided(read)
+        divided = Divided(source)
         for fold in folds:
             alpha = self.alphas[fold.kind]
-            scales = scales_of(fold, seen[fold].ranges(fold), divided.readers(fold), alpha)
+            scales = scales_of(fold, seen[fold].ranges(fold), divided.parts(fold), alpha)
             choices[fold] = Choice(alpha, scales)
             divided.divide(fold, scales)
         return choices
@@ -69,23 +78,31 @@ class Divided:
     against. No fold reaches beyond its layer.
     """
 
-    def __init__(self, read: ReadTensor) -> None:
-        self._read = read
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._changes: dict[str, Change] = {}
 
     def readers(self, fold: Fold) -> list[Tensor]:
         """The weights [out, channels] of the fold's readers."""
-        return [self._tensor(f"{reader}.weight") for reader in fold.readers]
+        return [
+            self._changes.get(name, Change()).apply(self._source.read(name))
+            for name in (f"{reader}.weight" for reader in fold.readers)
+        ]
+
+    def parts(self, fold: Fold) -> Iterator[Tensor]:
+        """The same, some rows at a time where their rows are not divided."""
+        for name in (f"{reader}.weight" for reader in fold.readers):
+            if name in self._changes:
+                yield self._changes[name].apply(self._source.read(name))
+            else:
+                yield from self._source.parts(name)
 
     def divide(self, fold: Fold, scales: Tensor) -> None:
         """Divide the fold's source by its scales."""
         self._changes[f"{fold.source}.weight"] = Change(rows=scales, offset=fold.source_offset)
 
-    def _tensor(self, name: str) -> Tensor:
-        return self._changes.get(name, Change()).apply(self._read(name))
 
-
-def scales_of(fold: Fold, ranges: Tensor, readers: Sequence[Tensor], alpha: float) -> Tensor:
+def scales_of(fold: Fold, ranges: Tensor, readers: Iterable[Tensor], alpha: float) -> Tensor:
     """SmoothQuant's scales [channels of the source]; `ranges` are those of what the readers read."""
     shared = (fold.n_heads, fold.n_kv_heads)
     return smoothing_scales(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ from device.errors import BadInput
 from host.model.changes import Changes
 from host.model.checkpoint import Checkpoint
 from host.model.folds import EMBEDDING, HEAD
+
+# A head of 128,000 rows is 2 GB in float32: it is gone through in parts.
+PART_ROWS = 8192
 
 TIED = {f"{HEAD}.weight": f"{EMBEDDING}.weight"}
 """A head that is not in the checkpoint is the embedding."""
@@ -57,6 +61,16 @@ class Weights:
             change = self.changes.get(name)
             # A copy either way, so that nothing keeps the file mapped.
             return change.apply(stored).float() if change else stored.to(torch.float32, copy=True)
+
+    def parts(self, name: str) -> Iterator[Tensor]:
+        """`read(name)`, some rows at a time. Not for a tensor whose rows are changed."""
+        for part in self.lazy_parts(name):
+            yield part()
+
+    def lazy_parts(self, name: str) -> list[Callable[[], Tensor]]:
+        """`parts(name)`, none of them read yet."""
+        starts = range(0, self.shape(name)[0], PART_ROWS)
+        return [partial(self.rows, name, slice(start, start + PART_ROWS)) for start in starts]
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.checkpoint.tensors[self._place(name)].shape

@@ -17,7 +17,7 @@ from host.model.folds import BLOCKS, FINAL_NORM, HEAD, HEAD_FOLD, KINDS, Fold, b
 from host.model.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
 from host.model.network import Network
 from host.model.rotation import Rotation
-from host.model.strength import Choice, Given, ReadTensor
+from host.model.strength import Choice, Given, Source
 from host.model.weights import Weights
 from tests.host.model.tiny_models import LOUD_CHANNEL, write_tiny_model
 
@@ -138,7 +138,7 @@ class Watch:
     def __init__(self) -> None:
         self.ranges: dict[Fold, Tensor] = {}
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], read: ReadTensor) -> dict[Fold, Choice]:
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
         self.ranges.update({fold: seen[fold].ranges(fold) for fold in folds})
         return {}
 

@@ -7,6 +7,7 @@ from device.errors import BadInput
 from host.model.calibrate import Seen
 from host.model.folds import Fold
 from host.model.search import Search, held_out_windows
+from tests.host.model.test_strength import Held
 
 NORM = Fold("norm", "norm", ("up",))
 
@@ -20,7 +21,7 @@ def chosen(loud: float, kernel: str, quantisation: str = "q8_0") -> float | None
     seen.add(activations)
     weight = torch.randn(48, 64, generator=generator)
     search = Search.for_kernel(kernel, quantisation, n_tokens=256)
-    return search([NORM], {NORM: seen}, {"up.weight": weight, "norm.weight": torch.ones(64)}.__getitem__)[NORM].alpha
+    return search([NORM], {NORM: seen}, Held({"up.weight": weight, "norm.weight": torch.ones(64)}))[NORM].alpha
 
 
 @pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])

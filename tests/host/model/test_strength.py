@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -17,11 +19,21 @@ TENSORS = {
 }
 
 
+class Held(dict[str, torch.Tensor]):
+    """Tensors in memory."""
+
+    def read(self, name: str) -> torch.Tensor:
+        return self[name]
+
+    def parts(self, name: str) -> Iterator[torch.Tensor]:
+        yield from torch.split(self[name], 1)
+
+
 def chosen(folds: dict[Fold, list[float]], alphas: dict[str, float]) -> dict[Fold, list[float]]:
     seen = {fold: Seen() for fold in folds}
     for fold, activations in folds.items():
         seen[fold].add(torch.tensor([activations]))
-    choices = Given(alphas)(list(folds), seen, TENSORS.__getitem__)  # type: ignore[arg-type]
+    choices = Given(alphas)(list(folds), seen, Held(TENSORS))  # type: ignore[arg-type]
     assert {fold: choice.alpha for fold, choice in choices.items()} == {fold: alphas[fold.kind] for fold in folds}
     return {fold: choice.scales.tolist() for fold, choice in choices.items()}
 
@@ -45,7 +57,7 @@ def test_heads_that_share_have_one_scale() -> None:
     seen = Seen()
     seen.add(torch.tensor([[16.0, 1, 1, 9]]))
     tensors = {"o.weight": torch.tensor([[1.0, 4, 1, 1]])}
-    choices = Given({"v-o": 0.5})([fold], {fold: seen}, tensors.__getitem__)
+    choices = Given({"v-o": 0.5})([fold], {fold: seen}, Held(tensors))
     assert choices[fold].scales.tolist() == [2, 3]
     assert no_scales(fold, torch.ones(4)).tolist() == [1, 1]
 

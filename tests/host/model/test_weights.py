@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from device.errors import BadInput
+from host.model import weights as module
 from host.model.changes import Change
 from host.model.checkpoint import open_checkpoint
 from host.model.weights import Weights
@@ -37,11 +38,13 @@ def test_changed_tensors_are_float32_and_others_what_is_asked_for(make_checkpoin
     assert weights.read(other, None).dtype == torch.bfloat16
 
 
-def test_rows_are_those_of_the_whole(make_checkpoint: MakeCheckpoint) -> None:
+def test_rows_are_those_of_the_whole(make_checkpoint: MakeCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = Weights(open_checkpoint(make_checkpoint()), {UP: Change(columns=torch.linspace(0.5, 3, 64))})
     for name in (UP, "model.embed_tokens.weight"):
         assert torch.equal(weights.rows(name, slice(3, 9)), weights.read(name)[3:9])
         assert torch.equal(weights.rows(name, torch.tensor([5, 2])), weights.read(name)[[5, 2]])
+        monkeypatch.setattr(module, "PART_ROWS", 7)
+        assert torch.equal(torch.cat(list(weights.parts(name))), weights.read(name))
 
 
 def test_a_tied_head_is_the_embedding_until_it_is_changed(make_checkpoint: MakeCheckpoint) -> None:
