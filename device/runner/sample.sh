@@ -1,0 +1,93 @@
+# What the phone does while a cell runs, about once a second: values as the kernel gives them, the host knows units.
+# Read by the shell itself, without a process for each file; a phone with so many slow sensors that this takes more
+# than 1 % of a core is read less often.
+#
+# The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, then lines
+# `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them.
+# Fields stand apart by tabs; `-` is a value that could not be read.
+
+tab='	'
+
+offer() { # KIND FILE NAME...: a column, if this user may read the file
+  value=
+  read -r value 2>/dev/null <"$2" || [ -n "$value" ] || return 1
+  files="$files $2"
+  kind=$1 && shift 2
+  columns="$columns
+column$tab$kind$tab$*"
+}
+
+offer_all() { # KIND FILE...: a column for each file; `missing` when there is none to read
+  kind=$1 found=
+  shift
+  for file; do
+    name= of=${file%/*}
+    case $kind in
+      zone) read -r name 2>/dev/null <"$of/type" ;;
+      frequency | cap | governor)
+        case $of in
+          */policy*) read -r name 2>/dev/null <"$of/related_cpus" ;;
+          *) name=${of%/cpufreq} name=${name##*/cpu} ;;
+        esac ;;
+      *) name=${file##*/} ;;
+    esac
+    [ "$kind" = zone ] && of=${of##*/}$tab || of=
+    offer "$kind" "$file" "$of$name" && found=1
+  done
+  [ "$found" ] || columns="$columns
+missing$tab$kind"
+}
+
+survey() { # -> $files, $columns: what there is to read
+  files= columns=
+  cpu=/sys/devices/system/cpu
+  battery=/sys/class/power_supply/battery
+  offer_all zone /sys/class/thermal/thermal_zone[0-9]*/temp
+  # CPUs of a policy share a clock; where policies are not shown, each CPU shows its own.
+  set -- "$cpu"/cpufreq/policy[0-9]*
+  [ -e "$1" ] && policies=$cpu/cpufreq/policy || policies=$cpu/cpu
+  for kind in frequency:scaling_cur_freq cap:scaling_max_freq governor:scaling_governor; do
+    [ "$policies" = "$cpu/cpu" ] && set -- "$policies"[0-9]*/cpufreq/"${kind#*:}" || set -- "$policies"[0-9]*/"${kind#*:}"
+    offer_all "${kind%:*}" "$@"
+  done
+  offer_all online "$cpu/online"
+  offer_all battery "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
+}
+
+header() {
+  say "column${tab}time${columns}
+column${tab}available"
+}
+
+sample() { # PID, at $now
+  row=sample$tab$now
+  for file in $files; do
+    value=
+    read -r value 2>/dev/null <"$file"
+    row=$row$tab${value:--}
+  done
+  available=
+  { read -r value && read -r value && read -r name available value; } 2>/dev/null </proc/meminfo
+  [ "$name" = MemAvailable: ] || available=
+  say "$row$tab${available:--}"
+  count=$((count + 1))
+  # Threads and peaks take a process to read, so less often; the first second is the shell's that becomes the command.
+  case $count in [2-4] | *[05]) grep -H -E '^(Cpus_allowed_list|VmHWM|VmSwap):' "/proc/$1"/task/*/status 2>/dev/null ;; esac
+  # The proportional share of memory: the kernel walks all pages for it.
+  case $count in 3 | *[05]0) grep -H -E '^Pss:' "/proc/$1/smaps_rollup" 2>/dev/null ;; esac
+  last=$cost
+  own_cost
+  started "$1" || cost=$last # a command that ended meanwhile counts as this runner's child
+  spend=$((cost - cost_before)) elapsed=$((now - began))
+  if [ $((spend * 100)) -gt "$elapsed" ] && [ "$count" -gt 10 ]; then
+    [ "$period" -lt 30 ] && period=$((period + 1))
+  elif [ $((spend * 200)) -lt "$elapsed" ] && [ "$period" -gt 1 ]; then
+    period=$((period - 1))
+  fi
+}
+
+own_cost() { # -> $cost: the processor time of this runner and of what it started and waited for, in 1/100 s
+  read -r stat </proc/$$/stat
+  set -- ${stat##*) }
+  cost=$((${12} + ${13} + ${14} + ${15}))
+}
