@@ -81,19 +81,29 @@ class Session:
     def __init__(
         self, target: Target, *, reopen: Callable[[], Target] | None = None, patience_s: float = 120.0
     ) -> None:
-        self.target = target
+        self.target = self._first = target
         self._reopen = reopen
         self._patience_s = patience_s
         self._runner = ""
+
+    def close(self) -> None:
+        """Give back the connection, if one was made here."""
+        if self.target is not self._first:
+            self.target.close()
 
     def at_work(self) -> str | None:
         """The job that a runner works on now, if one does."""
         word, _, job = self._call("state", "-").strip().partition(" ")
         return job if word == "running" else None
 
+    def refuse_beside(self, job: str) -> None:
+        """Raises PhoneBusy when a runner works on another job."""
+        if (other := self.at_work()) not in (None, job):
+            raise PhoneBusy(_busy(self.target.name, str(other)))
+
     def jobs(self) -> list[str]:
         """The jobs that lie on the phone, done or not."""
-        listed = self._again(lambda target: target.run(["ls", f"{target.root}/jobs"], check=False).stdout)
+        listed = self.again(lambda target: target.run(["ls", f"{target.root}/jobs"], check=False).stdout)
         return sorted(name for name in listed.split() if _is_name(name))
 
     def start(self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None) -> None:
@@ -102,9 +112,9 @@ class Session:
         Raises PhoneBusy when a runner works on another one, CommandFailed when none can work there.
         """
         _check_names([job, *(task.id for task in tasks)])
-        self._refuse_beside(job)
+        self.refuse_beside(job)
         limits = self._limits(cooling) if cooling else ""
-        self._again(lambda target: _write_job(target, job, tasks, limits, cooling.within_s if cooling else 0))
+        self.again(lambda target: _write_job(target, job, tasks, limits, cooling.within_s if cooling else 0))
         self.resume(job)
 
     def resume(self, job: str) -> None:
@@ -142,15 +152,11 @@ class Session:
     def remove(self, job: str) -> None:
         """Forget a job that was collected."""
         _check_names([job])
-        self._again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
-
-    def _refuse_beside(self, job: str) -> None:
-        if (other := self.at_work()) not in (None, job):
-            raise PhoneBusy(_busy(self.target.name, str(other)))
+        self.again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
 
     def _start_again(self, job: str, journal: Journal) -> None:
         if journal.runners > MOST_RESTARTS:
-            log = self._again(lambda target: target.run(["tail", f"{target.root}/jobs/{job}/log"], check=False).stdout)
+            log = self.again(lambda target: target.run(["tail", f"{target.root}/jobs/{job}/log"], check=False).stdout)
             said = f"the runner was killed {journal.runners} times. It said: {log.strip() or 'nothing'}"
             said += "\nTermux: turn off phantom process killing. Else: is the phone's memory or storage full?"
             raise CommandFailed(self.target.name, ["runner", job], 137, stderr=said)
@@ -159,7 +165,7 @@ class Session:
     def _collect(self, job: str, ended: Ended) -> Done:
         if ended.sha256 == "-":
             return Done(ended, "", "", None, "")
-        texts = self._again(lambda target: _pull(target, f"{target.root}/jobs/{job}/{ended.cell}.{ended.attempt}"))
+        texts = self.again(lambda target: _pull(target, f"{target.root}/jobs/{job}/{ended.cell}.{ended.attempt}"))
         if hashlib.sha256(b"".join(texts)).hexdigest() != ended.sha256:
             said = f"what the phone kept of {ended.cell} is not what it wrote down when that ended"
             raise CommandFailed(self.target.name, ["collect", job], 0, stderr=said)
@@ -193,10 +199,10 @@ class Session:
                 self._runner = install(target)
             return target.run(["sh", self._runner, verb, target.root, job, *arguments], timeout_s=timeout_s).stdout
 
-        return self._again(call)
+        return self.again(call)
 
-    def _again(self, do: Callable[[Target], T]) -> T:
-        """Do it, and do it again on a new connection when the phone was lost in it: all that is done here may be."""
+    def again(self, do: Callable[[Target], T]) -> T:
+        """Do what may be done twice, and when the phone was lost in it, do it again on a new connection."""
         lost_at: float | None = None
         while True:
             try:

@@ -290,7 +290,8 @@ def bench(
     for words, option, least in ((threads, "--threads", 1), (n_prompt, "--prompt", 0), (n_gen, "--generate", 0)):
         if words is not None:
             plan.parse_list(words, option, least=least)
-    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone), console.bar() as bar:
+    way, options = on or the_only_one(), SshOptions(ssh_key, known_hosts, accept_host_key)
+    with _reached(way, options) as (target, phone), console.bar() as bar:
         built = _build_for(target, phone, isa, _source(llama_cpp))
         asked = plan.make(
             [artifact.inspect(model, on_step=console.step) for model in models],
@@ -307,7 +308,8 @@ def bench(
             on_cell=lambda cell, number, total: bar.update("measuring", number - 1, total),
             on_run=_say_run,
         )
-        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch)
+        reopen = partial(open_target, way, options)
+        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch, reopen=reopen)
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
         console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs})

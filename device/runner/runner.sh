@@ -153,7 +153,10 @@ work() {
 }
 
 quit() {
-  [ "$pid" ] && kill -9 "-$pid" "$pid" 2>/dev/null
+  if [ "$pid" ]; then
+    kill -9 "-$pid" "$pid" 2>/dev/null
+    tell stopped "$measured"
+  fi
   wake_lock unlock
   give_lock
 }
@@ -176,11 +179,13 @@ end_orphan() { # the command of a runner that was killed would spoil the next me
 }
 
 measure() { # CELL TIMEOUT_S
-  attempt=$(($(grep -c "^begin $1 .* \.$" "$folder/journal") + 1))
-  if [ "$attempt" -gt "$MOST_ATTEMPTS" ]; then
-    tell end "$1" "$MOST_ATTEMPTS" 137 abandoned 0 0 -
+  attempts=$(grep -c "^begin $1 .* \.$" "$folder/journal")
+  stopped=$(grep -c "^stopped $1 \.$" "$folder/journal") # on demand, which is no fault of the cell's
+  if [ $((attempts - stopped)) -ge "$MOST_ATTEMPTS" ]; then
+    tell end "$1" "$attempts" 137 abandoned 0 0 -
     return
   fi
+  measured=$1 attempt=$((attempts + 1))
   cool_down "$1" "$attempt"
   output=$folder/$1.$attempt
   tell begin "$1" "$attempt" "$(date +%s)"

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from device.errors import BadInput
+from device.session import Cooling
 from host.bench.artifact import Artifact
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
@@ -45,6 +46,10 @@ class Cell(BaseModel):
     threads: int = Field(ge=1)
     test: Test
     repetitions: int = Field(ge=1)
+    cpus: list[int] = Field(default_factory=list)
+    """The CPUs that it may run on; empty: those that Android gives it."""
+    cooling: Cooling | None = None
+    """What is waited for before it."""
 
     def fingerprint(self, phone_id: str, way: str, build_id: str) -> str:
         """The identity of a measurement: equal fingerprints need not be measured twice.
@@ -52,7 +57,8 @@ class Cell(BaseModel):
         `way` is in it because Android schedules a Termux process differently from one of adb's shell.
         """
         settings = [self.model_sha256, self.threads, self.test.n_prompt, self.test.n_gen, self.repetitions]
-        identity = [PROTOCOL_VERSION, phone_id, way, build_id, *settings]
+        conditions = [self.cpus, self.cooling and self.cooling.model_dump()]
+        identity = [PROTOCOL_VERSION, phone_id, way, build_id, *settings, *conditions]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
@@ -65,6 +71,10 @@ class Plan(BaseModel):
     threads: list[int] = Field(min_length=1)
     tests: list[Test] = Field(min_length=1)
     repetitions: int = Field(ge=1)
+    cpus: list[int] = Field(default_factory=list)
+    """The CPUs that every cell may run on; empty: those that Android gives it."""
+    cooling: Cooling | None = None
+    """What is waited for before each cell."""
 
     def cells(self) -> Iterator[Cell]:
         """All cells; the models take turns within a setting, so that a phone that warms up slows both alike."""
@@ -77,6 +87,8 @@ class Plan(BaseModel):
                         threads=threads,
                         test=test,
                         repetitions=self.repetitions,
+                        cpus=self.cpus,
+                        cooling=self.cooling,
                     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from device.errors import BadInput
+from device.session import Cooling
 from host.bench.plan import MOST_VALUES, Cell, Plan, Test, make, parse_list
 from tests.host.fakes import model
 
@@ -151,7 +152,7 @@ CELL = Cell(model="a", model_sha256="f" * 64, threads=4, test=Test(n_prompt=512,
 
 def test_a_fingerprint_stays_what_it_was() -> None:
     """Results on people's disks are found by it: what changes it must raise PROTOCOL_VERSION."""
-    assert CELL.fingerprint("phone", "adb", "build") == "a1099dfd4730a526"
+    assert CELL.fingerprint("phone", "adb", "build") == "2d9e432a0238daed"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,8 @@ def test_a_fingerprint_stays_what_it_was() -> None:
         CELL.model_copy(update={"threads": 3}).fingerprint("phone", "adb", "build"),
         CELL.model_copy(update={"test": Test(n_prompt=0, n_gen=512)}).fingerprint("phone", "adb", "build"),
         CELL.model_copy(update={"repetitions": 4}).fingerprint("phone", "adb", "build"),
+        CELL.model_copy(update={"cpus": [4, 5]}).fingerprint("phone", "adb", "build"),
+        CELL.model_copy(update={"cooling": Cooling(celsius=40)}).fingerprint("phone", "adb", "build"),
         CELL.fingerprint("other", "adb", "build"),
         CELL.fingerprint("phone", "ssh", "build"),
         CELL.fingerprint("phone", "adb", "other"),
