@@ -62,17 +62,18 @@ keep() { # FILE...: on flash, so that a phone that dies keeps it; the command's 
 # --- the verbs ------------------------------------------------------------------------------------------------
 
 start() {
-  if ! holder; then
-    true >>"$folder/journal" || fail "$folder cannot be written"
-    before=$(runners)
-    setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
-    worker=$!
-    until holder || ! started "$worker"; do sleep 0.1; done
-  fi
-  # The job may be so short, or its commands so rude, that the runner is gone before anybody looks.
   if holder; then
     say "running $holding_job"
-  elif [ "$(runners)" -gt "$before" ]; then
+    return
+  fi
+  true >>"$folder/journal" || fail "$folder cannot be written"
+  before=$(runners)
+  setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
+  worker=$!
+  until holder || ! started "$worker"; do sleep 0.1; done
+  if holder; then
+    say "running $holding_job"
+  elif [ "$(runners)" -gt "$before" ]; then # already over: a short job, or a rude command
     say "running $job"
   else
     fail "the runner did not start: $(tail -n 3 "$folder/log")"
@@ -148,8 +149,12 @@ work() {
     is_ended "$1" || measure "$1" "$2"
     shift 2
   done
-  tell finished
+  trap - EXIT
   keep "$folder/journal"
+  wake_lock unlock
+  # The last word after the lock: whoever hears it may have the next job started.
+  give_lock
+  tell finished
 }
 
 quit() {
