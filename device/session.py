@@ -129,7 +129,7 @@ class Session:
         A runner that was killed is started again, a few times. Raises CommandFailed when it does not stay alive, or
         when the phone's record of the job is damaged.
         """
-        journal = Journal()
+        journal, restarts = Journal(), 0
         while not journal.finished:
             answer = self._call("watch", job, str(journal.lines), str(WATCH_S), timeout_s=WATCH_S + 40)
             word, _, rest = answer.partition("\n")
@@ -142,8 +142,11 @@ class Session:
             for cell in ended:
                 if cell.cell not in known:
                     yield self._collect(job, cell)
-            if word == "ended" and not journal.finished and not ended:
-                self._start_again(job, journal)
+            if ended:
+                restarts = 0
+            elif word == "ended" and not journal.finished:
+                self._start_again(job, restarts)
+                restarts += 1
 
     def stop(self, job: str) -> None:
         """End the runner of a job and what it measures; what ended before stays there."""
@@ -154,10 +157,10 @@ class Session:
         _check_names([job])
         self.again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
 
-    def _start_again(self, job: str, journal: Journal) -> None:
-        if journal.runners > MOST_RESTARTS:
+    def _start_again(self, job: str, restarts: int) -> None:
+        if restarts == MOST_RESTARTS:
             log = self.again(lambda target: target.run(["tail", f"{target.root}/jobs/{job}/log"], check=False).stdout)
-            said = f"the runner was killed {journal.runners} times. It said: {log.strip() or 'nothing'}"
+            said = f"the runner was killed {restarts + 1} times. It said: {log.strip() or 'nothing'}"
             said += "\nTermux: turn off phantom process killing. Else: is the phone's memory or storage full?"
             raise CommandFailed(self.target.name, ["runner", job], 137, stderr=said)
         self.resume(job)

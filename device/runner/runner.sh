@@ -76,7 +76,8 @@ start() {
   elif [ "$(runners)" -gt "$before" ]; then # already over: a short job, or a rude command
     say "running $job"
   else
-    fail "the runner did not start: $(tail -n 3 "$folder/log")"
+    free=$(df -k "$folder" | tail -n 1)
+    fail "the runner did not start: $(tail -n 3 "$folder/log") (disk: $free)"
   fi
 }
 
@@ -193,8 +194,8 @@ measure() { # CELL TIMEOUT_S
   measured=$1 attempt=$((attempts + 1))
   cool_down "$1" "$attempt"
   output=$folder/$1.$attempt
+  { header >"$output.samples" && true >"$output.stdout"; } || fail "$output.* cannot be written"
   tell begin "$1" "$attempt" "$(date +%s)"
-  header >"$output.samples"
   # A session of its own, so that its children end with it.
   trap : CHLD # wakes the wait between two samples when the command ends
   setsid sh "$0" cell "$root" "$job" "$1" </dev/null >"$output.stdout" 2>"$output.stderr" &
