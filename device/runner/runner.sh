@@ -62,7 +62,7 @@ keep() { # FILE...: on flash, so that a phone that dies keeps it; the command's 
 # --- the verbs ------------------------------------------------------------------------------------------------
 
 start() {
-  if holder; then
+  if holder || elsewhere; then
     say "running $holding_job"
     return
   fi
@@ -84,7 +84,7 @@ start() {
 runners() { grep -c "^runner .* \.$" "$folder/journal"; } # how many have worked on this job
 
 state() {
-  if holder; then say "running $holding_job"; else say idle; fi
+  if holder || elsewhere; then say "running $holding_job"; else say idle; fi
 }
 
 watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike

@@ -269,6 +269,23 @@ def test_two_starts_at_once_make_one_runner(target: Target, session: Session) ->
     assert read(target, f"{target.root}/jobs/job/journal").count("\nbegin ") == 1
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(("first", "second"), [("adb_target", "ssh_target"), ("ssh_target", "adb_target")])
+def test_a_runner_of_another_user_of_the_phone_is_seen(first: str, second: str, request: pytest.FixtureRequest) -> None:
+    """Termux and adb's shell cannot read each other's folders, and only the shell sees the other's processes."""
+    at_work, comes_later = (Session(request.getfixturevalue(name)) for name in (first, second))
+    remove(at_work.target, f"{at_work.target.root}/jobs")
+    assert comes_later.at_work() is None
+    at_work.start("mine", [sh("one", "sleep 60")])
+    try:
+        assert comes_later.at_work() == "mine"
+        with pytest.raises(PhoneBusy, match="another job, mine,"):
+            comes_later.start("other", [sh("one", "echo other")])
+    finally:
+        at_work.stop("mine")
+    assert comes_later.at_work() is None
+
+
 @pytest.mark.parametrize(
     "owner", ["{pid}/1/{boot}/old", "{pid}/{ticks}/0000-another-boot/old", "999999/1/{boot}/old", "junk"]
 )
@@ -329,6 +346,36 @@ def test_a_journal_cut_at_any_byte_is_taken_up(target: Target, session: Session)
         session.resume("job")
         done = list(session.follow("job"))
         assert [(each.ended.cell, each.stdout) for each in done] == [("one", "1\n"), ("two", "2\n")], whole[:size]
+
+
+def test_a_clock_set_back_moves_no_time_limit_and_no_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, where `date` can be another one that goes back an hour each time."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "now").write_text("1795400000\n")
+    date = tmp_path / "bin" / "date"
+    date.parent.mkdir()
+    date.write_text(f"#!/bin/sh\nread -r now <{tmp_path}/now; echo $((now - 3600)) | tee {tmp_path}/now\n")
+    date.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{date.parent}:{os.environ['PATH']}")
+    session = Session(LocalTarget())
+    one, two = measured(session, [sh("one", "sleep 2"), sh("hangs", "sleep 60", 3)])
+    assert two.ended.began_at < one.ended.began_at
+    assert 2 <= one.ended.wall_s < 30
+    assert (two.ended.how, two.ended.wall_s >= 3) == ("timeout", True)
+
+
+def test_a_folder_that_cannot_be_written_any_more_stops_the_runner_and_keeps_what_ended(
+    target: Target, session: Session
+) -> None:
+    if isinstance(target, LocalTarget) and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = f"{target.root}/jobs/job"
+    session.start("job", [sh("one", f"chmod 555 {folder}; echo 1"), sh("two", "echo 2")])
+    with pytest.raises(CommandFailed, match=r"two\.1\.\* cannot be written"):
+        list(session.follow("job"))
+    target.run(["chmod", "755", folder])
+    session.resume("job")
+    assert [(it.stdout, it.ended.attempt) for it in session.follow("job")] == [("1\n", 1), ("2\n", 1)]
 
 
 def test_output_that_changed_after_the_journal_was_written_is_refused(target: Target, session: Session) -> None:
