@@ -101,6 +101,7 @@ class _Conduct:
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
         for job in self._session.jobs():
             if job.startswith(prefix):
+                self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
                 self._take_up(job)
         tried = {run.fingerprint for run in self._new}
         if missing := {name: cell for name, cell in self._missing().items() if name not in tried}:

@@ -17,6 +17,7 @@ PROTOCOL_VERSION = 2
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
+_COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
 MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
 MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
 
@@ -93,7 +94,14 @@ class Plan(BaseModel):
 
 
 def make(
-    models: Sequence[Artifact], *, threads: str, prompt: str, generate: str, repetitions: int, cpu_count: int
+    models: Sequence[Artifact],
+    *,
+    threads: str,
+    prompt: str,
+    generate: str,
+    repetitions: int,
+    cpu_count: int,
+    cooling: Cooling | None = None,
 ) -> Plan:
     """A plan from the command line's words. Raises BadInput for a list that is empty, malformed or impossible.
 
@@ -115,7 +123,16 @@ def make(
         raise BadInput("--prompt 0 and --generate 0 leave nothing to measure")
     if repetitions < 1:
         raise BadInput(f"--repetitions {repetitions}: at least 1")
-    return Plan(models=list(models), threads=counts, tests=tests, repetitions=repetitions)
+    return Plan(models=list(models), threads=counts, tests=tests, repetitions=repetitions, cooling=cooling)
+
+
+def parse_cooling(text: str, within_s: int) -> Cooling:
+    """`40` (degrees Celsius) or `start+2` (above what it was when the job began). Raises BadInput."""
+    match = _COOLING.fullmatch(text.replace(" ", ""))
+    if not match:
+        raise BadInput(f"--cool {text!r}: write degrees, as in 40, or above the start, as in start+2")
+    above, degrees = match[1], float(match[2] or 0)
+    return Cooling(above_start=degrees, within_s=within_s) if above else Cooling(celsius=degrees, within_s=within_s)
 
 
 def parse_list(text: str, option: str, *, least: int = 1) -> list[int]:

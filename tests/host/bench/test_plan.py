@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from device.errors import BadInput
 from device.session import Cooling
-from host.bench.plan import MOST_VALUES, Cell, Plan, Test, make, parse_list
+from host.bench.plan import MOST_VALUES, Cell, Plan, Test, make, parse_cooling, parse_list
 from tests.host.fakes import model
 
 
@@ -176,3 +176,23 @@ def test_whatever_changes_a_measurement_changes_its_fingerprint(other: str) -> N
 def test_a_models_name_is_not_its_identity() -> None:
     renamed = CELL.model_copy(update={"model": "b"})
     assert renamed.fingerprint("phone", "adb", "build") == CELL.fingerprint("phone", "adb", "build")
+
+
+@pytest.mark.parametrize(
+    ("text", "cooling"),
+    [
+        ("40", Cooling(celsius=40, within_s=60)),
+        ("37.5", Cooling(celsius=37.5, within_s=60)),
+        ("start", Cooling(above_start=0, within_s=60)),
+        ("start+2", Cooling(above_start=2, within_s=60)),
+        ("start + 1.5", Cooling(above_start=1.5, within_s=60)),
+    ],
+)
+def test_reads_how_cool(text: str, cooling: Cooling) -> None:
+    assert parse_cooling(text, 60) == cooling
+
+
+@pytest.mark.parametrize("text", ["", "+", "cold", "-3", "+3", "40C", "start+", "start-1", "start2", "1e2", "４０"])
+def test_how_cool_must_be_said_clearly(text: str) -> None:
+    with pytest.raises(BadInput, match="write degrees, as in 40"):
+        parse_cooling(text, 60)
