@@ -18,6 +18,8 @@ Series = list[float | None]
 # and others report mA where the kernel's ABI wants uA (the border is that of github.com/VR-25/acc).
 LEAST_MICROAMPERE = 16_000
 LEAST_MICROVOLT = 100_000  # below, it is mV
+BATTERY_STATUS = {"2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}  # Android's BatteryManager
+NO_TEMPERATURE_TYPES = (6, 7, 8)  # Android's TemperatureType: voltage, current and percentage of the battery's limits
 UNKNOWN_CURRENT = -(2**31)  # some MediaTek phones
 
 
@@ -148,19 +150,18 @@ def parse(text: str) -> Samples:
     columns = [tuple(line.split("\t")[1:]) for line in lines if line.startswith("column\t")]
     if ("time",) not in columns:
         raise ValueError("the samples have no header")
-    rows = [line.split("\t")[1:] for line in lines if line.startswith("sample\t")]
-    rows = [row for row in rows if len(row) == len(columns) and row[0].isdecimal()]
+    rows, told = _rows(lines, len(columns))
     read = list(zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True))
     ticks = [int(row[0]) for row in rows]
     peak = {name: _kilobytes(lines, name) for name in ("VmHWM", "Pss", "VmSwap")}
     return Samples(
         time_s=[(tick - ticks[0]) / TICKS_PER_S for tick in ticks],
-        celsius=dict(_zones(read)),
+        celsius=dict(_zones(read)) or _told_zones(told),
         mhz={name[-1]: _scaled(values, 1000) for name, values in _of_kind(read, "frequency")},
         cap_mhz={name[-1]: _scaled(values, 1000) for name, values in _of_kind(read, "cap")},
         governor={name[-1]: _words(values) for name, values in _of_kind(read, "governor")},
         online=next((_words(values) for _, values in _of_kind(read, "online")), []),
-        battery=_battery({name[-1]: values for name, values in _of_kind(read, "battery")}),
+        battery=_battery({name[-1]: values for name, values in _of_kind(read, "battery")} or _told_battery(told)),
         available_mb=next((_scaled(values, 1024) for _, values in _of_kind(read, "available")), []),
         rss_peak_mb=peak["VmHWM"],
         pss_peak_mb=peak["Pss"],
@@ -182,6 +183,52 @@ def parse_cpus(text: str) -> list[int]:
 
 
 _Column = tuple[tuple[str, ...], Sequence[str]]
+
+
+def _rows(lines: Iterable[str], width: int) -> tuple[list[list[str]], list[dict[str, list[str]]]]:
+    """The samples, and what the services told after each: service -> its lines, empty for most."""
+    rows: list[list[str]] = []
+    told: list[dict[str, list[str]]] = []
+    said: list[str] | None = None
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        if kind == "sample":
+            row, said = rest.split("\t"), None
+            if len(row) == width and row[0].isdecimal():
+                rows.append(row)
+                told.append({})
+        elif kind == "service":
+            said = told[-1].setdefault(rest, []) if told else None
+        elif said is not None:
+            said.append(line)
+    return rows, told
+
+
+def _told_zones(told: Sequence[dict[str, list[str]]]) -> dict[str, Series]:
+    """What thermalservice says now; what it cached can be minutes old."""
+    zones: dict[str, Series] = {}
+    for number, services in enumerate(told):
+        _, _, now = "\n".join(services.get("thermalservice", [])).partition("Current temperatures from HAL:")
+        for value, kind, name in re.findall(r"\{mValue=(-?\d{1,6}(?:\.\d+)?), mType=(-?\d+), mName=([^,}\n]+),", now):
+            low, high = PLAUSIBLE_CELSIUS
+            known = float(value) != 0 and low <= float(value) <= high
+            if known and int(kind) not in NO_TEMPERATURE_TYPES and not NO_TEMPERATURE.fullmatch(name):
+                zones.setdefault(name, [None] * len(told))[number] = float(value)
+    return zones
+
+
+def _told_battery(told: Sequence[dict[str, list[str]]]) -> dict[str, Sequence[str]]:
+    """What `dumpsys battery` says, under the names and in the units of sysfs."""
+    names = {"level": "capacity", "status": "status", "temperature": "temp", "voltage": "voltage_now"}
+    names |= {"current now": "current_now", "Battery current": "current_now"}
+    values: dict[str, list[str]] = {}
+    for number, services in enumerate(told):
+        for line in services.get("battery", []):
+            match = re.fullmatch(r" *([\w ]+?) *: *(-?\d{1,10})\s*", line)
+            if match and match[1] in names:
+                value = BATTERY_STATUS.get(match[2], "-") if match[1] == "status" else match[2]
+                values.setdefault(names[match[1]], ["-"] * len(told))[number] = value
+    return dict(values)
 
 
 def _of_kind(columns: Iterable[_Column], kind: str) -> Iterator[_Column]:

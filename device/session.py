@@ -181,7 +181,8 @@ class Session:
     def _limits(self, cooling: Cooling) -> str:
         """The runner's file `cool`: a line `ZONE LIMIT`, in the zone's own unit."""
         lines = []
-        for name, value, kind in re.findall(r"^(thermal_zone\d+) (-?\d+) ?(.*)$", self._call("zones", "-"), re.M):
+        zones = r"^(thermal_zone\d+|hal:\S{1,60}) (-?\d{1,9}) ?(.*)$"
+        for name, value, kind in re.findall(zones, self._call("zones", "-"), re.M):
             for celsius in parse_temperatures(f"{value} {kind or name}").values():
                 limits = [cooling.celsius, None if cooling.above_start is None else celsius + cooling.above_start]
                 limit = min((limit for limit in limits if limit is not None), default=None)

@@ -1,7 +1,9 @@
 # One runner at a time. The lock is a symbolic link, made in one step with its content: PID/START/BOOT/JOB. A process
 # number is used again, so the time of the process's start and the phone's boot are compared too.
 
-read -r boot </proc/sys/kernel/random/boot_id
+boot=
+read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id
+boot=${boot:-unknown}
 
 started() { # PID -> $ticks, when that process started; fails when it is gone
   ticks=
@@ -36,7 +38,7 @@ give_lock() { holder && [ "$holding_pid" = $$ ] && rm -f "$root/at-work" "$root/
 elsewhere() { # -> $holding_job; fails when no other user of this phone has a runner at work, as far as this one sees
   [ -d /system/bin ] || return 1 # a phone is measured by one at a time, a workstation is not measured
   # adb's shell sees everybody's processes.
-  holding_job=$(ps -A -o ARGS 2>/dev/null | grep '[r]unner\.sh work /' | grep -v " work $root ")
+  holding_job=$(ps -A -o args 2>/dev/null | grep '[r]unner\.sh work /' | grep -v " work $root ")
   holding_job=${holding_job##* }
   [ "$holding_job" ] && return
   # An app sees its own ones, but may read what adb's shell wrote; the kernel tells it from a process that is gone.

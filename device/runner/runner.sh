@@ -108,13 +108,14 @@ watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, 
 }
 
 zones() {
+  shown=
   for zone in /sys/class/thermal/thermal_zone[0-9]*; do
     value= type=
     read -r value 2>/dev/null <"$zone/temp"
     read -r type 2>/dev/null <"$zone/type"
-    [ "$value" ] && say "${zone##*/} $value $type"
+    [ "$value" ] && shown=1 && say "${zone##*/} $value $type"
   done
-  return 0
+  [ "$shown" ] || service_zones
 }
 
 stop() {

@@ -3,7 +3,8 @@
 # than 1 % of a core is read less often.
 #
 # The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, then lines
-# `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them.
+# `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them, and lines of Android's
+# services after `service NAME`, where sysfs is closed to this user.
 # Fields stand apart by tabs; `-` is a value that could not be read.
 
 tab='	'
@@ -17,7 +18,16 @@ offer() { # KIND FILE NAME...: a column, if this user may read the file
 column$tab$kind$tab$*"
 }
 
-offer_all() { # KIND FILE...: a column for each file; `missing` when there is none to read
+lack() { # KIND
+  columns="$columns
+missing$tab$1"
+}
+
+serve() { # KIND SERVICE WORDS: what sysfs hides from this user, Android's service may tell
+  if dumpsys "$2" 2>/dev/null | grep -q "$3"; then services="$services $2"; else lack "$1"; fi
+}
+
+offer_all() { # KIND FILE...: a column for each file; fails when there is none to read
   kind=$1 found=
   shift
   for file; do
@@ -34,24 +44,24 @@ offer_all() { # KIND FILE...: a column for each file; `missing` when there is no
     [ "$kind" = zone ] && of=${of##*/}$tab || of=
     offer "$kind" "$file" "$of$name" && found=1
   done
-  [ "$found" ] || columns="$columns
-missing$tab$kind"
+  [ "$found" ]
 }
 
-survey() { # -> $files, $columns: what there is to read
-  files= columns=
+survey() { # -> $files, $columns, $services: what there is to read
+  files= columns= services=
   cpu=/sys/devices/system/cpu
   battery=/sys/class/power_supply/battery
-  offer_all zone /sys/class/thermal/thermal_zone[0-9]*/temp
+  offer_all zone /sys/class/thermal/thermal_zone[0-9]*/temp || serve zone thermalservice 'Temperature{'
   # CPUs of a policy share a clock; where policies are not shown, each CPU shows its own.
   set -- "$cpu"/cpufreq/policy[0-9]*
   [ -e "$1" ] && policies=$cpu/cpufreq/policy || policies=$cpu/cpu
-  for kind in frequency:scaling_cur_freq cap:scaling_max_freq governor:scaling_governor; do
-    [ "$policies" = "$cpu/cpu" ] && set -- "$policies"[0-9]*/cpufreq/"${kind#*:}" || set -- "$policies"[0-9]*/"${kind#*:}"
-    offer_all "${kind%:*}" "$@"
+  for what in frequency:scaling_cur_freq cap:scaling_max_freq governor:scaling_governor; do
+    [ "$policies" = "$cpu/cpu" ] && set -- "$policies"[0-9]*/cpufreq/"${what#*:}" || set -- "$policies"[0-9]*/"${what#*:}"
+    offer_all "${what%:*}" "$@" || lack "${what%:*}"
   done
-  offer_all online "$cpu/online"
-  offer_all battery "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
+  offer_all online "$cpu/online" || lack online
+  set -- "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
+  offer_all battery "$@" || serve battery battery 'level:'
 }
 
 header() {
@@ -76,6 +86,8 @@ sample() { # PID, at $now
   # The proportional share of memory: the kernel walks all pages for it.
   case $count in 3 | *[05]0) grep -H -E '^Pss:' "/proc/$1/smaps_rollup" 2>/dev/null ;; esac
   last=$cost
+  # A service takes a process, and work of Android's own.
+  case $count in 1 | *0) ask ;; esac
   own_cost
   started "$1" || cost=$last # a command that ended meanwhile counts as this runner's child
   spend=$((cost - cost_before)) elapsed=$((now - began))
@@ -84,6 +96,14 @@ sample() { # PID, at $now
   elif [ $((spend * 200)) -lt "$elapsed" ] && [ "$period" -gt 1 ]; then
     period=$((period - 1))
   fi
+}
+
+ask() { # the lines that tell of temperatures and of the battery, after `service NAME`
+  for service in $services; do
+    say "service$tab$service"
+    dumpsys "$service" 2>/dev/null |
+      grep -E '^Current |Temperature\{|^ *(level|status|temperature|voltage|Battery current|current now) *: *-?[0-9]+'
+  done
 }
 
 own_cost() { # -> $cost: the processor time of this runner and of what it started and waited for, in 1/100 s

@@ -94,6 +94,40 @@ def test_threads_masks_and_peaks() -> None:
     assert parse(text({})).held([4, 5, 6, 7]) is None
 
 
+def test_what_services_tell_where_sysfs_is_closed() -> None:
+    """Xiaomi 13T Pro, throttled; a OnePlus that charges, whose mA are negative then."""
+    more = """\
+service\tthermalservice
+\tTemperature{mValue=87.556, mType=0, mName=CPU, mStatus=3}
+Current temperatures from HAL:
+\tTemperature{mValue=62.842, mType=0, mName=CPU, mStatus=0}
+\tTemperature{mValue=50.77, mType=3, mName=SKIN, mStatus=3}
+\tTemperature{mValue=1050.0, mType=6, mName=vdroop1, mStatus=0}
+\tTemperature{mValue=77.0, mType=8, mName=socd2, mStatus=0}
+\tTemperature{mValue=0.0, mType=1, mName=GPU, mStatus=0}
+Current cooling devices from HAL:
+service\tbattery
+  Battery current : -1589
+  status: 2
+  level: 87
+  voltage: 4300
+  temperature: 330
+sample\t1100\t0-7
+sample\t1200\t0-7
+service\tthermalservice
+Current temperatures from HAL:
+\tTemperature{mValue=61, mType=0, mName=CPU, mStatus=0}
+"""
+    found = parse(text({"online|online": ["0-8"]}, more))
+    assert found.celsius == {"CPU": [62.842, None, 61.0], "SKIN": [50.77, None, None]}
+    battery = found.battery
+    assert (battery.level_percent, battery.celsius, battery.volt) == (
+        *([87.0, None, None], [33.0, None, None]),
+        [4.3, None, None],
+    )
+    assert (battery.status, battery.current_ma) == (["Charging", None, None], [-1589, None, None])
+
+
 def test_what_is_missing_is_told() -> None:
     found = parse("column\ttime\nmissing\tzone\nmissing\tbattery\n")
     assert (found.missing, found.celsius, found.time_s) == (["zone", "battery"], {}, [])

@@ -151,6 +151,33 @@ def test_samples_tell_what_the_command_was_and_had(session: Session) -> None:
     assert done.ended.runner_cpu_s < done.ended.wall_s
 
 
+def test_services_are_asked_where_sysfs_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on most phones for adb's shell. Here, with a dumpsys that says a OnePlus's words."""
+    if list(Path("/sys/class/thermal").glob("thermal_zone*")) or Path("/sys/class/power_supply/battery").exists():
+        pytest.skip("this machine shows temperatures or a battery")
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    words = Path(__file__).parents[1] / "data/phones/battery/oneplus_ace5_a15.txt"
+    dumpsys = tmp_path / "bin" / "dumpsys"
+    dumpsys.parent.mkdir()
+    hal = "Current temperatures from HAL:\\n\\tTemperature{mValue=50.77, mType=3, mName=SKIN, mStatus=3}\\n"
+    dumpsys.write_text(f"#!/bin/sh\ncase $1 in battery) cat {words} ;; thermalservice) printf '{hal}' ;; esac\n")
+    dumpsys.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{dumpsys.parent}:{os.environ['PATH']}")
+    (done,) = measured(Session(LocalTarget()), [sh("one", "sleep 1.5")])
+    assert done.samples
+    seen = done.samples.conditions()
+    assert {"zone", "battery"}.isdisjoint(seen.missing)
+    assert seen.celsius["SKIN"].first == 50.77
+    assert (seen.battery_status, seen.level_percent and seen.level_percent.first) == (["Charging"], 87)
+    assert seen.current_ma
+    assert seen.current_ma.first == -1589
+    for limit, too_hot in ((50, "hal:SKIN"), (51, None)):
+        Session(LocalTarget()).remove("job")
+        (done,) = measured(Session(LocalTarget()), [sh("one", "echo 1")], Cooling(celsius=limit, within_s=1))
+        assert done.ended.waited
+        assert done.ended.waited.too_hot == too_hot
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("way", ["adb_target", "ssh_target"])
 def test_samples_tell_what_the_phone_shows(phone: VirtualPhone, request: pytest.FixtureRequest, way: str) -> None:
