@@ -17,11 +17,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from device import samples
+from device import series
 from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost, TargetTimeout
 from device.journal import Ended, Journal
 from device.phone import parse_temperatures, per_degree
-from device.samples import Samples
+from device.series import Samples
 from device.target import Target, remove, script
 
 RUNNER = Path(__file__).with_name("runner")
@@ -174,7 +174,7 @@ class Session:
             raise CommandFailed(self.target.name, ["collect", job], 0, stderr=said)
         stdout, stderr, sampled = (text.decode("utf-8", "replace") for text in texts)
         try:
-            return Done(ended, stdout, stderr, samples.parse(sampled), sampled)
+            return Done(ended, stdout, stderr, series.parse(sampled), sampled)
         except ValueError as error:
             raise CommandFailed(self.target.name, ["collect", job], 0, stderr=f"{ended.cell}: {error}") from error
 

@@ -16,7 +16,7 @@ from device.errors import BadInput
 from device.journal import Waited
 from device.parse import BenchRecord
 from device.phone import Phone
-from device.samples import Conditions
+from device.series import Conditions
 from host.bench.plan import Cell, Plan
 
 CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
@@ -74,7 +74,7 @@ class Run(_Record):
 
     @property
     def samples(self) -> str:
-        """Where in a campaign's folder the samples lie, as device/samples.py reads them."""
+        """Where in a campaign's folder the samples lie, as device/series.py reads them."""
         return f"{SAMPLES}/{self.fingerprint}.{self.job}.tsv"
 
 

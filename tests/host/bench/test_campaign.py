@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from device import samples
+from device import series
 from device.errors import BadInput, CommandFailed, PhoneBusy
 from device.session import Session, Task
 from device.target import Target
@@ -114,7 +114,7 @@ def test_the_record_says_what_the_phone_was_like(bench: Bench) -> None:
     assert (run.mask_held, run.waited, run.attempt) == (None, None, 1)
     assert run.wall_s >= 1.5
     (folder,) = bench.folder.iterdir()
-    assert samples.parse((folder / run.samples).read_text()).conditions() == run.conditions
+    assert series.parse((folder / run.samples).read_text()).conditions() == run.conditions
 
 
 def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:

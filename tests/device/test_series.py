@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.samples import Range, parse, parse_cpus
+from device.series import Range, parse, parse_cpus
 
 
 def text(columns: dict[str, list[str]], more: str = "") -> str:
