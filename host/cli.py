@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
-    epilog="Exit status: 0 done, 1 some cells failed, 2 wrong usage or input, 3 no phone.",
+    epilog="Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
 )
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
 app.add_typer(phone_app, name="phone")
@@ -102,36 +102,75 @@ def sample(
     console.out.print(str(make_sample(output, on_step=console.step)), soft_wrap=True)
 
 
-@app.command(epilog="Example: smoothdroid prepare models/llama2-7b -o out/llama2-7b --alpha 0.5 --n-samples 16")
+@app.command(
+    epilog="Example: smoothdroid prepare models/llama2-7b -o out --alpha 0.5 --n-samples 16, or: "
+    "smoothdroid prepare models/llama2-7b -o out --alpha auto --kernel kleidiai --folds norm,up-down,v-o,rotate"
+)
 def prepare(
     model: Annotated[Path, typer.Argument(help="Checkpoint folder: config.json, *.safetensors, tokenizer.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the GGUF files.")],
-    alpha: Annotated[float, typer.Option(help="How much of the outliers moves into the weights, 0 to 1.")] = 0.5,
+    alpha: Annotated[
+        str,
+        typer.Option(
+            help="How much of the outliers moves into the weights: 0 to 1, one for each fold (norm=0.5,up-down=0.3), "
+            "or auto, which measures fold by fold on the kernel's arithmetic."
+        ),
+    ] = "0.5",
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Some of norm, up-down, v-o, rotate. Default: norm; with --alpha auto all but rotate."),
+    ] = None,
+    kernel: Annotated[str, typer.Option(help="Whose arithmetic --alpha auto measures on: ggml, or kleidiai.")] = "ggml",
+    types: Annotated[str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.")] = "q8_0",
+    plain: Annotated[
+        bool | None,
+        typer.Option(
+            help="Only the unsmoothed GGUF, of any architecture that llama.cpp converts; --no-plain: only the "
+            "smoothed one. Default: both, to compare."
+        ),
+    ] = None,
+    untie: Annotated[
+        bool, typer.Option(help="Let rotate give a head that is tied to the embedding a tensor of its own.")
+    ] = False,
     n_samples: Annotated[int, typer.Option(help="Windows of calibration text.")] = 16,
     seq_len: Annotated[int, typer.Option(help="Tokens in a window.")] = 512,
     calib: Annotated[Path | None, typer.Option(help="Calibration text. Default: Python's own documentation.")] = None,
-    plain: Annotated[bool, typer.Option(help="Write the unsmoothed Q8_0 too, to compare with.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the choice of windows.")] = 0,
+    save_hf: Annotated[
+        Path | None, typer.Option(help="Also save the smoothed checkpoint here, for transformers.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="What calibrates: auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the choice of windows, and of the rotation.")] = 0,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
-    """Apply SmoothQuant to a checkpoint and write it as a Q8_0 GGUF."""
+    """Apply SmoothQuant to a checkpoint and write it as a GGUF, layer by layer, in little memory."""
     _need_torch()
+    from host.model.prepare import Settings, parse_types
     from host.model.prepare import prepare as prepare_model
 
+    settings = Settings(
+        types=parse_types(types),
+        smooth=plain is not True,
+        plain=plain is not False,
+        alpha=alpha,
+        folds=folds,
+        kernel=kernel,
+        untie=untie,
+        n_samples=n_samples,
+        seq_len=seq_len,
+        calib=calib,
+        seed=seed,
+        device=device,
+    )
     origin = source.unpacked(_source(llama_cpp))
     with console.bar() as bar:
         prepared = prepare_model(
             model,
             output,
+            settings,
             llama_cpp=origin.folder,
             llama_cpp_id=origin.id,
-            alpha=alpha,
-            n_samples=n_samples,
-            seq_len=seq_len,
-            calib=calib,
-            plain=plain,
-            seed=seed,
+            save_hf=save_hf,
             on_step=console.step,
             on_progress=bar.update,
         )
@@ -458,6 +497,31 @@ def report(
         console.out.print(tables.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid compare results/before results/after --threshold 5%")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder with results: before.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder with results: after.")],
+    threshold: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Exit with 1 where B is significantly slower, by more than this.")
+    ] = "5%",
+    json: Json = False,
+) -> None:
+    """Say of each cell of two results whether B is faster, slower, or not significantly different."""
+    from host.report import compare as comparison
+    from host.report import compare_tables
+
+    compared = comparison.load(a, b, comparison.parse_threshold(threshold))
+    if json:
+        console.facts(comparison.as_facts(compared))
+    else:
+        for table in compare_tables.terminal(compared):
+            console.out.print(table)
+        for line in compare_tables.said(compared):
+            console.out.print(line, soft_wrap=True)
+    if compared.regressions:
+        raise typer.Exit(1)
 
 
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")

@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from device import adb, virtual
-from host.build import source
+from host.build import compile as compiler
+from host.build import source, variants
+
+# No test is about time: on a busy machine a first call takes long.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,12 @@ def phone() -> Iterator[virtual.VirtualPhone]:
     yield started
     adb.disconnect(started.adb_address)
     assert virtual.stop(started.name, erase=True)
+
+
+@pytest.fixture(scope="session")
+def llama_quantize() -> Path:
+    """The real llama-quantize of this machine."""
+    built = compiler.find([variants.find("host", "native")], source.pinned())
+    if built is None:
+        pytest.fail("these tests run llama-quantize: `smoothdroid build --abi host`")
+    return built.tool("llama-quantize")

@@ -1,21 +1,25 @@
-"""The windows drawn from the calibration text, and the activation ranges seen on them."""
+"""The windows drawn from the calibration text, and what a layer's folds see on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedTokenizerBase
 
-from device.errors import BadInput, SmoothdroidError
-from host.model.folds import Fold
+from device.errors import BadInput
+from host.model.folds import LAYER, Fold
 from host.model.prose import Prose
 
-# Windows kept out of calibration, on which the smoothed model must give the logits of the original.
+# Windows kept out of calibration, on which the smoothed model must give the logits of the original. A wrong fold
+# shows in every token, so they may be short.
 HELD_OUT_WINDOWS = 2
+HELD_OUT_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Windows:
 
 
 def draw_windows(
-    text: Prose, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int
+    text: Prose, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int, n_held_out: int
 ) -> Windows:
-    """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and HELD_OUT_WINDOWS more to judge by.
+    """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and `n_held_out` more to judge by.
 
     Windows do not overlap. Each begins with the BOS token where the tokenizer puts one before a text,
     as llama.cpp does: on many models it is the token with the largest activations.
@@ -39,12 +43,12 @@ def draw_windows(
     lead = bos if tokenizer("")["input_ids"][:1] == bos else []
     tokens = tokenizer(text.content, add_special_tokens=False, verbose=False)["input_ids"]
     body = seq_len - len(lead)
-    wanted = n_samples + HELD_OUT_WINDOWS
+    wanted = n_samples + n_held_out
     available = len(tokens) // body
     if available < wanted:
         raise BadInput(
             f"{text.name}: the calibration text has {len(tokens)} tokens, and {wanted * body} are needed: "
-            f"{n_samples} windows of {seq_len} to calibrate on and {HELD_OUT_WINDOWS} to judge by. "
+            f"{n_samples} windows of {seq_len} to calibrate on and {n_held_out} to judge by. "
             "Give a longer text, fewer samples or shorter windows."
         )
     order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:wanted].tolist()
@@ -52,38 +56,76 @@ def draw_windows(
     return Windows(calibration=drawn[:n_samples], held_out=drawn[n_samples:])
 
 
-@torch.inference_mode()
-def activation_absmax(
-    model: nn.Module,
-    windows: Tensor,
-    folds: Sequence[Fold],
-    on_progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Tensor]:
-    """max|X_j| per channel of what each fold's linears read: norm's name -> float32 [channels].
+@dataclass
+class Seen:
+    """What a fold's readers read while a layer ran.
 
-    `windows`: token ids [windows, tokens]. Raises SmoothdroidError where an activation is not finite.
+    `absmax` float32 [channels]: max|X_j|. `rows`: every `keep_every`-th row [channels] of it, to measure on; none
+    where that is 0.
     """
-    absmax: dict[str, Tensor] = {}
 
-    def watch(norm: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen = inputs[0].abs().flatten(end_dim=-2).amax(dim=0).float()
-        absmax[norm] = torch.maximum(absmax[norm], seen) if norm in absmax else seen
+    keep_every: int = 0
+    absmax: Tensor | None = None
+    rows: list[Tensor] = field(default_factory=list)
 
-    # One linear stands for all of a fold: they read the same tensor.
-    hooks = [
-        model.get_submodule(fold.linears[0]).register_forward_pre_hook(partial(watch, fold.norm)) for fold in folds
-    ]
+    def add(self, activations: Tensor) -> None:
+        """Look at activations [..., channels]."""
+        flat = activations.detach().flatten(end_dim=-2)
+        low, high = flat.aminmax(dim=0)
+        seen = torch.maximum(high, -low).float().cpu()
+        self.absmax = seen if self.absmax is None else torch.maximum(self.absmax, seen)
+        if self.keep_every:
+            self.rows.append(flat[:: self.keep_every].float().cpu())
+
+    def ranges(self, fold: Fold) -> Tensor:
+        """max|X_j|. Raises BadInput, with the tensor's name, where one is no finite number."""
+        if self.absmax is None or not self.absmax.isfinite().all():
+            raise BadInput(
+                f"{fold.readers[0]}.weight: what it reads is not finite on the calibration text (NaN or Inf), so the "
+                "weights of this layer or of one before it are damaged. Fetch the checkpoint again."
+            )
+        return self.absmax
+
+
+@contextmanager
+def watching(
+    layer: nn.Module, number: int, folds: Sequence[Fold], keep_every: int = 0
+) -> Iterator[Mapping[Fold, Seen]]:
+    """Within this context, what each of the folds of decoder layer `number` sees is noted while `layer` runs."""
+    seen = {fold: Seen(keep_every) for fold in folds}
+    hooks = [_watch(layer, LAYER.format(layer=number), fold, seen[fold].add) for fold in folds]
     try:
-        for done, window in enumerate(windows, start=1):
-            model(input_ids=window[None], use_cache=False, logits_to_keep=1)  # the head is not calibrated
-            if on_progress:
-                on_progress("calibrate", done, len(windows))
+        yield seen
     finally:
         for hook in hooks:
             hook.remove()
-    for norm, ranges in absmax.items():
-        if not ranges.isfinite().all():
-            raise SmoothdroidError(
-                f"{norm}: its output is not finite on the calibration text; the weights are damaged."
-            )
-    return absmax
+
+
+def _watch(layer: nn.Module, prefix: str, fold: Fold, see: Callable[[Tensor], None]) -> RemovableHandle:
+    """Have `see` called with what the fold's readers read, [..., channels], whenever the layer runs."""
+    if fold.experts is not None and fold.expert is not None:
+        return _watch_expert(layer.get_submodule(fold.experts.removeprefix(prefix)), fold.expert, see)
+    if fold.kind == "norm":  # seen where it comes out: transformers may have another name for a reader, or fuse it
+        norm = layer.get_submodule(fold.source.removeprefix(prefix))
+        return norm.register_forward_hook(lambda _norm, _inputs, output: see(output))
+    reader = layer.get_submodule(fold.readers[0].removeprefix(prefix))
+    return reader.register_forward_pre_hook(lambda _reader, inputs: see(inputs[0]))
+
+
+def _watch_expert(experts: nn.Module, number: int, see: Callable[[Tensor], None]) -> RemovableHandle:
+    """`_watch` for one expert's `down`, whose input is no module's: transformers computes all experts in one.
+
+    The same arithmetic as MixtralExperts.forward in transformers 5, for the tokens that go to this expert.
+    """
+    fused: Any = experts
+
+    def recompute(_experts: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        hidden, chosen = inputs[:2]  # [tokens, channels], [tokens, experts a token]
+        routed = hidden[(chosen == number).any(dim=-1)]
+        if len(routed):
+            gate, up = nn.functional.linear(routed, fused.gate_up_proj[number]).chunk(2, dim=-1)
+            see(fused.act_fn(gate) * up)
+        else:
+            see(hidden.new_zeros(1, fused.down_proj.shape[-1]))
+
+    return experts.register_forward_pre_hook(recompute)

@@ -22,12 +22,17 @@ COMPANION_FILES = (
     "config.json",
     "generation_config.json",
     "merges.txt",
+    "rwkv_vocab_v20230424.txt",
     "special_tokens_map.json",
+    "spiece.model",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
     "vocab.json",
+    "vocab.txt",
 )
+# One of them makes a tokenizer: the first two by far the most, T5's and RWKV's for llama.cpp's converter.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "rwkv_vocab_v20230424.txt")
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 
@@ -35,7 +40,9 @@ SINGLE_FILE = "model.safetensors"
 # the file: without a limit, eight bytes of rubbish would have us read 16 EB.
 MAX_HEADER_BYTES = 100_000_000
 
-BYTES_PER_ELEMENT = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# Quantised weights are stored as the types that are not here. The last two hold positions and masks: GPT-2's and
+# others' checkpoints carry such buffers beside their weights, and the converter leaves them out.
+BYTES_PER_ELEMENT = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "BOOL": 1}
 
 HASH_CHUNK_BYTES = 1 << 22
 
@@ -66,10 +73,16 @@ class Checkpoint:
     weight_files: tuple[Path, ...]
     companion_files: tuple[Path, ...]
     tensors: Mapping[str, TensorInfo]
+    tensors_by_file: Mapping[Path, frozenset[str]]
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def revision(self) -> str | None:
+        """The commit on the hub that it is, where it lies in the hub's cache (.../snapshots/COMMIT)."""
+        return self.path.name if self.path.parent.name == "snapshots" else None
 
     @property
     def n_parameters(self) -> int:
@@ -95,12 +108,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path}: this checkpoint is quantised already (config.json has a quantization_config). "
             "Give the unquantised checkpoint that it was made from."
         )
-    if not any((path / tokenizer).is_file() for tokenizer in ("tokenizer.json", "tokenizer.model")):
+    if not any((path / tokenizer).is_file() for tokenizer in TOKENIZER_FILES):
         raise BadInput(f"{path}: no tokenizer.json and no tokenizer.model. Copy the model's tokenizer files there.")
     weight_files, indexed = _find_weights(path)
     tensors: dict[str, TensorInfo] = {}
+    tensors_by_file: dict[Path, frozenset[str]] = {}
     for file in weight_files:
-        tensors.update(read_safetensors_header(file))
+        in_file = read_safetensors_header(file)
+        tensors_by_file[file] = frozenset(in_file)
+        tensors.update(in_file)
     missing = sorted(indexed - tensors.keys())
     if missing:
         raise BadInput(
@@ -114,6 +130,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         weight_files=weight_files,
         companion_files=tuple(path / name for name in COMPANION_FILES if (path / name).is_file()),
         tensors=tensors,
+        tensors_by_file=tensors_by_file,
     )
 
 

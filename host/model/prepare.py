@@ -1,29 +1,48 @@
-"""Prepare a model for a phone: a checkpoint in, smoothed Q8_0 GGUFs with their manifests out."""
+"""Prepare a model for a phone: a checkpoint in, smoothed and plain GGUFs with their manifests out."""
 
 from __future__ import annotations
 
 import platform
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
+import torch
 from gguf import GGUFReader
 
 from device.errors import BadInput
+from host.model.arithmetic import NAMES as KERNELS
+from host.model.changes import Changes
 from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
 from host.model.convert import converter, converter_id, to_gguf
-from host.model.fold_checkpoint import fold_checkpoint
-from host.model.folds import Fold, expand, folds_of
-from host.model.manifest import Equivalence, Manifest, Recipe, Smoothing, Source, manifest_path, read_finished
+from host.model.folds import HEAD, alphas_of, block_of, parse_folds, stream_of
+from host.model.manifest import (
+    METADATA_KEY,
+    PREPARATION_VERSION,
+    Auto,
+    Manifest,
+    Outcome,
+    Quantisation,
+    Recipe,
+    Smoothing,
+    Source,
+    Story,
+    manifest_path,
+    read_finished,
+)
+from host.model.network import Network
 from host.model.prose import Prose, calibration_prose
-from host.model.staging import folded_bytes, stage
+from host.model.smooth_checkpoint import smooth_checkpoint
+from host.model.staging import changed_bytes, save_changed, stage, unties
 from host.model.workspace import publish, require_space, workspace
 from host.pypi import sha256_of
 
-OUTTYPE = "q8_0"
-Q8_0_BITS = 8.5  # 32 weights of 8 bits and one float16 scale
+QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
+
+# Of a weight, its part of the block's scale included.
+BITS: Mapping[Quantisation, float] = {"f32": 32, "f16": 16, "q8_0": 8.5, "q4_0": 4.5}
 
 # What a GGUF has besides its weights: the vocabulary above all (5 MB for 150,000 tokens), and norms in float32.
 METADATA_BYTES = 16_000_000
@@ -32,6 +51,9 @@ METADATA_BYTES = 16_000_000
 MIN_SEQ_LEN = 8
 
 SEEDS = range(2**63)  # what torch.Generator takes
+
+# What is folded where the user does not say: the paper's, and all that is exact where strengths are measured anyway.
+DEFAULT_FOLDS, DEFAULT_AUTO_FOLDS = "norm", "norm,up-down,v-o"
 
 
 @dataclass(frozen=True)
@@ -52,167 +74,289 @@ class Prepared:
         return self.manifest.size_bytes
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What the user asks for; the defaults are the paper's.
+
+    `alpha`: a number from 0 to 1 for every fold, one for each (`norm=0.5,up-down=0.3`), or `auto`, which measures on
+    the arithmetic of `kernel`. `folds`: some of norm, up-down, v-o, rotate. `untie` allows a tied head a tensor of
+    its own, which rotate needs. `n_samples` windows of `seq_len` tokens of the UTF-8 text `calib` are calibrated on.
+    """
+
+    types: Sequence[Quantisation] = ("q8_0",)
+    smooth: bool = True
+    plain: bool = False
+    alpha: str | float = 0.5
+    folds: str | None = None
+    kernel: str = "ggml"
+    untie: bool = False
+    n_samples: int = 16
+    seq_len: int = 512
+    calib: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
 def prepare(
     model: Path,
     output: Path,
+    settings: Settings | None = None,
     *,
     llama_cpp: Path,
     llama_cpp_id: str | None = None,
-    alpha: float = 0.5,
-    n_samples: int = 16,
-    seq_len: int = 512,
-    calib: Path | None = None,
-    smooth: bool = True,
-    plain: bool = False,
-    seed: int = 0,
+    save_hf: Path | None = None,
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Prepared]:
-    """Write `output`/NAME-smooth-q8_0.gguf and, with `plain`, NAME-plain-q8_0.gguf of the checkpoint `model`.
+    """Write `output`/NAME-smooth-TYPE.gguf and, if asked for, NAME-plain-TYPE.gguf of the checkpoint `model`.
 
     NAME is the name of the folder `model`. Each GGUF has a manifest beside it, NAME-....gguf.json. A file that
     stands there already and was made by the same recipe is left as it is; one made by another is replaced.
 
     `llama_cpp`: a llama.cpp source tree; `llama_cpp_id` names it in the manifest (without it, a hash of the
-    converter's files does). `alpha` (0 to 1), `n_samples`, `seq_len` (tokens), `calib` (a UTF-8 text) and `seed`
-    are SmoothQuant's strength and its calibration. `on_progress` gets (what, done, total).
+    converter's files does). `save_hf`: a folder to be made, for the smoothed checkpoint as transformers loads it.
+    `on_progress` gets (what, done, total).
+
+    The plain GGUF alone can be made of every architecture that the converter knows.
 
     Raises BadInput where the model, a setting or the text is wrong or the disk is too full, SmoothdroidError
     where the smoothed model is not the same function as the original or the converter fails.
     """
     say = on_step or (lambda _step: None)
-    _check_settings(alpha=alpha, n_samples=n_samples, seq_len=seq_len, seed=seed, smooth=smooth, plain=plain)
+    settings = settings or Settings()
+    _check_settings(settings)
+    device = choose_device(settings.device)
     checkpoint = open_checkpoint(model)
     converter(llama_cpp)
     output = output.expanduser().absolute()
-    smoothing, text = None, None
-    if smooth:
-        _check_window(checkpoint, seq_len)
-        folded_bytes(checkpoint, _folds(checkpoint))  # every tensor of every fold is there
-        text = calibration_prose(calib)
-        smoothing = Smoothing(
-            alpha=alpha,
-            n_samples=n_samples,
-            seq_len=seq_len,
-            seed=seed,
-            calibration_text=text.name,
-            calibration_sha256=text.sha256,
-            folds=tuple(map(str, folds_of(checkpoint.architecture))),
-        )
+    text = calibration_prose(settings.calib) if settings.smooth else None
+    smoothings = _smoothings(checkpoint, settings, text) if text else {}
+    if save_hf and not settings.smooth:
+        raise BadInput("--save-hf saves the smoothed checkpoint, and none is asked for.")
 
     with workspace(output, f"{checkpoint.name}-prepare") as work:
-        recipes = _recipes(
-            checkpoint,
-            smoothing,
-            plain=plain,
-            llama_cpp=llama_cpp_id or converter_id(llama_cpp),
-            on_progress=on_progress,
-        )
+        recipes = _recipes(checkpoint, settings, smoothings, llama_cpp_id or converter_id(llama_cpp), on_progress)
         finished = {name: read_finished(output / name, recipe) for name, recipe in recipes.items()}
-        _check_space(output, checkpoint, [recipe for name, recipe in recipes.items() if not finished[name]])
-        prepared: list[Prepared] = []
+        missing = {name: recipe for name, recipe in recipes.items() if not finished[name]}
+        _check_space(output, checkpoint, settings, list(missing.values()), save_hf)
+        maker = _Maker(checkpoint, text, llama_cpp, output, work, device, say, on_progress)
         for name, recipe in recipes.items():
-            manifest = finished[name]
-            if manifest:
-                say(f"{name} is there already, made from this model with these settings")
+            if name in missing:
+                finished[name] = maker.make(name, recipe)
             else:
-                make = work / name
-                make.mkdir()
-                manifest = _make(output / name, checkpoint, recipe, text, llama_cpp, make, say, on_progress)
-                shutil.rmtree(make)  # before the next one needs the space
-            prepared.append(
-                Prepared(output / name, manifest_path(output / name), manifest, reused=finished[name] is not None)
+                say(f"{name} is there already, made from this model with these settings")
+        if save_hf:
+            maker.save_hf(save_hf, next(iter(smoothings.values())))
+    return [
+        Prepared(output / name, manifest_path(output / name), manifest, reused=name not in missing)
+        for name, manifest in finished.items()
+        if manifest
+    ]
+
+
+class _Maker:
+    """Makes GGUFs of one checkpoint, one after the other. The same smoothing is computed once."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        text: Prose | None,
+        llama_cpp: Path,
+        output: Path,
+        work: Path,
+        device: torch.device,
+        say: Callable[[str], None],
+        on_progress: Callable[[str, int, int], None] | None,
+    ) -> None:
+        self._checkpoint, self._text, self._llama_cpp = checkpoint, text, llama_cpp
+        self._output, self._work, self._device = output, work, device
+        self._say, self._on_progress = say, on_progress
+        self._smoothed: dict[str, tuple[Changes, Outcome]] = {}
+
+    def make(self, name: str, recipe: Recipe) -> Manifest:
+        """Make one GGUF and its manifest."""
+        changes, outcome = self._smooth(recipe.smoothing) if recipe.smoothing else ({}, None)
+        path, partial = self._output / name, self._work / name
+        self._say(f"writing {name}")
+        story = Story(recipe=recipe, outcome=outcome, versions=versions())
+        quantisation = recipe.quantisation
+        to_gguf(
+            self._staged(untied=unties(self._checkpoint, changes)),
+            partial,
+            quantisation,
+            self._llama_cpp,
+            name=f"{self._checkpoint.name} smooth" if recipe.smoothing else self._checkpoint.name,
+            log=path.with_suffix(".convert.log"),
+            changes=changes,
+            metadata={METADATA_KEY: story.model_dump_json()},
+            expected_bytes=gguf_bytes(self._checkpoint, quantisation, untied=unties(self._checkpoint, changes)),
+            on_progress=self._on_progress,
+        )
+        manifest = _describe(partial, story)
+        # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
+        record = manifest_path(path)
+        record.unlink(missing_ok=True)
+        publish(partial, path)
+        partial_record = self._work / record.name
+        partial_record.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        publish(partial_record, record)
+        return manifest
+
+    def save_hf(self, folder: Path, smoothing: Smoothing) -> None:
+        """Write the smoothed checkpoint for transformers."""
+        changes, _ = self._smooth(smoothing)
+        self._say(f"saving the smoothed checkpoint to {folder}")
+        with workspace(folder.expanduser().absolute().parent, f"{folder.name}-save") as work:
+            save_changed(self._checkpoint, work / folder.name, changes).rename(folder)
+
+    def _smooth(self, smoothing: Smoothing) -> tuple[Changes, Outcome]:
+        key = smoothing.model_dump_json()
+        if key not in self._smoothed and self._text:
+            self._smoothed[key] = smooth_checkpoint(
+                self._checkpoint,
+                smoothing,
+                self._text,
+                self._staged(untied=False),
+                device=self._device,
+                say=self._say,
+                on_progress=self._on_progress,
             )
-    return prepared
+        return self._smoothed[key]
+
+    def _staged(self, *, untied: bool) -> Path:
+        # The converter derives general.* metadata from the folder's name, so each copy bears the model's.
+        parent = self._work / ("untied" if untied else "original")
+        if not parent.exists():
+            parent.mkdir()
+            stage(self._checkpoint, parent / self._checkpoint.name, untied=untied)
+        return parent / self._checkpoint.name
+
+
+def parse_types(text: str) -> tuple[Quantisation, ...]:
+    """`q8_0,f32` -> the types, each once. Raises BadInput for one that is not known."""
+    types: list[Quantisation] = []
+    for name in text.split(","):
+        known = next((each for each in QUANTISATIONS if each == name.strip().lower()), None)
+        if known is None:
+            raise BadInput(f"--type {text}: there is no type {name.strip()!r}. There are {', '.join(QUANTISATIONS)}.")
+        types.append(known)
+    return tuple(dict.fromkeys(types))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` -> what torch computes on. Raises BadInput."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise BadInput(f"device {name!r}: it is auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"cuda: this torch ({torch.__version__}) sees no GPU here. Use --device cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def gguf_bytes(checkpoint: Checkpoint, quantisation: Quantisation, *, untied: bool) -> int:
+    """About the size of the GGUF."""
+    return int((checkpoint.n_parameters + (_head_elements(checkpoint) if untied else 0)) * BITS[quantisation] / 8)
+
+
+def _head_elements(checkpoint: Checkpoint) -> int:
+    return checkpoint.tensors["model.embed_tokens.weight"].n_elements
+
+
+def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict[Quantisation, Smoothing]:
+    """For each type the smoothing that is asked for. Raises BadInput where it does not suit the checkpoint."""
+    auto = settings.alpha == "auto"
+    kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
+    block_of(checkpoint.architecture)
+    sizes = Network(checkpoint).sizes  # refuses a config.json that is not the weights'
+    if rotate:
+        stream_of(checkpoint.architecture, sizes)
+        _require_untie(checkpoint, settings)
+    _check_window(checkpoint, settings.seq_len)
+    alphas = {} if auto else alphas_of(kinds, settings.alpha)
+    return {
+        quantisation: Smoothing(
+            alpha=Auto(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
+            folds=kinds,
+            rotate=rotate,
+            untie=settings.untie and f"{HEAD}.weight" not in checkpoint.tensors,
+            n_samples=settings.n_samples,
+            seq_len=settings.seq_len,
+            seed=settings.seed,
+            calibration_text=text.name,
+            calibration_sha256=text.sha256,
+        )
+        for quantisation in settings.types
+    }
+
+
+def _measured_as(quantisation: Quantisation) -> str:
+    """The quantisation whose losses strengths are chosen by: f32 and f16 are to be quantised later, to Q8_0."""
+    return quantisation if quantisation in ("q8_0", "q4_0") else "q8_0"
+
+
+def _require_untie(checkpoint: Checkpoint, settings: Settings) -> None:
+    if f"{HEAD}.weight" in checkpoint.tensors or settings.untie:
+        return
+    grown = {
+        name: (gguf_bytes(checkpoint, name, untied=False), gguf_bytes(checkpoint, name, untied=True))
+        for name in settings.types
+    }
+    growth = ", ".join(
+        f"{name} from {before / 1e6:.0f} to {after / 1e6:.0f} MB ({after / before - 1:.0%} more)"
+        for name, (before, after) in grown.items()
+    )
+    raise BadInput(
+        f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: {growth}. Say "
+        "--untie if that is worth it, or leave rotate out of --folds."
+    )
 
 
 def _recipes(
     checkpoint: Checkpoint,
-    smoothing: Smoothing | None,
-    *,
-    plain: bool,
+    settings: Settings,
+    smoothings: Mapping[Quantisation, Smoothing],
     llama_cpp: str,
     on_progress: Callable[[str, int, int], None] | None,
 ) -> dict[str, Recipe]:
     """File name -> recipe of what is asked for."""
-    recipe = Recipe(
-        source=Source(
-            name=checkpoint.name,
-            weights_sha256=hash_files(checkpoint.weight_files, on_progress),
-            companions_sha256=hash_files(checkpoint.companion_files),
-        ),
-        architecture=checkpoint.architecture,
-        quantisation=OUTTYPE,
-        llama_cpp=llama_cpp,
-        smoothing=None,
+    source = Source(
+        name=checkpoint.name,
+        revision=checkpoint.revision,
+        weights_sha256=hash_files(checkpoint.weight_files, on_progress),
+        companions_sha256=hash_files(checkpoint.companion_files),
     )
     recipes: dict[str, Recipe] = {}
-    if smoothing:
-        recipes[f"{checkpoint.name}-smooth-{OUTTYPE}.gguf"] = recipe.model_copy(update={"smoothing": smoothing})
-    if plain:
-        recipes[f"{checkpoint.name}-plain-{OUTTYPE}.gguf"] = recipe
+    for variant, wanted in (("smooth", settings.smooth), ("plain", settings.plain)):
+        for quantisation in settings.types if wanted else ():
+            recipes[f"{checkpoint.name}-{variant}-{quantisation}.gguf"] = Recipe(
+                preparation=PREPARATION_VERSION,
+                source=source,
+                architecture=checkpoint.architecture,
+                quantisation=quantisation,
+                llama_cpp=llama_cpp,
+                smoothing=smoothings[quantisation] if variant == "smooth" else None,
+            )
     return recipes
 
 
-def _make(
-    path: Path,
-    checkpoint: Checkpoint,
-    recipe: Recipe,
-    text: Prose | None,
-    llama_cpp: Path,
-    work: Path,
-    say: Callable[[str], None],
-    on_progress: Callable[[str, int, int], None] | None,
-) -> Manifest:
-    """Make one GGUF and its manifest by way of the empty folder `work`."""
-    # The converter derives general.* metadata from the folder's name, so each copy bears the model's.
-    (work / "original").mkdir()
-    converted = stage(checkpoint, work / "original" / checkpoint.name)
-    equivalence = None
-    if recipe.smoothing and text:
-        (work / "folded").mkdir()
-        converted, equivalence = fold_checkpoint(
-            checkpoint,
-            converted,
-            work / "folded" / checkpoint.name,
-            folds=_folds(checkpoint),
-            settings=recipe.smoothing,
-            text=text,
-            say=say,
-            on_progress=on_progress,
-        )
-    say(f"converting to {path.name}")
-    partial = work / path.name
-    name = f"{checkpoint.name} smooth" if recipe.smoothing else checkpoint.name
-    to_gguf(converted, partial, OUTTYPE, llama_cpp, name=name, log=path.with_suffix(".convert.log"))
-    manifest = _describe(partial, recipe, equivalence)
-
-    # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
-    record = manifest_path(path)
-    record.unlink(missing_ok=True)
-    publish(partial, path)
-    partial_record = work / record.name
-    partial_record.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    publish(partial_record, record)
-    return manifest
-
-
-def _describe(gguf: Path, recipe: Recipe, equivalence: Equivalence | None) -> Manifest:
+def _describe(gguf: Path, story: Story) -> Manifest:
     tensors = GGUFReader(gguf).tensors
     n_parameters = sum(int(tensor.n_elements) for tensor in tensors)
     return Manifest(
+        **{name: getattr(story, name) for name in Story.model_fields},
         file=gguf.name,
         sha256=sha256_of(gguf),
         size_bytes=gguf.stat().st_size,
         n_parameters=n_parameters,
         bits_per_weight=sum(int(tensor.n_bytes) for tensor in tensors) * 8 / n_parameters,
-        recipe=recipe,
-        equivalence=equivalence,
-        versions={
-            "python": platform.python_version(),
-            **{package: _version(package) for package in ("smoothdroid", "torch", "transformers", "gguf")},
-        },
     )
+
+
+def versions() -> dict[str, str]:
+    """What a GGUF was made with."""
+    return {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("smoothdroid", "torch", "transformers", "gguf")},
+    }
 
 
 def _version(package: str) -> str:
@@ -222,30 +366,19 @@ def _version(package: str) -> str:
         return "not installed"  # smoothdroid itself, where it is run from its source tree
 
 
-def _check_settings(*, alpha: float, n_samples: int, seq_len: int, seed: int, smooth: bool, plain: bool) -> None:
-    if not smooth and not plain:
+def _check_settings(settings: Settings) -> None:
+    if not settings.smooth and not settings.plain:
         raise BadInput("Neither the smoothed nor the plain GGUF is asked for, so there is nothing to make.")
-    if not 0 <= alpha <= 1:
-        raise BadInput(f"alpha is {alpha:g}; it must be from 0 (all into the activations) to 1 (all into the weights).")
-    if n_samples < 1:
-        raise BadInput(f"{n_samples} samples: at least 1 window of text is needed to calibrate on.")
-    if seq_len < MIN_SEQ_LEN:
-        raise BadInput(f"{seq_len} tokens a window: at least {MIN_SEQ_LEN} are needed.")
-    if seed not in SEEDS:
-        raise BadInput(f"seed {seed}: it must be from 0 to {SEEDS[-1]}.")
-
-
-def _folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
-    """The checkpoint's folds, layer by layer. Raises BadInput where its architecture or its config is not fit."""
-    per_layer = folds_of(checkpoint.architecture)
-    n_layers = checkpoint.config.get("num_hidden_layers")
-    # Every layer has tensors: a larger number would have us list layers until the memory is full.
-    if type(n_layers) is not int or not 1 <= n_layers <= len(checkpoint.tensors):
-        raise BadInput(
-            f"{checkpoint.path / 'config.json'}: num_hidden_layers is {n_layers!r}, which does not fit the "
-            f"{len(checkpoint.tensors)} tensors in the weight files."
-        )
-    return expand(per_layer, n_layers)
+    if not settings.types:
+        raise BadInput(f"No type is asked for. There are {', '.join(QUANTISATIONS)}.")
+    if settings.kernel not in KERNELS:
+        raise BadInput(f"No kernel is called {settings.kernel!r}. There are {', '.join(KERNELS)}.")
+    if settings.n_samples < 1:
+        raise BadInput(f"{settings.n_samples} samples: at least 1 window of text is needed to calibrate on.")
+    if settings.seq_len < MIN_SEQ_LEN:
+        raise BadInput(f"{settings.seq_len} tokens a window: at least {MIN_SEQ_LEN} are needed.")
+    if settings.seed not in SEEDS:
+        raise BadInput(f"seed {settings.seed}: it must be from 0 to {SEEDS[-1]}.")
 
 
 def _check_window(checkpoint: Checkpoint, seq_len: int) -> None:
@@ -254,7 +387,16 @@ def _check_window(checkpoint: Checkpoint, seq_len: int) -> None:
         raise BadInput(f"{seq_len} tokens a window, and {checkpoint.name} takes at most {longest}: give a shorter one.")
 
 
-def _check_space(output: Path, checkpoint: Checkpoint, recipes: list[Recipe]) -> None:
-    gguf_bytes = int(checkpoint.n_parameters * Q8_0_BITS / 8) + METADATA_BYTES
-    smooth = any(recipe.smoothing for recipe in recipes)
-    require_space(output, len(recipes) * gguf_bytes + (folded_bytes(checkpoint, _folds(checkpoint)) if smooth else 0))
+def _check_space(
+    output: Path, checkpoint: Checkpoint, settings: Settings, recipes: Sequence[Recipe], save_hf: Path | None
+) -> None:
+    needed = sum(
+        gguf_bytes(checkpoint, recipe.quantisation, untied=settings.untie) + METADATA_BYTES for recipe in recipes
+    )
+    require_space(output, needed)
+    if save_hf:
+        folder = save_hf.expanduser().absolute()
+        if folder.exists():
+            raise BadInput(f"{folder}: there is something there. Remove it, or name another folder for --save-hf.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        require_space(folder.parent, changed_bytes(checkpoint))

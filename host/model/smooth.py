@@ -3,12 +3,13 @@
 Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
 ICML 2023, https://arxiv.org/abs/2211.10438. A linear computes Y = X W^T. Moving a scale s_j per input channel
 out of the activations and into the weights, (X diag(s)^-1) (W diag(s))^T, leaves Y as it was and lets the
-two sides share what is hard to quantise. X comes out of a norm, so diag(s)^-1 goes into the norm's weight.
+two sides share what is hard to quantise. Where X comes out of a norm, diag(s)^-1 goes into the norm's weight;
+where it comes, channel by channel and linearly, out of another linear, it goes into that one's rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,12 +20,18 @@ from torch import Tensor
 MINIMUM_MAGNITUDE = 1e-5
 
 
-def column_absmax(weights: Sequence[Tensor]) -> Tensor:
+def column_absmax(weights: Iterable[Tensor]) -> Tensor:
     """max|W_j| per input channel over all the linears that read it.
 
     `weights`: tensors [out, channels], of any number of rows. Returns float32 [channels].
     """
-    return torch.stack([weight.float().abs().amax(dim=0) for weight in weights]).amax(dim=0)
+    return torch.stack([weight.abs().amax(dim=0).float() for weight in weights]).amax(dim=0)
+
+
+def column_rms(weights: Iterable[Tensor]) -> Tensor:
+    """The root mean square of W_j per input channel, over all rows [rows, channels] of all the tensors."""
+    squares = [(weight.float().square().sum(dim=0), len(weight)) for weight in weights]
+    return (torch.stack([total for total, _ in squares]).sum(dim=0) / sum(count for _, count in squares)).sqrt()
 
 
 def smoothing_scales(activation_absmax: Tensor, weight_absmax: Tensor, alpha: float) -> Tensor:
@@ -39,11 +46,35 @@ def smoothing_scales(activation_absmax: Tensor, weight_absmax: Tensor, alpha: fl
     return torch.where(live, scales, torch.ones_like(scales))
 
 
-def fold_into_norm(weight: Tensor, scales: Tensor) -> Tensor:
-    """The norm's weight [channels] with the scales taken out. Float32: rounding again would lose the gain."""
-    return weight.float() / scales
+def max_over_shared_heads(ranges: Tensor, n_heads: int, n_kv_heads: int) -> Tensor:
+    """[n_heads x head_dim] -> [n_kv_heads x head_dim]: the largest over the query heads that share a kv head.
+
+    Under grouped-query attention consecutive query heads read the same kv head (repeat_kv in transformers), so
+    the columns of `o` that stand for one channel of `v` can have one scale only.
+    """
+    return ranges.view(n_kv_heads, n_heads // n_kv_heads, -1).amax(dim=1).flatten()
 
 
-def fold_into_linear(weight: Tensor, scales: Tensor) -> Tensor:
+def repeat_over_shared_heads(scales: Tensor, n_heads: int, n_kv_heads: int) -> Tensor:
+    """[n_kv_heads x head_dim] -> [n_heads x head_dim]: each kv head's scales for every query head that reads it."""
+    return scales.view(n_kv_heads, 1, -1).expand(-1, n_heads // n_kv_heads, -1).flatten()
+
+
+def divide_last_rows(tensor: Tensor, scales: Tensor, offset: float = 0.0) -> Tensor:
+    """A copy with the last len(scales) rows divided, float32: rounding again would lose the gain.
+
+    `tensor`: a linear's weight [out, in], its bias or a norm's weight [out]. All rows are the last ones, except in
+    a fused linear. `offset`: what is stored is the value less this (1 for Gemma's norms), so that the value is
+    divided: (1 + w) / s - 1.
+    """
+    divided = tensor.float().clone()
+    last = divided[len(divided) - len(scales) :]
+    last += offset
+    last /= scales.view(-1, *[1] * (tensor.dim() - 1))
+    last -= offset
+    return divided
+
+
+def multiply_columns(weight: Tensor, scales: Tensor) -> Tensor:
     """The linear's weight [out, channels] with the scales put into its columns, float32. A bias stays."""
     return weight.float() * scales

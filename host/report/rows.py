@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,18 @@ def load(places: Iterable[Path]) -> list[Section]:
     return [_section(read_campaign(folder), read_runs(folder)) for folder in find_campaigns(places)]
 
 
-def _section(campaign: Campaign, runs: list[Run]) -> Section:
+def outcomes(campaign: Campaign, runs: Iterable[Run]) -> Iterator[tuple[Cell, Run | None]]:
+    """Each cell of a campaign with the run that counts: the latest that measured it, else the latest, or None."""
     latest: dict[str, Run] = {}
     for run in runs:
         if run.failure is None or run.fingerprint not in latest or latest[run.fingerprint].failure:
             latest[run.fingerprint] = run
-    rows = [
-        _row(cell, latest.get(cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)))
-        for cell in campaign.plan.cells()
-    ]
+    for cell in campaign.plan.cells():
+        yield cell, latest.get(cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id))
+
+
+def _section(campaign: Campaign, runs: list[Run]) -> Section:
+    rows = [_row(cell, run) for cell, run in outcomes(campaign, runs)]
     return Section(campaign, sorted(rows, key=lambda row: (row.test[:2], int(row.test[2:]), row.threads, row.model)))
 
 

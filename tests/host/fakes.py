@@ -33,8 +33,11 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 [ "$FAKE_DIES_AT" = "$t" ] && kill -ILL $$
-samples_ns=1000000 samples_ts=$((t * 10)).5
-while [ $((r -= 1)) -gt 0 ]; do samples_ns=$samples_ns,1000000 samples_ts=$samples_ts,$((t * 10 + r)).5; done
+ns() { echo $(((p + n) * 10000000000 / (10 * $1 + 5))); }  # of a repetition that runs at $1.5 tokens a second
+samples_ns=$(ns $((t * 10))) samples_ts=$((t * 10)).5
+while [ $((r -= 1)) -gt 0 ]; do
+  samples_ns=$samples_ns,$(ns $((t * 10 + r))) samples_ts=$samples_ts,$((t * 10 + r)).5
+done
 echo 'a line of the log' >&2
 cat <<END
 {"build_commit": "fake", "cpu_info": "none", "model_type": "tiny", "model_size": 1, "model_n_params": 1, \
@@ -118,7 +121,7 @@ def record(threads: int, test: Test, rates: Sequence[float]) -> BenchRecord:
         n_threads=threads,
         n_prompt=test.n_prompt,
         n_gen=test.n_gen,
-        samples_ns=[1] * len(rates),
+        samples_ns=[round(1e9 * (test.n_prompt + test.n_gen) / rate) if rate > 0 else 1 for rate in rates],
         samples_ts=list(rates),
     )
 

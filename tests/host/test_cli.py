@@ -122,6 +122,10 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("report {tmp}/nosuch", 2, "{tmp}/nosuch holds no results"),
         ("report {tmp}/good -o {gguf}", 2, "error: {gguf}: File exists"),
         ("report {tmp}/damaged", 2, "{tmp}/damaged/campaign.json is damaged"),
+        ("compare {tmp}/good {tmp}/nosuch", 2, "{tmp}/nosuch holds no results"),
+        ("compare {tmp}/good {tmp}/good", 2, "A has no measured cell"),
+        ("compare {tmp}/good {tmp}/good --threshold 5", 2, "in percent"),
+        ("compare {tmp}/good", 2, "Missing argument"),
         ("build --abi mips", 2, "no build is called --abi mips"),
         ("build --abi host --isa i8mm", 2, "no build is called --abi host --isa i8mm"),
         ("build --abi arm64-v8a --isa nosuch", 2, "v8.0, dotprod, fp16, i8mm"),
@@ -237,6 +241,32 @@ def test_doctor_says_what_to_type(smoothdroid: Smoothdroid, monkeypatch: pytest.
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results", CAMPAIGN, [run_of(CAMPAIGN, c, [1.0, 2.0]) for c in PLAN.cells()])
+
+
+@pytest.mark.parametrize(
+    ("rates", "arguments", "status"),
+    [
+        ([9.0, 9.1, 8.9], [], 1),
+        ([9.0, 9.1, 8.9], ["--threshold", "20%"], 0),
+        ([10.0, 10.1, 9.9], ["--threshold", "0%"], 0),
+        ([5.0, 20.0, 1.0], [], 0),
+    ],
+)
+def test_compare_ends_with_1_on_a_regression(
+    smoothdroid: Smoothdroid, tmp_path: Path, rates: list[float], arguments: list[str], status: int
+) -> None:
+    sides = {"before": [10.0, 10.1, 9.9], "after": rates}
+    folders = [
+        write_results(tmp_path / name, CAMPAIGN, [run_of(CAMPAIGN, cell, came) for cell in PLAN.cells()])
+        for name, came in sides.items()
+    ]
+    shown = smoothdroid("compare", *folders, *arguments)
+    assert (shown.status, shown.err) == (status, "")
+    assert "emulated: says nothing of a phone's speed" in shown.out
+    assert shown.out.splitlines()[-1].startswith("2 of 2 cells slower" if status else "0 of 2 cells slower")
+    told = smoothdroid("compare", *folders, *arguments, "--json")
+    assert (told.status, told.err) == (status, "")
+    assert json.loads(told.out)["regressions"] == 2 * status
 
 
 BLOCKED = """

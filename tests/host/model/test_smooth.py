@@ -5,7 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.model.smooth import MINIMUM_MAGNITUDE, column_absmax, fold_into_linear, fold_into_norm, smoothing_scales
+from host.model.smooth import (
+    MINIMUM_MAGNITUDE,
+    column_absmax,
+    divide_last_rows,
+    max_over_shared_heads,
+    multiply_columns,
+    repeat_over_shared_heads,
+    smoothing_scales,
+)
 
 ALPHAS = st.floats(0, 1)
 SEEDS = st.integers(0, 2**32)
@@ -31,7 +39,7 @@ def test_folding_both_sides_leaves_the_product(seed: int, alpha: float) -> None:
     s = scales_of(x, norm, linears, alpha)
     for linear in linears:
         before = (x * norm) @ linear.T
-        after = (x * fold_into_norm(norm, s)) @ fold_into_linear(linear, s).double().T
+        after = (x * divide_last_rows(norm, s)) @ multiply_columns(linear, s).double().T
         assert torch.allclose(before, after, rtol=1e-5, atol=1e-5 * before.abs().max().item())
 
 
@@ -41,8 +49,8 @@ def test_folding_one_side_does_not(seed: int) -> None:
     s = scales_of(x, norm, linears, 0.5)
     before = (x * norm) @ linears[0].T
     for after in (
-        (x * fold_into_norm(norm, s)) @ linears[0].T,
-        (x * norm) @ fold_into_linear(linears[0], s).double().T,
+        (x * divide_last_rows(norm, s)) @ linears[0].T,
+        (x * norm) @ multiply_columns(linears[0], s).double().T,
     ):
         assert not torch.allclose(before, after, rtol=1e-2, atol=1e-2 * before.abs().max().item())
 
@@ -54,7 +62,7 @@ def test_alpha_shares_the_range_between_the_sides(seed: int, alpha: float) -> No
     activations, weights = (x * norm).abs().amax(dim=0).float(), column_absmax(linears)
     s = smoothing_scales(activations, weights, alpha)
     assert torch.allclose(activations / s, (activations * weights) ** (1 - alpha), rtol=1e-4)
-    folded = column_absmax([fold_into_linear(linear, s) for linear in linears])
+    folded = column_absmax([multiply_columns(linear, s) for linear in linears])
     assert torch.allclose(folded, (activations * weights) ** alpha, rtol=1e-4)
 
 
@@ -80,5 +88,29 @@ def test_half_precision_weights_are_folded_in_float32(seed: int) -> None:
     _, norm, linears = layer(seed)
     s = torch.full((CHANNELS,), 1 / 3)
     half = linears[0].half()
-    assert fold_into_linear(half, s).dtype == fold_into_norm(norm.bfloat16(), s).dtype == torch.float32
-    assert torch.equal(fold_into_linear(half, s), half.float() * s)
+    assert multiply_columns(half, s).dtype == divide_last_rows(norm.bfloat16(), s).dtype == torch.float32
+    assert torch.equal(multiply_columns(half, s), half.float() * s)
+
+
+def test_the_last_rows_are_divided_and_the_others_left() -> None:
+    weight, bias = torch.arange(1.0, 9).view(4, 2), torch.arange(1.0, 5)
+    scales = torch.tensor([2.0, 4.0])
+    assert divide_last_rows(weight, scales).tolist() == [[1, 2], [3, 4], [2.5, 3], [1.75, 2]]
+    assert divide_last_rows(bias, scales).tolist() == [1, 2, 1.5, 1]
+    assert weight[2].tolist() == [5, 6], "the tensor that is given stays"
+
+
+def test_a_norm_that_stores_less_than_it_multiplies_by() -> None:
+    """Gemma's: x * (1 + w), so that w' = (1 + w) / s - 1, and nothing like w / s."""
+    w = torch.tensor([1.0, 0.0, -0.5])
+    assert divide_last_rows(w, torch.tensor([4.0, 2.0, 0.5]), offset=1.0).tolist() == [-0.5, -0.5, 0.0]
+
+
+def test_query_heads_that_share_a_kv_head() -> None:
+    """4 query heads of 2 channels, 2 kv heads: heads 0 and 1 read the first, 2 and 3 the second."""
+    ranges = torch.tensor([1.0, 8, 3, 2, 5, 6, 7, 0])
+    shared = max_over_shared_heads(ranges, 4, 2)
+    assert shared.tolist() == [3, 8, 7, 6]
+    assert repeat_over_shared_heads(shared, 4, 2).tolist() == [3, 8, 3, 8, 7, 6, 7, 6]
+    assert torch.equal(max_over_shared_heads(ranges, 1, 1), ranges)
+    assert torch.equal(repeat_over_shared_heads(ranges, 1, 1), ranges)

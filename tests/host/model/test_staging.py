@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+import transformers
+from safetensors.torch import load_file
 
-from device.errors import BadInput
+from host.model.changes import Change
 from host.model.checkpoint import open_checkpoint
-from host.model.folds import Fold, expand, folds_of
-from host.model.staging import folded_bytes, stage, stage_folded
+from host.model.staging import changed_bytes, save_changed, stage, unties
 
 MakeCheckpoint = Callable[..., Path]
-FOLD = expand(folds_of("LlamaForCausalLM"), 2)[1]
+UP, NORM = "model.layers.1.mlp.up_proj.weight", "model.layers.1.post_attention_layernorm.weight"
+SCALES = torch.linspace(0.5, 3, 64)
+CHANGES = {UP: Change(columns=SCALES), NORM: Change(rows=SCALES)}
+UNTIED = {"lm_head.weight": Change(columns=SCALES), "model.norm.weight": Change(rows=SCALES)}
 
 
 def test_no_code_and_no_call_for_code_is_staged(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
@@ -25,7 +28,7 @@ def test_no_code_and_no_call_for_code_is_staged(make_checkpoint: MakeCheckpoint,
         content = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**content, "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}))
     checkpoint = open_checkpoint(folder)
-    for staged in (stage(checkpoint, tmp_path / "plain"), stage_folded(checkpoint, tmp_path / "folded", {})):
+    for staged in (stage(checkpoint, tmp_path / "plain"), save_changed(checkpoint, tmp_path / "saved", {})):
         assert sorted(file.name for file in staged.iterdir()) == [
             "config.json",
             "generation_config.json",
@@ -37,34 +40,52 @@ def test_no_code_and_no_call_for_code_is_staged(make_checkpoint: MakeCheckpoint,
     assert "evil" in (folder / "config.json").read_text(), "the user's own checkpoint is left alone"
 
 
+def test_weights_are_staged_by_link(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(make_checkpoint(max_shard_size="200KB"))
+    staged = stage(checkpoint, tmp_path / "staged")
+    assert {file.resolve() for file in staged.glob("*.safetensors")} == set(checkpoint.weight_files)
+    assert (staged / "model.safetensors.index.json").is_file()
+
+
 @pytest.mark.parametrize("options", [{}, {"max_shard_size": "200KB"}])
-def test_folded_tensors_are_float32_and_the_rest_as_it_was(
+def test_changed_tensors_are_saved_as_float32_and_the_rest_as_it_was(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     checkpoint = open_checkpoint(make_checkpoint(dtype=torch.bfloat16, **options))
-    scales = torch.linspace(0.5, 3, 64)
-    staged = stage_folded(checkpoint, tmp_path / "folded", {FOLD: scales})
-    before, after = read(checkpoint.path), read(staged)
+    saved = save_changed(checkpoint, tmp_path / "saved", CHANGES)
+    before, after = read(checkpoint.path), read(saved)
     assert before.keys() == after.keys()
     for name in before:
-        if name == f"{FOLD.norm}.weight":
-            assert torch.equal(after[name], before[name].float() / scales)
-        elif name.removesuffix(".weight") in FOLD.linears:
-            assert torch.equal(after[name], before[name].float() * scales)
+        if name in CHANGES:
+            assert torch.equal(after[name], CHANGES[name].apply(before[name]))
+            assert after[name].dtype == torch.float32
         else:
             assert after[name].dtype == torch.bfloat16
             assert torch.equal(after[name], before[name])
-    reopened = open_checkpoint(staged)
-    assert sum(tensor.n_bytes for tensor in reopened.tensors.values()) == folded_bytes(checkpoint, (FOLD,))
+    reopened = open_checkpoint(saved)
+    assert sum(tensor.n_bytes for tensor in reopened.tensors.values()) <= changed_bytes(checkpoint)
 
 
-def test_a_fold_of_tensors_that_are_not_there_is_refused(make_checkpoint: MakeCheckpoint) -> None:
-    folder = make_checkpoint()
-    tensors = read(folder)
-    del tensors["model.layers.0.mlp.up_proj.weight"]
-    save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(BadInput, match=r"model.layers.0.mlp.up_proj.weight, and it is not there \(1 of 3"):
-        folded_bytes(open_checkpoint(folder), (FOLD, Fold(FOLD.norm, FOLD.linears)))
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "200KB"}])
+def test_what_is_saved_is_what_transformers_loads(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """The last norm folded into a head that was tied: the head has a tensor of its own, and the logits stay."""
+    folder = make_checkpoint(tied=True, **options)
+    checkpoint = open_checkpoint(folder)
+    assert unties(checkpoint, UNTIED)
+    assert not unties(checkpoint, CHANGES)
+    saved = save_changed(checkpoint, tmp_path / "saved", UNTIED)
+    assert json.loads((saved / "config.json").read_text())["tie_word_embeddings"] is False
+    open_checkpoint(saved)
+    library: Any = transformers
+    windows = torch.randint(3, 200, (1, 20), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before, after = (
+            library.AutoModelForCausalLM.from_pretrained(each, dtype=torch.float32)(input_ids=windows).logits
+            for each in (folder, saved)
+        )
+    assert torch.allclose(before, after, atol=1e-4)
 
 
 def read(folder: Path) -> dict[str, torch.Tensor]:

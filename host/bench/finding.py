@@ -1,0 +1,52 @@
+"""What a verdict is made of: a cell with all that was seen of it, and what a check found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from device.samples import Observation
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell, as it was asked for and as it came out."""
+
+    tokens_per_s: Sequence[float]
+    """One value a repetition, in their order; at least one."""
+    threads: int
+    observation: Observation = field(default_factory=Observation)
+    cpus: Sequence[int] | None = None
+    """The mask that was asked for; None: no mask."""
+    soc: str = ""
+    """As the phone calls it."""
+    bytes_per_token: int | None = None
+    """Decode: bytes of weights that each token reads, all of them in a dense model. None: prefill, which reads them
+    once for a whole batch."""
+    neighbours: Mapping[int, float] = field(default_factory=dict)
+    """Tokens/s at other thread counts, all else alike."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    found: str
+    advice: str
+    invalid: bool = True
+    """The cell's tokens/s are not to be believed; else a remark."""
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.found}; {self.advice}"
+
+
+def listed(cpus: Iterable[int]) -> str:
+    """0-3,7, as the kernel writes it."""
+    ranges: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if ranges and cpu == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [cpu]
+        else:
+            ranges.append([cpu])
+    return ",".join("-".join(map(str, ends)) for ends in ranges)

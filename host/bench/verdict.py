@@ -1,0 +1,204 @@
+"""Whether a measured cell can be believed, and if not, why not.
+
+Each check looks for one thing that makes a number say something else than it seems to, and says what it found and
+what to do about it. A check that lacks what it would look at finds nothing, and `unread` says so: valid means that
+nothing was found by what this phone lets be read.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from host.bench import socs
+from host.bench.finding import Finding, Measured, listed
+from host.bench.stats import CONFIDENCE, drift, interval
+from host.bench.throttling import capped, slowed, tripped, unplugged
+
+WIDEST_SHARE = 0.05
+"""Half the interval of the mean over the mean: wider, and the 5 % that a regression is made of cannot be seen."""
+
+LARGEST_DRIFT = 0.05
+"""Of the mean, from the first repetition to the last: more, and the mean depends on when one stopped."""
+
+COLLAPSED_SHARE = 0.2
+"""Of what the neighbouring thread count gave. A little core among big ones costs up to a factor of three or four, its
+speed against theirs; what is beyond that is threads waiting for each other (Dimensity: 23.9 tokens/s, then 0.26)."""
+
+SWAPPED_MB = 16
+"""Of the benchmark: what is touched once, at its start, may be swapped out without being missed."""
+
+MAJOR_FAULTS_PER_S = 100.0
+"""Each waits about 0.1 ms for a phone's flash: a hundred in a second are 1 % of the time."""
+
+CACHES_MB = 64
+"""More than the caches of any phone hold: a smaller model need not be read from DRAM for each token."""
+
+ENERGY = "energy withheld"
+ROOM = "close other apps, take a smaller model or context, or measure without mmap, which holds repacked weights twice"
+NOT_SEEN = "a valid cell is one in which nothing was seen, and this was not seen"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All that the checks found."""
+
+    findings: list[Finding]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the number can be believed."""
+        return not any(finding.invalid for finding in self.findings)
+
+    @property
+    def energy(self) -> bool:
+        """Whether joules per token may be told."""
+        return self.valid and not any(finding.check == ENERGY for finding in self.findings)
+
+
+def judge(cell: Measured) -> Verdict:
+    """Every check, in the order in which a reader wants to hear of them."""
+    return Verdict([finding for check in CHECKS if (finding := check(cell))])
+
+
+def wandered(cell: Measured) -> Finding | None:
+    """The threads ran on other CPUs than the mask says, or, with no mask, on fewer CPUs than there are threads."""
+    read = [set().union(*sample.thread_cpus.values()) for sample in cell.observation.samples if sample.thread_cpus]
+    if cell.cpus is None:
+        allowed = min(read, key=len, default=None)
+        if allowed is None or len(allowed) >= cell.threads:
+            return None
+        found = f"{cell.threads} threads shared the {len(allowed)} CPUs {listed(allowed)} that Android left them"
+        return Finding("mask not held", found, "use fewer threads; over SSH, keep Termux in the foreground, or use adb")
+    asked = set(cell.cpus)
+    if not read:
+        found = f"nothing was read back of the mask {listed(asked)}"
+        return Finding("mask not held", found, "some builds ignore a mask in silence: a mask not seen is none")
+    for sample in cell.observation.samples:
+        masks = [set(cpus) for cpus in sample.thread_cpus.values()]
+        # Or each thread on one CPU of its own, as --cpu-strict has it.
+        well = all(mask == asked or (len(mask) == 1 and mask < asked) for mask in masks)
+        if masks and not (well and len(set().union(*masks)) >= min(cell.threads, len(asked))):
+            found = f"CPUs {listed(asked)} were asked for, the threads could run on {listed(set().union(*masks))}"
+            return Finding("mask not held", found, "choose CPUs that this user may use, and close the other apps")
+    return None
+
+
+def vague(cell: Measured) -> Finding | None:
+    """The interval is too wide to say anything, or there is none."""
+    if len(cell.tokens_per_s) == 1:
+        return Finding("unstable", "one repetition says nothing of how it varies", "repeat at least three times")
+    found = interval(cell.tokens_per_s)
+    if found.half <= WIDEST_SHARE * found.mean:
+        return None
+    width = f"the {CONFIDENCE:.0%} interval is ±{found.half / found.mean:.0%} of the mean"
+    return Finding("unstable", width, "repeat more often, or close what else runs on the phone")
+
+
+def drifting(cell: Measured) -> Finding | None:
+    """The repetitions rise or fall in their order."""
+    found = drift(cell.tokens_per_s)
+    if not found.significant or abs(found.change) <= LARGEST_DRIFT:
+        return None
+    how = "lost" if found.change < 0 else "gained"
+    advice = "start cool and pause between repetitions" if found.change < 0 else "let it warm up before it counts"
+    return Finding("unstable", f"the repetitions {how} {abs(found.change):.0%} from first to last", advice)
+
+
+def collapsed(cell: Measured) -> Finding | None:
+    """Far slower than the next thread counts on either side let expect."""
+    mine = statistics.median(cell.tokens_per_s)
+    below = max((threads for threads in cell.neighbours if threads < cell.threads), default=None)
+    above = min((threads for threads in cell.neighbours if threads > cell.threads), default=None)
+    for threads in (below, above):
+        if threads is None:
+            continue
+        theirs = cell.neighbours[threads]
+        expected = theirs * min(1.0, cell.threads / threads)  # fewer threads may be slower by as much as they are fewer
+        if mine < COLLAPSED_SHARE * expected:
+            found = f"{mine:.3g} tokens/s with {cell.threads} threads, {theirs:.3g} with {threads}"
+            advice = "leave a CPU to the phone, and keep the threads on CPUs of one speed with a mask"
+            return Finding("collapsed", found, advice)
+    return None
+
+
+def impossible(cell: Measured) -> Finding | None:
+    """More bytes a second than the phone's memory can deliver."""
+    soc = socs.find(cell.soc)
+    if cell.bytes_per_token is None or cell.bytes_per_token < CACHES_MB * 1e6 or soc is None:
+        return None
+    best = max(cell.tokens_per_s)
+    gb_s = best * cell.bytes_per_token / 1e9
+    if gb_s <= soc.peak_gb_s:
+        return None
+    found = (
+        f"{best:.3g} tokens/s of {cell.bytes_per_token / 1e9:.3g} GB each are {gb_s:.3g} GB/s, above the "
+        f"{soc.peak_gb_s:.3g} GB/s of the {soc.name}'s DRAM ({soc.dram}; {soc.source})"
+    )
+    return Finding("impossible", found, "look for what was not computed: another model, or fewer tokens than asked for")
+
+
+def swapped(cell: Measured) -> Finding | None:
+    """A part of the benchmark lay in swap."""
+    most = max((sample.swapped_mb or 0 for sample in cell.observation.samples), default=0)
+    if most < SWAPPED_MB:
+        return None
+    return Finding("swapped", f"{most} MB of the benchmark were swapped out", ROOM)
+
+
+def starved(cell: Measured) -> Finding | None:
+    """Weights were read from storage again and again, because memory could not keep them."""
+    known = [
+        (sample.at_s, sample.major_faults) for sample in cell.observation.samples if sample.major_faults is not None
+    ]
+    if len(known) < 2 or known[-1][0] <= known[0][0]:
+        return None
+    per_s = (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0])
+    if per_s <= MAJOR_FAULTS_PER_S:
+        return None
+    return Finding("memory-starved", f"the benchmark waited for storage {per_s:.0f} times a second", ROOM)
+
+
+def charging(cell: Measured) -> Finding | None:
+    """Energy cannot be told: what flows is the charger's current less the phone's, or is not known."""
+    states = {sample.battery.charging if sample.battery else None for sample in cell.observation.samples} or {None}
+    if states == {False}:
+        return None
+    found = "the phone was charging" if True in states else "whether the phone was charging could not be read"
+    return Finding(ENERGY, found, "unplug it, and reach it over Wi-Fi", invalid=False)
+
+
+def unread(cell: Measured) -> Finding | None:
+    """What this phone does not let be read, so that nothing could be found in it."""
+    samples, observation = cell.observation.samples, cell.observation
+    read = {
+        "frequency caps": observation.max_mhz and any(sample.cap_mhz for sample in samples),
+        "frequencies": observation.max_mhz and any(sample.mhz for sample in samples),
+        "temperatures": any(sample.celsius for sample in samples),
+        "trip points": observation.trip_celsius or any(sample.thermal_status is not None for sample in samples),
+        "swapped memory": any(sample.swapped_mb is not None for sample in samples),
+        "page faults": sum(sample.major_faults is not None for sample in samples) > 1,
+        "the memory's peak": cell.bytes_per_token is None or socs.find(cell.soc),
+    }
+    missing = [what for what, known in read.items() if not known]
+    if not missing:
+        return None
+    return Finding("not checked", f"not known on this phone: {', '.join(missing)}", NOT_SEEN, invalid=False)
+
+
+CHECKS: tuple[Callable[[Measured], Finding | None], ...] = (
+    impossible,
+    collapsed,
+    wandered,
+    capped,
+    slowed,
+    tripped,
+    unplugged,
+    swapped,
+    starved,
+    drifting,
+    vague,
+    charging,
+    unread,
+)

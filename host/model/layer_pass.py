@@ -1,0 +1,161 @@
+"""One pass over a checkpoint's decoder layers: ranges, scales, folds, and the proof that the function stayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from device.errors import SmoothdroidError
+from host.model.calibrate import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, watching
+from host.model.changes import Changes, fold_changes
+from host.model.checkpoint import Checkpoint
+from host.model.folds import Fold
+from host.model.manifest import Equivalence
+from host.model.network import Network
+from host.model.strength import Choice, Choose
+from host.model.weights import Weights
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (what, done, in all)."""
+
+# Folding is exact but for float32's rounding. Rounding is relative to what is rounded, so what is allowed is a part of
+# the logits' range: an absolute bound would refuse a sound model with a loud head, and miss a wrong fold in one whose
+# logits hardly differ. 3e-5 is 1e-3 on a range of 33, which is usual. Rounding alone is some 1e-6 of the range on
+# SmolLM2-135M (7e-5 of 80) and on random models of every architecture, 1e-5 at worst; a wrong fold (a linear left
+# out, a norm that feeds something else too) is 1e-3 or more of it.
+MAX_RELATIVE_DIFFERENCE = 3e-5
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a pass found: what to change, which strength each fold got, and the proof."""
+
+    changes: Changes
+    choices: Mapping[Fold, Choice]
+    equivalence: Equivalence
+    calibrated_in: str
+    trial: Mapping[str, float]
+    """Where a trial was asked for: mean KLD to float32 of the emulated kernel, "plain" and "folded"."""
+
+
+class Trial(Protocol):
+    """A kernel to try the model under, plain and folded, on held-out text."""
+
+    def emulating(self, layer: nn.Module) -> AbstractContextManager[None]:
+        """Within this context the layer's linears compute as the kernel does."""
+        ...
+
+    def head(self, weights: Weights) -> nn.Module:
+        """The head, computed as the kernel does."""
+        ...
+
+
+def fold_layers(
+    network: Network,
+    checkpoint: Checkpoint,
+    windows: Windows,
+    folds: Sequence[Fold],
+    choose: Choose,
+    *,
+    turned: Changes | None = None,
+    trial: Trial | None = None,
+    on_progress: OnProgress | None = None,
+) -> Folded:
+    """Go through the layers once; each one's weights are read, calibrated on, folded, proven and dropped.
+
+    `turned`: what turning the residual stream changes, before the folds. `trial`: a kernel to try the model under.
+    Raises BadInput where a weight or an
+    activation is no finite number, SmoothdroidError where the folded model is not the same function.
+    """
+    original, before = Weights(checkpoint), Weights(checkpoint, turned)
+    dtype = _calibration_dtype(checkpoint, network.device)
+    unseen = windows.held_out if trial else windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
+    calibrated = network.begin(windows.calibration, before, dtype)
+    reference, folded = network.begin(unseen, original), network.begin(unseen, before)
+    tried = {"plain": network.begin(unseen, original), "folded": network.begin(unseen, before)} if trial else {}
+    changes: Changes = before.changes
+    choices: dict[Fold, Choice] = {}
+    for number in range(network.sizes.n_layers):
+        in_layer = [fold for fold in folds if fold.layer == number]
+        with (
+            network.layer(number, lambda name: before.read(name, dtype)) as layer,
+            watching(layer, number, in_layer, choose.keep_every) as seen,
+        ):
+            network.advance(calibrated, number, layer)
+        chosen = choose(in_layer, seen, before.read)
+        choices.update(chosen)
+        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
+        after = Weights(checkpoint, changes)
+        for name, weights, stream in (("plain", original, reference), ("folded", after, folded)):
+            with network.layer(number, weights.read) as layer:
+                network.advance(stream, number, layer)
+                if trial:
+                    with trial.emulating(layer):
+                        network.advance(tried[name], number, layer)
+        if on_progress:
+            on_progress("layers", number + 1, network.sizes.n_layers)
+    if head := [fold for fold in folds if fold.layer is None]:
+        seen = {fold: network.seen_by_head(calibrated, before, choose.keep_every) for fold in head}
+        choices.update(chosen := choose(head, seen, before.read))
+        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
+    after = Weights(checkpoint, changes)
+    wanted = network.logits(reference, original)
+    equivalence = compare(wanted, network.logits(folded, after))
+    require_equivalent(checkpoint, equivalence)
+    return Folded(
+        changes,
+        choices,
+        equivalence,
+        calibrated_in=str(dtype).removeprefix("torch."),
+        trial={
+            name: mean_kld(wanted, network.logits(tried[name], weights, trial.head(weights)))
+            for name, weights in (("plain", original), ("folded", after))
+            if trial
+        },
+    )
+
+
+def mean_kld(reference: Tensor, other: Tensor) -> float:
+    """The mean over tokens of KL(reference || other), in nats, of logits [windows, tokens, vocabulary]."""
+    total = 0.0
+    for wanted, got in zip(reference, other, strict=True):  # a window at a time: a vocabulary may be large
+        expected = wanted.log_softmax(dim=-1)
+        total += (expected.exp() * (expected - got.log_softmax(dim=-1))).sum().item()
+    return total / reference.shape[:-1].numel()
+
+
+def compare(reference: Tensor, folded: Tensor) -> Equivalence:
+    """How far the logits [windows, tokens, vocabulary] of the folded model are from the reference's."""
+    low, high = reference.aminmax()
+    return Equivalence(
+        max_abs_logit_difference=(folded - reference).abs().max().item(),
+        logit_range=(high - low).item(),
+        n_tokens=reference.shape[:-1].numel(),
+    )
+
+
+def require_equivalent(checkpoint: Checkpoint, equivalence: Equivalence) -> None:
+    """Raise SmoothdroidError where a logit moved by more than rounding does, or is not a number."""
+    difference, allowed = equivalence.max_abs_logit_difference, MAX_RELATIVE_DIFFERENCE * equivalence.logit_range
+    if not difference <= allowed:  # true of NaN too
+        raise SmoothdroidError(
+            f"{checkpoint.path}: the smoothed model is not the same function: a logit differs by {difference:.3g}, and "
+            f"rounding explains {allowed:.3g} (the logits' range is {equivalence.logit_range:.3g}). Nothing was "
+            f"written. Either the weights are damaged, or this is no usual {checkpoint.architecture}: its norms or "
+            "linears feed something that the table of folds leaves out."
+        )
+
+
+def _calibration_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    """bfloat16 where the model was made in it and the machine multiplies it: four times as fast as float32.
+
+    Ranges need no more digits; all that is written is computed in float32.
+    """
+    in_bf16 = {tensor.dtype for tensor in checkpoint.tensors.values() if len(tensor.shape) > 1} == {"BF16"}
+    able = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if in_bf16 and able else torch.float32

@@ -1,0 +1,74 @@
+"""Turning the residual stream: an orthogonal change of its basis, free at run time.
+
+QuaRot (Ashkboos et al., 2024, https://arxiv.org/abs/2404.00456) and SpinQuant's R1 (Liu et al., 2024,
+https://arxiv.org/abs/2405.16406). Q spreads every loud channel over all of them: all that writes into the stream is
+multiplied by Q, all that reads from it by Q's inverse. RMSNorm commutes with Q once its weight has moved into its
+readers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# Of one factor: small enough that a multiplication by each costs little, large enough that there are few.
+LARGEST_FACTOR = 64
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A random orthogonal matrix Q [size, size], held as the Kronecker product of small ones.
+
+    Factors that are powers of two are Hadamard matrices, which spread a channel evenly; what is odd in the size is
+    a random orthogonal matrix. Random signs in front make it one of many. The same seed gives the same Q.
+    """
+
+    size: int
+    seed: int
+
+    @cached_property
+    def signs(self) -> Tensor:
+        """float32 [size], each 1 or -1."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randint(0, 2, (self.size,), generator=generator).float() * 2 - 1
+
+    @cached_property
+    def factors(self) -> tuple[Tensor, ...]:
+        """Orthogonal float32 matrices, the product of whose sizes is `size`."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return tuple(_orthogonal(size, generator) for size in factor_sizes(self.size))
+
+    def turn_columns(self, tensor: Tensor) -> Tensor:
+        """tensor [..., size] @ Q, float32."""
+        turned = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
+        for axis, factor in enumerate(self.factors, start=1):
+            turned = torch.tensordot(turned, factor, dims=([axis], [0])).movedim(-1, axis)
+        return turned.reshape(tensor.shape)
+
+    def turn_rows(self, tensor: Tensor) -> Tensor:
+        """What a linear writes, turned: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
+        return self.turn_columns(tensor.T).T.contiguous() if tensor.dim() == 2 else self.turn_columns(tensor)
+
+
+def factor_sizes(size: int) -> list[int]:
+    """576 -> [64, 9]: powers of two up to LARGEST_FACTOR, and what is odd."""
+    power = size & -size
+    sizes = []
+    while power > 1:
+        sizes.append(min(power, LARGEST_FACTOR))
+        power //= sizes[-1]
+    odd = size // (size & -size)
+    return sizes if odd == 1 else [*sizes, odd]
+
+
+def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    if size & (size - 1) == 0:
+        matrix = torch.ones(1, 1, dtype=torch.float64)
+        while len(matrix) < size:
+            matrix = torch.cat([torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)])
+        return torch.Tensor.float(matrix / size**0.5)
+    gaussian = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    return torch.Tensor.float(torch.linalg.qr(gaussian).Q)

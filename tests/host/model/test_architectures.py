@@ -1,0 +1,163 @@
+"""Every row of the table of folds, on a model of its own: the function stays, the weights change, outliers shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from device.errors import BadInput
+from host.model.calibrate import Seen, Windows
+from host.model.changes import Change, Changes, fold_changes, touched, turn_changes
+from host.model.checkpoint import Checkpoint, open_checkpoint
+from host.model.folds import BLOCKS, FINAL_NORM, HEAD, HEAD_FOLD, KINDS, Fold, block_of, expand, folds_of, stream_of
+from host.model.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
+from host.model.network import Network
+from host.model.rotation import Rotation
+from host.model.strength import Choice, Given, ReadTensor
+from host.model.weights import Weights
+from tests.host.model.tiny_models import LOUD_CHANNEL, write_tiny_model
+
+CALIBRATION = torch.randint(3, 200, (3, 48), generator=torch.Generator().manual_seed(0))
+UNSEEN = torch.randint(3, 200, (2, 32), generator=torch.Generator().manual_seed(1))
+WINDOWS = Windows(CALIBRATION, UNSEEN)
+GIVEN = Given(dict.fromkeys(KINDS, 0.5))
+
+MODELS = [(architecture, tied) for architecture in sorted(BLOCKS) for tied in (False, True)]
+
+
+@dataclass(frozen=True)
+class Original:
+    """A tiny model, its folds' scales at alpha 0.5, and its logits on other text."""
+
+    checkpoint: Checkpoint
+    network: Network
+    folds: tuple[Fold, ...]
+    choices: Mapping[Fold, Choice]
+    logits: Tensor
+
+    def changes(self, folds: tuple[Fold, ...], turned: Changes | None = None) -> Changes:
+        return fold_changes({fold: self.choices[fold].scales for fold in folds}, self.checkpoint.tensors, turned)
+
+    def difference(self, changed: Changes) -> float:
+        """Of the logits, relative to their range."""
+        moved = (logits(self.network, Weights(self.checkpoint, changed)) - self.logits).abs().max()
+        return (moved / (self.logits.max() - self.logits.min())).item()
+
+    def ranges(self, changed: Changes) -> Mapping[Fold, Tensor]:
+        """What the folds' readers read of the calibration, of the model with these changes."""
+        watch = Watch()
+        fold_layers(self.network, self.checkpoint, WINDOWS, self.folds, watch, turned=changed)
+        return watch.ranges
+
+    def turned(self) -> Changes:
+        stream = stream_of(self.checkpoint.architecture, self.network.sizes)
+        names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
+        norms = {name: Weights(self.checkpoint).read(name) for name in names}
+        return turn_changes(stream, Rotation(self.network.hidden_size, 0), norms, self.checkpoint.tensors)
+
+
+def logits(network: Network, weights: Weights) -> Tensor:
+    stream = network.begin(UNSEEN, weights)
+    for number in range(network.sizes.n_layers):
+        with network.layer(number, weights.read) as layer:
+            network.advance(stream, number, layer)
+    return network.logits(stream, weights)
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda model: f"{model[0]}-{'tied' if model[1] else 'untied'}")
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
+    architecture, tied = request.param
+    folder = write_tiny_model(tmp_path_factory.mktemp(architecture) / "tiny", architecture, tied=tied)
+    checkpoint = open_checkpoint(folder)
+    assert (f"{HEAD}.weight" in checkpoint.tensors) is not tied
+    network = Network(checkpoint)
+    head = replace(HEAD_FOLD, source_offset=block_of(architecture).norm_offset)  # of a tied one it is untied
+    folds = (*expand(folds_of(architecture), network.sizes), head)
+    found = fold_layers(network, checkpoint, WINDOWS, folds, GIVEN)
+    return Original(checkpoint, network, folds, found.choices, logits(network, Weights(checkpoint)))
+
+
+@pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)], ids="+".join)
+def test_the_function_stays_and_the_weights_change(original: Original, kinds: tuple[str, ...]) -> None:
+    folds = tuple(fold for fold in original.folds if fold.kind in kinds)
+    changed = original.changes(folds)
+    assert original.difference(changed) < MAX_RELATIVE_DIFFERENCE
+
+    assert changed.keys() == {name for fold in folds for name in touched(fold, original.checkpoint.tensors)}
+    for name, change in changed.items():
+        before = Weights(original.checkpoint).read(name)
+        moved = (change.apply(before) - before).abs()
+        assert (moved > 0.05 * before.abs()).float().mean() > 0.2, name
+
+
+def test_turning_leaves_the_function_and_no_loud_channel(original: Original) -> None:
+    if not block_of(original.checkpoint.architecture).rotates:
+        with pytest.raises(BadInput, match=r"rotate is not exact here.*exact for: GemmaForCausalLM, Llama"):
+            original.turned()
+        return
+    turned = original.turned()
+    assert original.difference(turned) < MAX_RELATIVE_DIFFERENCE
+    assert original.difference(original.changes(original.folds, turned)) < MAX_RELATIVE_DIFFERENCE
+
+    norms = tuple(fold for fold in original.folds if fold.kind == "norm")
+    ranges = original.ranges(turned)
+    for fold in norms:  # one loud channel of 64 before
+        assert loudness(ranges[fold]) < 5 < loudness(original.ranges({})[fold]), fold
+
+
+def test_outliers_shrink(original: Original) -> None:
+    loud, smooth = original.ranges({}), original.ranges(original.changes(original.folds))
+    for fold in original.folds:
+        if not loud[fold].any():  # an expert that no token went to
+            continue
+        if fold.kind == "norm":
+            assert loud[fold].argmax() == LOUD_CHANNEL
+        assert loudness(smooth[fold]) < 0.6 * loudness(loud[fold]), fold
+
+
+def test_a_wrong_change_shows(original: Original) -> None:
+    """Each thing that is done in the first layer, left undone once, moves the logits far beyond the bound."""
+    turned = original.turned() if block_of(original.checkpoint.architecture).rotates else None
+    changed = dict(original.changes(original.folds, turned))
+    for name in changed:
+        if ".layers." in name and ".layers.0." not in name:
+            continue
+        for wrong in undone(changed[name]):
+            assert original.difference({**changed, name: wrong}) > 10 * MAX_RELATIVE_DIFFERENCE, (name, wrong)
+
+
+class Watch:
+    """Chooses to fold nothing, and keeps the ranges that it was shown."""
+
+    keep_every = 0
+
+    def __init__(self) -> None:
+        self.ranges: dict[Fold, Tensor] = {}
+
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], read: ReadTensor) -> dict[Fold, Choice]:
+        self.ranges.update({fold: seen[fold].ranges(fold) for fold in folds})
+        return {}
+
+
+def undone(change: Change) -> Iterator[Change]:
+    """The change with one of the things that it does left out."""
+    if change.rows is not None:
+        yield replace(change, rows=None)
+    if change.columns is not None:
+        yield replace(change, columns=None)
+    if change.gain is not None:
+        yield replace(change, gain=None)
+    if change.turn is not None:
+        yield replace(change, turn=None)
+    if change.ones:
+        yield replace(change, ones=False)
+    if change.offset:
+        yield replace(change, offset=0.0)
+
+
+def loudness(ranges: Tensor) -> float:
+    return (ranges.max() / ranges.median()).item()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from device.errors import SmoothdroidError
+from host.model.calibrate import Windows
+from host.model.checkpoint import open_checkpoint
+from host.model.folds import expand, folds_of
+from host.model.layer_pass import compare, fold_layers, mean_kld, require_equivalent
+from host.model.manifest import Equivalence
+from host.model.network import Network
+from host.model.search import Search
+from host.model.strength import Given
+
+MakeCheckpoint = Callable[..., Path]
+TOKENS = torch.randint(3, 200, (5, 40), generator=torch.Generator().manual_seed(0))
+WINDOWS = Windows(TOKENS[:3], TOKENS[3:])
+
+
+def test_a_fold_that_leaves_a_reader_out_is_refused(make_checkpoint: MakeCheckpoint) -> None:
+    checkpoint = open_checkpoint(make_checkpoint())
+    network = Network(checkpoint)
+    (fold, *_) = expand(folds_of("LlamaForCausalLM", ["norm"]), network.sizes)
+    wrong = replace(fold, readers=fold.readers[:-1])
+    with pytest.raises(SmoothdroidError, match=r"tiny: the smoothed model is not the same function: a logit differs"):
+        fold_layers(network, checkpoint, WINDOWS, [wrong], Given({"norm": 0.5}))
+    told: list[tuple[str, int, int]] = []
+    fold_layers(network, checkpoint, WINDOWS, [fold], Given({"norm": 0.5}), on_progress=lambda *at: told.append(at))
+    assert told == [("layers", 1, 2), ("layers", 2, 2)]
+
+
+@pytest.mark.parametrize("difference", [3.1e-3, float("nan"), float("inf")])
+def test_beyond_rounding(make_checkpoint: MakeCheckpoint, difference: float) -> None:
+    checkpoint = open_checkpoint(make_checkpoint())
+    require_equivalent(checkpoint, Equivalence(max_abs_logit_difference=2.9e-3, logit_range=100, n_tokens=1))
+    with pytest.raises(SmoothdroidError, match=r"rounding explains 0\.003 .*Nothing was written"):
+        require_equivalent(checkpoint, Equivalence(max_abs_logit_difference=difference, logit_range=100, n_tokens=1))
+
+
+def test_compare_by_hand() -> None:
+    found = compare(torch.tensor([[[1.0, -3.0], [0.0, 2.0]]]), torch.tensor([[[1.0, -3.0], [0.5, 2.0]]]))
+    assert found == Equivalence(max_abs_logit_difference=0.5, logit_range=5.0, n_tokens=2)
+
+
+def test_mean_kld_by_hand() -> None:
+    """Two tokens: one predicted alike, one half and half against a quarter and three quarters."""
+    reference = torch.tensor([[[0.3, 0.3], [0.0, 0.0]]])
+    other = torch.log(torch.tensor([[[0.5, 0.5], [0.25, 0.75]]]))
+    wanted = (0.5 * torch.log(torch.tensor(2.0)) + 0.5 * torch.log(torch.tensor(2 / 3))) / 2
+    assert mean_kld(reference, other) == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
+def test_a_trial_tells_folded_from_plain(make_checkpoint: MakeCheckpoint, kernel: str) -> None:
+    checkpoint = open_checkpoint(make_checkpoint())
+    network = Network(checkpoint)
+    folds = expand(folds_of("LlamaForCausalLM"), network.sizes)
+    trial = Search.for_kernel(kernel, "q8_0", n_tokens=120)
+    none = fold_layers(network, checkpoint, WINDOWS, [], Given({}), trial=trial).trial
+    assert none["plain"] == pytest.approx(none["folded"]), "nothing is folded"
+    found = fold_layers(network, checkpoint, WINDOWS, folds, trial, trial=trial)
+    assert found.trial["plain"] == pytest.approx(none["plain"])
+    assert 0 < found.trial["folded"] < 0.9 * found.trial["plain"]
+    assert found.calibrated_in == "float32"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from device.errors import BadInput
+from host.model.calibrate import Seen
+from host.model.folds import Fold
+from host.model.search import Search, held_out_windows
+
+NORM = Fold("norm", "norm", ("up",))
+
+
+def chosen(loud: float, kernel: str, quantisation: str = "q8_0") -> float | None:
+    """The strength for a linear of 64 channels, one of whose activations is `loud` times the others."""
+    generator = torch.Generator().manual_seed(0)
+    activations = torch.randn(256, 64, generator=generator)
+    activations[:, 5] *= loud
+    seen = Seen(keep_every=1)
+    seen.add(activations)
+    weight = torch.randn(48, 64, generator=generator)
+    search = Search.for_kernel(kernel, quantisation, n_tokens=256)
+    return search([NORM], {NORM: seen}, {"up.weight": weight, "norm.weight": torch.ones(64)}.__getitem__)[NORM].alpha
+
+
+@pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
+def test_a_loud_channel_is_folded(kernel: str) -> None:
+    assert chosen(50.0, kernel) is not None
+
+
+def test_weights_of_few_bits_take_less_than_those_of_many() -> None:
+    """What moves into the weights costs more there when they have 4 bits."""
+    four, eight = chosen(50.0, "ggml", "q4_0"), chosen(50.0, "ggml", "q8_0")
+    assert eight is not None
+    assert four is None or four < eight
+
+
+def test_held_out_windows() -> None:
+    assert held_out_windows(512) == 4
+    assert held_out_windows(4096) == 2
+
+
+def test_a_kernel_that_is_not_known() -> None:
+    with pytest.raises(BadInput, match="mps"):
+        Search.for_kernel("mps", "q8_0", 100)
