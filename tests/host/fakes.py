@@ -251,7 +251,9 @@ class FolderPhone(LocalTarget):
 
 def llama_bench(before: str = "", **changes: Any) -> str:
     """The script that plays llama-bench, doing something `before`, or with `changes` to its record."""
-    script = LLAMA_BENCH.replace("samples_ns=1000000", f"{before}\nsamples_ns=1000000", 1)
+    options_read = '[ "$FAKE_DIES_AT"'
+    assert options_read in LLAMA_BENCH
+    script = LLAMA_BENCH.replace(options_read, f"{before}\n{options_read}")
     # Of a name that stands twice in an object, JSON's readers take the last.
     more = "".join(f", {json.dumps(name)}: {json.dumps(value)}" for name, value in changes.items())
     return script.replace("[$samples_ts]}", f"[$samples_ts]{more}}}")
