@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from device.journal import TICKS_PER_S
 from device.phone import NO_TEMPERATURE, PLAUSIBLE_CELSIUS, per_degree
+from device.phone import Battery as Now
+from device.samples import Observation, Sample
 
 Series = list[float | None]
 """A value for each sample; None where it could not be read."""
@@ -62,6 +64,8 @@ class Samples(_Record):
     """Every set of CPUs that some thread of the command was seen allowed to run on."""
     missing: list[str]
     """The kinds of values that this phone does not show: `zone`, `frequency`, `battery`, ..."""
+    observation: Observation
+    """The same, moment by moment: what a verdict is built on."""
 
     def held(self, cpus: Iterable[int]) -> bool | None:
         """Whether every thread was always allowed on exactly these CPUs; None when that was not seen."""
@@ -154,7 +158,7 @@ def parse(text: str) -> Samples:
     read = list(zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True))
     ticks = [int(row[0]) for row in rows]
     peak = {name: _kilobytes(lines, name) for name in ("VmHWM", "Pss", "VmSwap")}
-    return Samples(
+    found = Samples(
         time_s=[(tick - ticks[0]) / TICKS_PER_S for tick in ticks],
         celsius=dict(_zones(read)) or _told_zones(told),
         mhz={name[-1]: _scaled(values, 1000) for name, values in _of_kind(read, "frequency")},
@@ -168,7 +172,90 @@ def parse(text: str) -> Samples:
         swap_peak_mb=peak["VmSwap"],
         allowed_cpus=_allowed(lines),
         missing=[line.split("\t")[1] for line in lines if line.startswith("missing\t")],
+        observation=Observation(),
     )
+    faults = next((_numbers(values) for _, values in _of_kind(read, "faults")), [])
+    observation = Observation(
+        max_mhz=_tops(lines), trip_celsius=_trips(lines), samples=list(_moments(found, told, faults))
+    )
+    return found.model_copy(update={"observation": observation})
+
+
+def _moments(series: Samples, told: Sequence[dict[str, list[str]]], faults: Sequence[int | None]) -> Iterator[Sample]:
+    for number, at_s in enumerate(series.time_s):
+        beside = "\n".join(told[number][""])
+        swapped = re.search(r":VmSwap:\s+(\d{1,12}) kB$", beside, re.M)
+        masks = re.findall(r"^/proc/\d+/task/(\d{1,9})/status:Cpus_allowed_list:\s+([\d,-]+)$", beside, re.M)
+        states = re.findall(r"mStatus=([0-6])\}", "\n".join(told[number].get("thermalservice", [])))
+        online = _at(series.online, number)
+        available = _at(series.available_mb, number)
+        yield Sample(
+            at_s=at_s,
+            celsius={zone: value for zone, values in series.celsius.items() if (value := values[number]) is not None},
+            thermal_status=max(map(int, states), default=None),
+            mhz=_by_cpu(series.mhz, number),
+            cap_mhz=_by_cpu(series.cap_mhz, number),
+            online=parse_cpus(online) if online and re.fullmatch(CPU_LIST, online) else None,
+            thread_cpus={int(thread): parse_cpus(cpus) for thread, cpus in masks if re.fullmatch(CPU_LIST, cpus)},
+            available_mb=None if available is None or available < 0 else round(available),
+            swapped_mb=int(swapped[1]) // 1024 if swapped else None,
+            major_faults=faults[number] if number < len(faults) and (faults[number] or 0) >= 0 else None,
+            **_battery_at(series.battery, number),
+        )
+
+
+def _battery_at(battery: Battery, number: int) -> dict[str, Any]:
+    """For a Sample; which way a current flows is known only while nothing charges."""
+    level, celsius, status = (
+        _at(battery.level_percent, number),
+        _at(battery.celsius, number),
+        _at(battery.status, number),
+    )
+    current, volt = _at(battery.current_ma, number), _at(battery.volt, number)
+    charging = {"Charging": True, "Full": True, "Discharging": False, "Not charging": False}.get(status or "")
+    return {
+        "battery": Now(level_percent=None if level is None else round(level), celsius=celsius, charging=charging),
+        "battery_ma": round(-current) if current is not None and status == "Discharging" else None,
+        "battery_mv": None if volt is None else round(volt * 1000),
+    }
+
+
+def _at(values: Sequence[T], number: int) -> T | None:
+    return values[number] if number < len(values) else None
+
+
+def _by_cpu(series: dict[str, Series], number: int) -> dict[int, int]:
+    """Of each CPU, what those that share its clock have."""
+    return {
+        cpu: round(value)
+        for name, values in series.items()
+        if (value := values[number]) is not None and value >= 0
+        for cpu in _cpu_names(name)
+    }
+
+
+def _cpu_names(name: str) -> list[int]:
+    return [int(word) for word in name.split() if re.fullmatch(r"\d{1,4}", word)]
+
+
+def _fixed(lines: Iterable[str], kind: str) -> Iterator[tuple[str, int]]:
+    for line in lines:
+        if match := re.fullmatch(rf"{kind}\t([^\t]+)\t(-?\d{{1,12}})", line):
+            yield match[1], int(match[2])
+
+
+def _tops(lines: Iterable[str]) -> dict[int, int]:
+    return {cpu: khz // 1000 for name, khz in _fixed(lines, "top") if khz >= 1000 for cpu in _cpu_names(name)}
+
+
+def _trips(lines: Iterable[str]) -> dict[str, float]:
+    """The lowest of each zone's."""
+    trips: dict[str, float] = {}
+    for zone, value in _fixed(lines, "trip"):
+        celsius = value / per_degree(value)
+        if 0 < celsius <= PLAUSIBLE_CELSIUS[1]:
+            trips[zone] = min(celsius, trips.get(zone, celsius))
+    return trips
 
 
 def parse_cpus(text: str) -> list[int]:
@@ -181,6 +268,9 @@ def parse_cpus(text: str) -> list[int]:
         cpus += range(int(match[1]), int(match[2] or match[1]) + 1)
     return cpus
 
+
+T = TypeVar("T")
+CPU_LIST = r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*"
 
 _Column = tuple[tuple[str, ...], Sequence[str]]
 
@@ -196,7 +286,8 @@ def _rows(lines: Iterable[str], width: int) -> tuple[list[list[str]], list[dict[
             row, said = rest.split("\t"), None
             if len(row) == width and row[0].isdecimal():
                 rows.append(row)
-                told.append({})
+                told.append({"": []})
+                said = told[-1][""]
         elif kind == "service":
             said = told[-1].setdefault(rest, []) if told else None
         elif said is not None:
@@ -276,7 +367,7 @@ def _battery(values: dict[str, Sequence[str]]) -> Battery:
 
 def _allowed(lines: Iterable[str]) -> list[list[int]]:
     seen = {line.rpartition(":")[2].strip() for line in lines if ":Cpus_allowed_list:" in line}
-    return sorted(parse_cpus(text) for text in seen if re.fullmatch(r"[\d,-]+", text))
+    return sorted(parse_cpus(text) for text in seen if re.fullmatch(CPU_LIST, text))
 
 
 def _kilobytes(lines: Iterable[str], name: str) -> float | None:

@@ -2,7 +2,8 @@
 # Read by the shell itself, without a process for each file; a phone with so many slow sensors that this takes more
 # than 1 % of a core is read less often.
 #
-# The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, then lines
+# The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, `top CPUS KHZ` and
+# `trip TYPE VALUE` for what CPUs were built for and where a zone begins to slow them down; then lines
 # `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them, and lines of Android's
 # services after `service NAME`, where sysfs is closed to this user.
 # Fields stand apart by tabs; `-` is a value that could not be read.
@@ -62,11 +63,42 @@ survey() { # -> $files, $columns, $services: what there is to read
   offer_all online "$cpu/online" || lack online
   set -- "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
   offer_all battery "$@" || serve battery battery 'level:'
+  fixed
+}
+
+fixed() { # $columns: what does not change, read once
+  for file in "$policies"[0-9]*/cpuinfo_max_freq "$policies"[0-9]*/cpufreq/cpuinfo_max_freq; do
+    value=
+    read -r value 2>/dev/null <"$file" || continue
+    of=${file%/*} name=
+    case $of in
+      */policy*) read -r name 2>/dev/null <"$of/related_cpus" ;;
+      *) name=${of%/cpufreq} name=${name##*/cpu} ;;
+    esac
+    columns="$columns
+top$tab$name$tab$value"
+  done
+  for file in /sys/class/thermal/thermal_zone[0-9]*/trip_point_*_type; do
+    value= name=
+    read -r value 2>/dev/null <"$file"
+    [ "$value" = passive ] || continue
+    read -r name 2>/dev/null <"${file%/*}/type"
+    read -r value 2>/dev/null <"${file%_type}_temp" && columns="$columns
+trip$tab$name$tab$value"
+  done
+}
+
+faults() { # PID -> $faults: pages that it waited for storage for
+  faults=
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return
+  set -- ${stat##*) }
+  faults=${10}
 }
 
 header() {
   say "column${tab}time${columns}
-column${tab}available"
+column${tab}available
+column${tab}faults"
 }
 
 sample() { # PID, at $now
@@ -79,7 +111,8 @@ sample() { # PID, at $now
   available=
   { read -r value && read -r value && read -r name available value; } 2>/dev/null </proc/meminfo
   [ "$name" = MemAvailable: ] || available=
-  say "$row$tab${available:--}"
+  faults "$1"
+  say "$row$tab${available:--}$tab${faults:--}"
   count=$((count + 1))
   # Threads and peaks take a process to read, so less often; the first second is the shell's that becomes the command.
   case $count in [2-4] | *[05]) grep -H -E '^(Cpus_allowed_list|VmHWM|VmSwap):' "/proc/$1"/task/*/status 2>/dev/null ;; esac

@@ -12,10 +12,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from device import series
 from device.errors import BadInput
 from device.journal import Waited
 from device.parse import BenchRecord
 from device.phone import Phone
+from device.samples import Observation
 from device.series import Conditions
 from host.bench.plan import Cell, Plan
 
@@ -129,6 +131,20 @@ def read_runs(folder: Path) -> list[Run]:
             problem = error.errors()[0]
             raise BadInput(f"{path}, line {number} is damaged: {problem['loc']}: {problem['msg']}") from error
     return runs
+
+
+def observation(folder: Path, run: Run) -> Observation:
+    """What was seen while a run of this campaign was measured; nothing where there are no samples of it.
+
+    Raises BadInput when the samples are damaged.
+    """
+    path = folder / run.samples
+    if not path.exists():
+        return Observation()
+    try:
+        return series.parse(path.read_text(errors="replace")).observation
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
 
 
 def write_campaign(folder: Path, campaign: Campaign) -> None:

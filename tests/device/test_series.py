@@ -128,6 +128,31 @@ Current temperatures from HAL:
     assert (battery.status, battery.current_ma) == (["Charging", None, None], [-1589, None, None])
 
 
+def test_the_same_moment_by_moment() -> None:
+    more = """\
+/proc/12/task/12/status:VmSwap:\t   20480 kB
+/proc/12/task/12/status:Cpus_allowed_list:\t4-5
+/proc/12/task/13/status:Cpus_allowed_list:\t4
+top\t4 5\t2367000
+trip\tBIG\t95000
+trip\tBIG\t85000
+"""
+    columns = {"zone|thermal_zone0|BIG": ["41500"], "frequency|4 5": ["1800000"], "cap|4 5": ["2000000"]}
+    columns |= {"online|online": ["0-5"], "battery|status": ["Discharging"], "battery|current_now": ["-900000"]}
+    columns |= {"battery|voltage_now": ["4100000"], "available": ["2048000"], "faults": ["7"]}
+    found = parse(text(columns, more)).observation
+    assert (found.max_mhz, found.trip_celsius) == ({4: 2367, 5: 2367}, {"BIG": 85.0})
+    (moment,) = found.samples
+    assert (moment.at_s, moment.celsius, moment.mhz, moment.cap_mhz) == (
+        *(0.0, {"BIG": 41.5}, {4: 1800, 5: 1800}),
+        {4: 2000, 5: 2000},
+    )
+    assert (moment.online, moment.thread_cpus) == ([0, 1, 2, 3, 4, 5], {12: [4, 5], 13: [4]})
+    assert (moment.available_mb, moment.swapped_mb, moment.major_faults) == (2000, 20, 7)
+    assert moment.battery
+    assert (moment.battery.charging, moment.battery_ma, moment.battery_mv) == (False, 900, 4100)
+
+
 def test_what_is_missing_is_told() -> None:
     found = parse("column\ttime\nmissing\tzone\nmissing\tbattery\n")
     assert (found.missing, found.celsius, found.time_s) == (["zone", "battery"], {}, [])

@@ -198,6 +198,12 @@ def test_samples_tell_what_the_phone_shows(phone: VirtualPhone, request: pytest.
     assert seen.volt.mean == 4.127
     assert seen.available_mb
     assert seen.available_mb.first == 4102340 / 1024
+    assert done.samples.observation.max_mhz == {
+        **dict.fromkeys(range(4), 1704),
+        **dict.fromkeys(range(4, 8), 2367),
+        8: 2914,
+    }
+    assert done.samples.observation.samples[0].major_faults is not None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from device.target import Target
 from host.bench.artifact import Artifact, inspect
 from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
 from host.bench.plan import Plan, make
-from host.bench.results import CAMPAIGN, RUNS, Run, alone, read_campaign, read_runs
+from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
 from host.pypi import sha256_of
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, phone, write_gguf
 
@@ -115,6 +115,10 @@ def test_the_record_says_what_the_phone_was_like(bench: Bench) -> None:
     assert run.wall_s >= 1.5
     (folder,) = bench.folder.iterdir()
     assert series.parse((folder / run.samples).read_text()).conditions() == run.conditions
+    assert observation(folder, run).samples[0].available_mb
+    (folder / run.samples).write_text("nonsense\n")
+    with pytest.raises(BadInput, match="is damaged: the samples have no header"):
+        observation(folder, run)
 
 
 def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:
