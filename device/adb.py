@@ -194,12 +194,15 @@ def check_ready(serial: str, state: str) -> None:
         raise NoPhone(f"the phone {serial} is there, but adb calls it `{state}`: {advice}")
 
 
-def connect(address: str) -> None:
-    """Have the local adb server connect to a daemon on TCP, `host:port`. Raises NoPhone when it cannot."""
-    client = _client("127.0.0.1", DEFAULT_PORT)
+def connect(address: str, port: int = DEFAULT_PORT) -> None:
+    """Have the adb server of this machine at `port` connect to a daemon on TCP, `host:port`.
+
+    Raises NoPhone when it cannot.
+    """
+    client = _client("127.0.0.1", port)
     try:
         answer = client.connect(address, timeout=20)
-        if "already" in answer and attached().get(address) == "offline":
+        if "already" in answer and attached(port=port).get(address) == "offline":
             # What is left of a connection to a phone that went away and came back.
             client.disconnect(address)
             answer = client.connect(address, timeout=20)

@@ -23,6 +23,12 @@ class NoPhone(SmoothdroidError):
     exit_status = 3
 
 
+class PhoneBusy(SmoothdroidError):
+    """The phone is there, and is measuring something else."""
+
+    exit_status = 3
+
+
 class TargetLost(SmoothdroidError):
     """The way to the phone broke. The work may go on over there; try again."""
 

@@ -172,18 +172,22 @@ def _part_names() -> dict[tuple[str, str], str]:
         return {(row["implementer"], row["part"]): row["name"] for row in csv.DictReader(file)}
 
 
-def parse_temperatures(thermal: str) -> dict[str, float]:
-    """Zone -> degrees Celsius, from lines "VALUE TYPE"; what is no temperature is left out.
+def per_degree(value: int) -> int:
+    """How many of a thermal zone's units a degree Celsius is, as the size of its value tells.
 
-    sysfs documents millidegrees; some drivers write whole degrees or tenths, which the size tells apart.
+    sysfs documents millidegrees; some drivers write whole degrees or tenths.
     """
+    return 1000 if abs(value) >= 1000 else 10 if abs(value) > PLAUSIBLE_CELSIUS[1] else 1
+
+
+def parse_temperatures(thermal: str) -> dict[str, float]:
+    """Zone -> degrees Celsius, from lines "VALUE TYPE"; what is no temperature is left out."""
     celsius: dict[str, float] = {}
     for line in thermal.splitlines():
         value, _, zone = line.partition(" ")
         if not re.fullmatch(r"-?\d+", value) or not zone or NO_TEMPERATURE.fullmatch(zone):
             continue
-        degrees = float(value)
-        degrees /= 1000 if abs(degrees) >= 1000 else 10 if abs(degrees) > PLAUSIBLE_CELSIUS[1] else 1
+        degrees = int(value) / per_degree(int(value))
         if degrees != 0 and PLAUSIBLE_CELSIUS[0] <= degrees <= PLAUSIBLE_CELSIUS[1]:  # an absent sensor reads 0
             name = zone if zone not in celsius else f"{zone} {Counter(z.split()[0] for z in celsius)[zone] + 1}"
             celsius[name] = degrees

@@ -86,6 +86,12 @@ def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None, *, t
     return (_TIED if tied else _FREE).format(command=" ".join(words) + " </dev/null")
 
 
+def script(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """Lines of a POSIX shell script that becomes the command: quoted as in `command_line`, under its process number."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in (env or {}).items()]
+    return "\n".join([*exports, f"exec {shlex.join(argv)}"])
+
+
 def read(target: Target, path: str) -> str:
     """The text of a small file on the phone. Raises CommandFailed when it cannot be read."""
     return target.run(["cat", path]).stdout

@@ -321,6 +321,10 @@ def bench(
     n_prompt: Annotated[str, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none.")] = "512",
     n_gen: Annotated[str, typer.Option("-n", "--generate", help="Decode lengths in tokens; 0: none.")] = "128",
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Of each cell.")] = 5,
+    cool: Annotated[
+        str | None, typer.Option(help="Before each cell, wait for at most 40 (degrees), or start+2 (above the start).")
+    ] = None,
+    cool_within: Annotated[int, typer.Option(min=0, help="Seconds to wait at most; then measure, and say so.")] = 600,
     isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
@@ -333,7 +337,9 @@ def bench(
     for words, option, least in ((threads, "--threads", 1), (n_prompt, "--prompt", 0), (n_gen, "--generate", 0)):
         if words is not None:
             plan.parse_list(words, option, least=least)
-    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone), console.bar() as bar:
+    cooling = plan.parse_cooling(cool, cool_within) if cool is not None else None
+    way, options = on or the_only_one(), SshOptions(ssh_key, known_hosts, accept_host_key)
+    with _reached(way, options) as (target, phone), console.bar() as bar:
         built = _build_for(target, phone, isa, _source(llama_cpp))
         asked = plan.make(
             [artifact.inspect(model, on_step=console.step) for model in models],
@@ -342,6 +348,7 @@ def bench(
             generate=n_gen,
             repetitions=repetitions,
             cpu_count=phone.cpu_count,
+            cooling=cooling,
         )
         binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
         watch = campaign.Watch(
@@ -350,7 +357,8 @@ def bench(
             on_cell=lambda cell, number, total: bar.update("measuring", number - 1, total),
             on_run=_say_run,
         )
-        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch)
+        reopen = partial(open_target, way, options)
+        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch, reopen=reopen)
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
         console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs})

@@ -246,7 +246,9 @@ def start(argv: list[str], root: Path, uid: int, groups: list[int], env: dict[st
         raise SystemExit("there is no chroot command")
     enter = [chroot, f"--userspec={uid}:{uid}", f"--groups={','.join(map(str, groups))}", str(root)]
     no_input = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
-    return os.posix_spawn(chroot, [*enter, *argv], env, file_actions=[no_input])
+    # Python ignores these two, and what it starts would too.
+    default = [signal.SIGPIPE, signal.SIGXFSZ]
+    return os.posix_spawn(chroot, [*enter, *argv], env, file_actions=[no_input], setsigdef=default)
 
 
 def forward(listener: socket.socket, inner_port: int) -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shlex
-import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from device import store
-from device.errors import BadInput, CommandFailed, TargetTimeout
+from device.errors import BadInput, CommandFailed
 from device.parse import BenchRecord, NoNumber, parse_bench
 from device.phone import Phone
+from device.session import Done, Session, Task
 from device.target import Progress, Target
 from host.bench import results
 from host.bench.plan import PROTOCOL_VERSION, Cell, Plan
 from host.bench.results import Campaign, Run
 
-CELL_TIMEOUT_S = 3600.0
+CELL_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
@@ -57,37 +59,85 @@ class Outcome:
 
 
 def run_campaign(
-    plan: Plan, target: Target, phone: Phone, binaries: Binaries, results_root: Path, watch: Watch | None = None
+    plan: Plan,
+    target: Target,
+    phone: Phone,
+    binaries: Binaries,
+    results_root: Path,
+    watch: Watch | None = None,
+    *,
+    reopen: Callable[[], Target] | None = None,
 ) -> Outcome:
-    """Measure what is missing of `plan`, one folder below `results_root`.
+    """Measure what is missing of `plan`, one folder below `results_root`. With `reopen`, a lost phone is waited for.
 
-    Raises TargetLost when the phone is gone; what was measured until then is kept, and a second call goes on.
+    The phone works alone: whatever ends this call, a second one takes up what goes on there or lies there. Ctrl-C
+    ends the work on the phone too. Raises TargetLost when the phone is gone, PhoneBusy when it measures something
+    else, BadInput when the record is damaged or another process writes it.
     """
     watch = watch or Watch()
     campaign = _campaign(plan, target, phone, binaries)
     folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
-    if (folder / results.CAMPAIGN).exists():
-        campaign = results.read_campaign(folder)
-    else:
-        results.write_campaign(folder, campaign)
-    done = {run.fingerprint for run in results.read_runs(folder) if run.failure is None}
+    with results.alone(folder), closing(Session(target, reopen=reopen)) as session:
+        if (folder / results.CAMPAIGN).exists():
+            campaign = results.read_campaign(folder)
+        else:
+            results.write_campaign(folder, campaign)
+        return _Conduct(campaign, plan, folder, session, watch).to_the_end(binaries)
 
-    def fingerprint(cell: Cell) -> str:
-        return cell.fingerprint(phone.id, campaign.way, binaries.id)
 
-    cells = list(plan.cells())
-    missing = [cell for cell in cells if fingerprint(cell) not in done]
-    outcome = Outcome(folder, [], [], kept=len(cells) - len(missing))
-    if not missing:
-        return outcome
-    bench, models = _deploy(plan, target, binaries, watch)
-    for number, cell in enumerate(missing, 1):
-        watch.on_cell(cell, number, len(missing))
-        run = _measure(target, bench, models[cell.model_sha256], cell, fingerprint(cell))
-        results.append(folder, run)
-        (outcome.failed if run.failure else outcome.measured).append(run)
-        watch.on_run(run)
-    return outcome
+class _Conduct:
+    """One call of a campaign: the record on this side, the session on the other."""
+
+    def __init__(self, campaign: Campaign, plan: Plan, folder: Path, session: Session, watch: Watch) -> None:
+        self._campaign, self._plan, self._folder, self._session, self._watch = campaign, plan, folder, session, watch
+        way, build = campaign.way, campaign.build_id
+        self._cells = {cell.fingerprint(campaign.phone.id, way, build): cell for cell in plan.cells()}
+        self._runs = results.read_runs(folder)
+        self._new: list[Run] = []
+
+    def to_the_end(self, binaries: Binaries) -> Outcome:
+        """Take up what an earlier call left on the phone, then measure what is missing."""
+        kept = len(self._cells) - len(self._missing())
+        prefix = f"{self._campaign.id}-{self._campaign.token}-"
+        for job in self._session.jobs():
+            if job.startswith(prefix):
+                self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
+                self._take_up(job)
+        tried = {run.fingerprint for run in self._new}
+        if missing := {name: cell for name, cell in self._missing().items() if name not in tried}:
+            job = prefix + secrets.token_hex(3)
+            self._session.refuse_beside(job)
+            bench, models = self._session.again(lambda target: _deploy(self._plan, target, binaries, self._watch))
+            tasks = [_task(name, cell, bench, models[cell.model_sha256]) for name, cell in missing.items()]
+            self._session.start(job, tasks, self._plan.cooling)
+            self._take_up(job)
+        measured = [run for run in self._new if run.failure is None]
+        return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
+
+    def _missing(self) -> dict[str, Cell]:
+        done = {run.fingerprint for run in (*self._runs, *self._new) if run.failure is None}
+        return {name: cell for name, cell in self._cells.items() if name not in done}
+
+    def _take_up(self, job: str) -> None:
+        known = {run.fingerprint for run in self._runs if run.job == job}
+        to_come = [cell for name, cell in self._missing().items() if name not in known]
+        self._session.resume(job)
+        try:
+            for number, cell in enumerate(to_come[:1], 1):
+                self._watch.on_cell(cell, number, len(to_come))
+            for number, done in enumerate(self._session.follow(job, known=known), 1):
+                if done.ended.cell not in self._cells:
+                    raise CommandFailed(job, ["follow"], 0, stderr=f"no cell of this campaign: {done.ended.cell}")
+                run = _run(job, done, self._cells[done.ended.cell])
+                results.append(self._folder, run, done.raw_samples)
+                self._new.append(run)
+                self._watch.on_run(run)
+                if number < len(to_come):
+                    self._watch.on_cell(to_come[number], number + 1, len(to_come))
+        except KeyboardInterrupt:
+            self._session.stop(job)
+            raise
+        self._session.remove(job)
 
 
 def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> Campaign:
@@ -105,6 +155,7 @@ def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> C
         build_commit=binaries.commit,
         build_tools={tool: sha256 for tool, (_, sha256) in binaries.tools.items()},
         plan=plan,
+        token=secrets.token_hex(4),
     )
 
 
@@ -124,26 +175,41 @@ def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> tup
     return bench, models
 
 
-def _measure(target: Target, bench: str, model: str, cell: Cell, fingerprint: str) -> Run:
+def _task(fingerprint: str, cell: Cell, bench: str, model: str) -> Task:
     argv = [bench, "-m", model, "-t", str(cell.threads), "-p", str(cell.test.n_prompt), "-n", str(cell.test.n_gen)]
     argv += ["-r", str(cell.repetitions), "-o", "jsonl"]
-    started_at, start = datetime.now(UTC), time.monotonic()
+    return Task(fingerprint, argv, CELL_TIMEOUT_S, cpus=cell.cpus)
+
+
+def _run(job: str, done: Done, cell: Cell) -> Run:
+    ended = done.ended
     record: BenchRecord | None = None
     failure: str | None = None
-    try:
-        record = _checked(parse_bench(target.run(argv, timeout_s=CELL_TIMEOUT_S, tied=True).stdout), cell)
-    except CommandFailed as error:
-        failure = why_it_died(error)
-    except (NoNumber, TargetTimeout) as error:
-        failure = str(error)
+    if ended.how == "timeout":
+        failure = f"it had not ended after {CELL_TIMEOUT_S} s"
+    elif ended.how == "abandoned":
+        failure = f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down"
+    elif ended.exit_status != 0:
+        failure = why_it_died(CommandFailed("phone", ["llama-bench"], ended.exit_status, done.stdout, done.stderr))
+    else:
+        try:
+            record = _checked(parse_bench(done.stdout), cell)
+        except NoNumber as error:
+            failure = str(error)
     return Run(
-        fingerprint=fingerprint,
+        fingerprint=ended.cell,
         cell=cell,
-        started_at=started_at,
-        wall_s=round(time.monotonic() - start, 3),
+        started_at=ended.began_at,
+        wall_s=ended.wall_s,
         failure=failure,
         tokens_per_s=record.samples_ts if record else [],
         bench=record,
+        job=job,
+        attempt=ended.attempt,
+        waited=ended.waited,
+        conditions=done.samples.conditions() if done.samples else None,
+        mask_held=done.samples.held(cell.cpus) if done.samples and cell.cpus else None,
+        runner_cpu_s=ended.runner_cpu_s,
     )
 
 
@@ -167,6 +233,7 @@ def why_it_died(error: CommandFailed) -> str:
         137: "it was killed: too little memory, or Android's limit on background processes (Termux: turn off "
         "phantom process killing)",
         139: "it crashed (segmentation fault)",
+        153: "it wrote more than its output files may hold",
     }.get(error.status)
     last = (error.stderr.strip() or error.stdout.strip()).splitlines()[-3:]
     said = f"; it said: {' / '.join(last)}" if last else ""

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from device.errors import BadInput
+from device.session import Cooling
 from host.bench.artifact import Artifact
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
+_COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
 MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
 MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
 
@@ -45,6 +47,10 @@ class Cell(BaseModel):
     threads: int = Field(ge=1)
     test: Test
     repetitions: int = Field(ge=1)
+    cpus: list[int] = Field(default_factory=list)
+    """The CPUs that it may run on; empty: those that Android gives it."""
+    cooling: Cooling | None = None
+    """What is waited for before it."""
 
     def fingerprint(self, phone_id: str, way: str, build_id: str) -> str:
         """The identity of a measurement: equal fingerprints need not be measured twice.
@@ -52,7 +58,8 @@ class Cell(BaseModel):
         `way` is in it because Android schedules a Termux process differently from one of adb's shell.
         """
         settings = [self.model_sha256, self.threads, self.test.n_prompt, self.test.n_gen, self.repetitions]
-        identity = [PROTOCOL_VERSION, phone_id, way, build_id, *settings]
+        conditions = [self.cpus, self.cooling and self.cooling.model_dump()]
+        identity = [PROTOCOL_VERSION, phone_id, way, build_id, *settings, *conditions]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
@@ -65,6 +72,10 @@ class Plan(BaseModel):
     threads: list[int] = Field(min_length=1)
     tests: list[Test] = Field(min_length=1)
     repetitions: int = Field(ge=1)
+    cpus: list[int] = Field(default_factory=list)
+    """The CPUs that every cell may run on; empty: those that Android gives it."""
+    cooling: Cooling | None = None
+    """What is waited for before each cell."""
 
     def cells(self) -> Iterator[Cell]:
         """All cells; the models take turns within a setting, so that a phone that warms up slows both alike."""
@@ -77,11 +88,20 @@ class Plan(BaseModel):
                         threads=threads,
                         test=test,
                         repetitions=self.repetitions,
+                        cpus=self.cpus,
+                        cooling=self.cooling,
                     )
 
 
 def make(
-    models: Sequence[Artifact], *, threads: str, prompt: str, generate: str, repetitions: int, cpu_count: int
+    models: Sequence[Artifact],
+    *,
+    threads: str,
+    prompt: str,
+    generate: str,
+    repetitions: int,
+    cpu_count: int,
+    cooling: Cooling | None = None,
 ) -> Plan:
     """A plan from the command line's words. Raises BadInput for a list that is empty, malformed or impossible.
 
@@ -103,7 +123,16 @@ def make(
         raise BadInput("--prompt 0 and --generate 0 leave nothing to measure")
     if repetitions < 1:
         raise BadInput(f"--repetitions {repetitions}: at least 1")
-    return Plan(models=list(models), threads=counts, tests=tests, repetitions=repetitions)
+    return Plan(models=list(models), threads=counts, tests=tests, repetitions=repetitions, cooling=cooling)
+
+
+def parse_cooling(text: str, within_s: int) -> Cooling:
+    """`40` (degrees Celsius) or `start+2` (above what it was when the job began). Raises BadInput."""
+    match = _COOLING.fullmatch(text.replace(" ", ""))
+    if not match:
+        raise BadInput(f"--cool {text!r}: write degrees, as in 40, or above the start, as in start+2")
+    above, degrees = match[1], float(match[2] or 0)
+    return Cooling(above_start=degrees, within_s=within_s) if above else Cooling(celsius=degrees, within_s=within_s)
 
 
 def parse_list(text: str, option: str, *, least: int = 1) -> list[int]:

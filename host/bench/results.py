@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from device import series
 from device.errors import BadInput
+from device.journal import Waited
 from device.parse import BenchRecord
 from device.phone import Phone
+from device.samples import Observation
+from device.series import Conditions
 from host.bench.plan import Cell, Plan
 
-CAMPAIGN, RUNS = "campaign.json", "runs.jsonl"
+CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
 
 
 class _Record(BaseModel):
@@ -41,6 +47,8 @@ class Campaign(_Record):
     build_tools: dict[str, str]
     """Tool -> sha256."""
     plan: Plan
+    token: str = ""
+    """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""
 
 
 class Run(_Record):
@@ -54,10 +62,41 @@ class Run(_Record):
     """Why there is no measurement."""
     tokens_per_s: list[float] = Field(default_factory=list)
     bench: BenchRecord | None = None
+    job: str = ""
+    """On the phone, of which this cell was a part; with the fingerprint, what must not be recorded twice."""
+    attempt: int = 1
+    """More than 1 when a runner or a phone went down in the middle of this cell."""
+    waited: Waited | None = None
+    conditions: Conditions | None = None
+    """What the phone was like; None when no attempt came to its end. The samples lie in SAMPLES."""
+    mask_held: bool | None = None
+    """Whether every thread was always allowed on exactly the cell's CPUs; None when none were asked or none seen."""
+    runner_cpu_s: float | None = None
+    """What the runner itself took of one core meanwhile."""
+
+    @property
+    def samples(self) -> str:
+        """Where in a campaign's folder the samples lie, as device/series.py reads them."""
+        return f"{SAMPLES}/{self.fingerprint}.{self.job}.tsv"
 
 
-def append(folder: Path, run: Run) -> None:
-    """Add a run to the record; on disk when this returns."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"another smoothdroid is at work on {folder}; wait until it is done, or end it") from error
+        yield
+
+
+def append(folder: Path, run: Run, samples: str = "") -> None:
+    """Add a run and its samples to the record; on disk when this returns."""
+    if samples:
+        (folder / SAMPLES).mkdir(exist_ok=True)
+        (folder / run.samples).write_text(samples)
     line = run.model_dump_json() + "\n"
     with (folder / RUNS).open("ab+") as file:
         _drop_torn_tail(file.fileno())
@@ -92,6 +131,20 @@ def read_runs(folder: Path) -> list[Run]:
             problem = error.errors()[0]
             raise BadInput(f"{path}, line {number} is damaged: {problem['loc']}: {problem['msg']}") from error
     return runs
+
+
+def observation(folder: Path, run: Run) -> Observation:
+    """What was seen while a run of this campaign was measured; nothing where there are no samples of it.
+
+    Raises BadInput when the samples are damaged.
+    """
+    path = folder / run.samples
+    if not path.exists():
+        return Observation()
+    try:
+        return series.parse(path.read_text(errors="replace")).observation
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
 
 
 def write_campaign(folder: Path, campaign: Campaign) -> None:

@@ -27,6 +27,7 @@ BUILD_ID = "0123456789abcdef"
 
 # What llama-bench would print, and how it may go wrong: dying of an instruction, or measuring something else.
 LLAMA_BENCH = """#!/bin/sh
+echo "$*" >>"${0%/*}/asked"
 while [ $# -gt 0 ]; do
   case $1 in -t) t=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -r) r=$2 ;; esac
   shift 2
@@ -229,16 +230,30 @@ class ReplayTarget:
         self._local.close()
 
 
-def asked(argv: Sequence[str]) -> dict[str, str]:
-    """llama-bench's options."""
-    return dict(zip(argv[1::2], argv[2::2], strict=True))
+class FolderPhone(LocalTarget):
+    """A phone that is a folder of this machine; what runs there runs here, for real."""
+
+    def __init__(self, root: Path, name: str = "adb:FOLDER") -> None:
+        self.name = name
+        self.root = str(root)
+        self.pushed: list[str] = []
+
+    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+        if "/store/" in remote:
+            self.pushed.append(source.name)
+        super().push(source, remote, mode=mode, progress=progress)
+
+    def measured(self) -> list[dict[str, str]]:
+        """The options that llama-bench got, each time that it ran."""
+        asked = [line.split() for log in Path(self.root).glob("store/*/asked") for line in log.read_text().splitlines()]
+        return [dict(zip(words[::2], words[1::2], strict=True)) for words in asked]
 
 
-def measures(argv: Sequence[str], **changes: Any) -> Completed:
-    """llama-bench's answer when all goes well, or with `changes` to its record."""
-    options = asked(argv)
-    test = Test(n_prompt=int(options["-p"]), n_gen=int(options["-n"]))
-    threads = int(options["-t"])
-    rates = [10.0 * threads + repetition for repetition in range(int(options["-r"]))]
-    told = record(threads, test, rates).model_dump() | changes
-    return Completed(0, json.dumps(told) + "\n", "")
+def llama_bench(before: str = "", **changes: Any) -> str:
+    """The script that plays llama-bench, doing something `before`, or with `changes` to its record."""
+    options_read = '[ "$FAKE_DIES_AT"'
+    assert options_read in LLAMA_BENCH
+    script = LLAMA_BENCH.replace(options_read, f"{before}\n{options_read}")
+    # Of a name that stands twice in an object, JSON's readers take the last.
+    more = "".join(f", {json.dumps(name)}: {json.dumps(value)}" for name, value in changes.items())
+    return script.replace("[$samples_ts]}", f"[$samples_ts]{more}}}")

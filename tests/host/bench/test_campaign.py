@@ -1,22 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from device.errors import BadInput, CommandFailed, TargetLost, TargetTimeout
-from device.local import LocalTarget
-from device.target import Completed
+from device import series
+from device.errors import BadInput, CommandFailed, PhoneBusy
+from device.session import Session, Task
+from device.target import Target
 from host.bench.artifact import Artifact, inspect
 from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
-from host.bench.plan import Cell, Plan, make
-from host.bench.results import CAMPAIGN, RUNS, Run, read_campaign, read_runs
+from host.bench.plan import Plan, make
+from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
 from host.pypi import sha256_of
-from tests.host.fakes import LLAMA_BENCH, Answer, ReplayTarget, asked, measures, phone, write_gguf
+from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
-ILLEGAL = Completed(132, "", "Illegal instruction")
 
 
 @pytest.fixture
@@ -40,20 +45,23 @@ def plan(models: list[Artifact]) -> Plan:
 
 
 class Bench:
-    """A campaign on a replaying phone, again and again."""
+    """A campaign on a phone that is a folder here, again and again."""
 
     def __init__(self, plan: Plan, binaries: Binaries, tmp_path: Path) -> None:
         self.plan, self.binaries, self.folder = plan, binaries, tmp_path / "results"
-        self.root = tmp_path / "phone"
+        self.target = FolderPhone(tmp_path / "phone")
         self.watched: list[tuple[str, int, int]] = []
 
-    def __call__(self, answer: Answer = measures, plan: Plan | None = None) -> tuple[Outcome, ReplayTarget]:
-        target = ReplayTarget(self.root, answer)
-        outcome = run_campaign(plan or self.plan, target, PHONE, self.binaries, self.folder, Watch(on_cell=self._cell))
-        return outcome, target
+    def __call__(self, script: str = LLAMA_BENCH, plan: Plan | None = None, target: Target | None = None) -> Outcome:
+        self.play(script)
+        watch = Watch(on_cell=lambda cell, number, total: self.watched.append((cell.model, number, total)))
+        return run_campaign(plan or self.plan, target or self.target, PHONE, self.binaries, self.folder, watch)
 
-    def _cell(self, cell: Cell, number: int, total: int) -> None:
-        self.watched.append((cell.model, number, total))
+    def play(self, script: str) -> None:
+        """Have llama-bench be this script, under the same build."""
+        tool = self.binaries.tools["llama-bench"][0]
+        tool.write_text(script)
+        self.binaries = replace(self.binaries, tools={"llama-bench": (tool, sha256_of(tool))})
 
     def runs(self) -> list[Run]:
         (folder,) = self.folder.iterdir()
@@ -65,30 +73,16 @@ def bench(plan: Plan, binaries: Binaries, tmp_path: Path) -> Bench:
     return Bench(plan, binaries, tmp_path)
 
 
-def two_threads_die(argv: Sequence[str]) -> Completed:
-    return ILLEGAL if asked(argv)["-t"] == "2" else measures(argv)
-
-
-class CableComesOut:
-    """Measures `cells` and is gone."""
-
-    def __init__(self, cells: int) -> None:
-        self.left = cells
-
-    def __call__(self, argv: Sequence[str]) -> Completed:
-        if not self.left:
-            raise TargetLost("adb:REPLAY went away")
-        self.left -= 1
-        return measures(argv)
+TWO_THREADS_DIE = llama_bench('[ "$t" = 2 ] && kill -ILL $$')
 
 
 def test_measures_every_cell_models_taking_turns(bench: Bench, plan: Plan) -> None:
-    outcome, target = bench()
+    outcome = bench()
     assert [run.cell for run in outcome.measured] == list(plan.cells())
     assert (outcome.failed, outcome.kept) == ([], 0)
     assert bench.runs() == outcome.measured
-    assert target.pushed == ["llama-bench", "plain.gguf", "smooth.gguf"]
-    run_on_phone = [(Path(o["-m"]).name, o["-t"], o["-p"], o["-n"]) for o in map(asked, target.measured)]
+    assert bench.target.pushed == ["llama-bench", "plain.gguf", "smooth.gguf"]
+    run_on_phone = [(Path(o["-m"]).name, o["-t"], o["-p"], o["-n"]) for o in bench.target.measured()]
     assert run_on_phone == [
         ("plain.gguf", "1", "16", "0"),
         ("smooth.gguf", "1", "16", "0"),
@@ -99,57 +93,86 @@ def test_measures_every_cell_models_taking_turns(bench: Bench, plan: Plan) -> No
         ("plain.gguf", "2", "0", "8"),
         ("smooth.gguf", "2", "0", "8"),
     ]
-    assert outcome.measured[2].tokens_per_s == [20.0, 21.0, 22.0]
-    assert bench.watched[0] == ("plain", 1, 8)
-    assert bench.watched[-1] == ("smooth", 8, 8)
+    assert outcome.measured[2].tokens_per_s == [20.5, 22.5, 21.5]
+    assert bench.watched == [(cell.model, number, 8) for number, cell in enumerate(plan.cells(), 1)]
+    assert Session(bench.target).jobs() == [], "nothing is left on the phone"
 
 
-def test_the_record_says_what_was_measured_with_what(bench: Bench, plan: Plan, binaries: Binaries) -> None:
-    outcome, _ = bench()
+def test_the_record_says_what_was_measured_with_what(bench: Bench, plan: Plan) -> None:
+    outcome = bench()
     record = read_campaign(outcome.folder)
-    assert (record.phone, record.plan, record.way, record.build_id) == (PHONE, plan, "adb", binaries.id)
-    assert record.build_tools == {"llama-bench": binaries.tools["llama-bench"][1]}
+    assert (record.phone, record.plan, record.way, record.build_id) == (PHONE, plan, "adb", bench.binaries.id)
+    assert record.build_tools == {"llama-bench": bench.binaries.tools["llama-bench"][1]}
     assert outcome.folder.name == f"google-pixel-8-adb-{record.id}"
 
 
+def test_the_record_says_what_the_phone_was_like(bench: Bench) -> None:
+    run = bench(llama_bench("sleep 1.5")).measured[0]
+    assert run.conditions
+    assert run.conditions.samples >= 1
+    assert run.conditions.available_mb
+    assert (run.mask_held, run.waited, run.attempt) == (None, None, 1)
+    assert run.wall_s >= 1.5
+    (folder,) = bench.folder.iterdir()
+    assert series.parse((folder / run.samples).read_text()).conditions() == run.conditions
+    assert observation(folder, run).samples[0].available_mb
+    (folder / run.samples).write_text("nonsense\n")
+    with pytest.raises(BadInput, match="is damaged: the samples have no header"):
+        observation(folder, run)
+
+
+def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    one = plan.model_copy(update={"cpus": [cpu], "models": plan.models[:1], "threads": [1], "tests": plan.tests[:1]})
+    (run,) = bench(llama_bench("sleep 1.5"), one).measured
+    assert run.mask_held is True
+    assert run.conditions
+    assert run.conditions.allowed_cpus == [[cpu]]
+
+
 @pytest.mark.parametrize("model", ["手机", "", "../../x", "-rf"])
-def test_a_phones_name_makes_a_plain_folder_name(plan: Plan, binaries: Binaries, tmp_path: Path, model: str) -> None:
-    outcome = run_campaign(
-        plan, ReplayTarget(tmp_path / "phone", measures), phone(model=model), binaries, tmp_path / "results"
-    )
+def test_a_phones_name_makes_a_plain_folder_name(bench: Bench, plan: Plan, tmp_path: Path, model: str) -> None:
+    one = plan.model_copy(update={"models": plan.models[:1], "threads": [1], "tests": plan.tests[:1]})
+    outcome = run_campaign(one, bench.target, phone(model=model), bench.binaries, tmp_path / "results")
     assert outcome.folder.parent == tmp_path / "results"
     assert outcome.folder.name[0].isalnum()
 
 
 def test_what_was_measured_is_neither_run_nor_sent_again(bench: Bench) -> None:
-    first, _ = bench()
-    second, target = bench()
+    first = bench()
+    second = bench()
     assert (second.folder, second.measured, second.failed, second.kept) == (first.folder, [], [], 8)
-    assert (target.measured, target.pushed) == ([], [])
+    assert (len(bench.target.measured()), len(bench.target.pushed)) == (8, 3)
     assert len(bench.runs()) == 8
-    bench.root = bench.root.with_name("wiped")
-    assert bench()[1].pushed == []
+    wiped = FolderPhone(Path(bench.target.root).with_name("wiped"))
+    bench(target=wiped)
+    assert wiped.pushed == []
 
 
 def test_a_failed_cell_is_recorded_others_go_on_and_only_it_is_tried_again(bench: Bench) -> None:
-    outcome, _ = bench(two_threads_die)
+    outcome = bench(TWO_THREADS_DIE)
     assert (len(outcome.measured), len(outcome.failed)) == (4, 4)
     for run in outcome.failed:
         assert (run.cell.threads, run.tokens_per_s, run.bench) == (2, [], None)
         assert "illegal instruction" in str(run.failure)
         assert "smoothdroid build --isa v8.0" in str(run.failure)
-    again, target = bench()
-    assert {asked(argv)["-t"] for argv in target.measured} == {"2"}
+    again = bench()
+    assert [options["-t"] for options in bench.target.measured()].count("1") == 4
     assert (len(again.measured), again.failed, again.kept) == (4, [], 4)
-    assert target.pushed == []
     assert len(bench.runs()) == 12, "what failed stays on record"
-    assert bench()[0].kept == 8
+    assert bench().kept == 8
+
+
+@pytest.fixture
+def small(plan: Plan) -> Plan:
+    """Two cells: 1 and 2 threads."""
+    return plan.model_copy(update={"models": plan.models[:1], "tests": plan.tests[:1]})
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n_threads": 1},
+        {"n_threads": 3},
         {"n_prompt": 17},
         {"n_gen": 9},
         {"samples_ts": [1.0]},
@@ -159,97 +182,160 @@ def test_a_failed_cell_is_recorded_others_go_on_and_only_it_is_tried_again(bench
     ],
 )
 def test_a_measurement_of_something_else_is_a_failure_never_a_number(
-    bench: Bench, models: list[Artifact], changes: dict[str, object]
+    bench: Bench, small: Plan, changes: dict[str, Any]
 ) -> None:
-    plan = make(models[:1], threads="2", prompt="16", generate="0", repetitions=3, cpu_count=9)
-    outcome, _ = bench(lambda argv: measures(argv, **changes), plan)
+    outcome = bench(llama_bench(**changes), small)
     assert outcome.measured == []
-    (failed,) = outcome.failed
-    assert failed.failure
-    assert (failed.tokens_per_s, failed.bench) == ([], None)
+    assert len(outcome.failed) == 2
+    for failed in outcome.failed:
+        assert failed.failure
+        assert (failed.tokens_per_s, failed.bench) == ([], None)
 
 
-@pytest.mark.parametrize("stdout", ["", "main: no such model\n", "{}\n", "{\n"])
-def test_no_record_is_a_failure(bench: Bench, stdout: str) -> None:
-    outcome, _ = bench(lambda argv: Completed(0, stdout, ""))
-    assert (len(outcome.measured), len(outcome.failed)) == (0, 8)
+@pytest.mark.parametrize("says", ["", "echo main: no such model", "echo {}", 'echo {\\"build_commit\\": \\"fa'])
+def test_no_record_is_a_failure(bench: Bench, small: Plan, says: str) -> None:
+    outcome = bench(llama_bench(f"{says}; exit 0"), small)
+    assert (len(outcome.measured), len(outcome.failed)) == (0, 2)
 
 
-def test_two_records_are_not_one(bench: Bench) -> None:
-    outcome, _ = bench(lambda argv: Completed(0, 2 * measures(argv).stdout, ""))
-    assert (len(outcome.measured), len(outcome.failed)) == (0, 8)
+def test_two_records_are_not_one(bench: Bench, small: Plan) -> None:
+    again = 'if [ -z "$AGAIN" ]; then AGAIN=1 sh "$0" -t $t -p $p -n $n -r $r; fi'
+    outcome = bench(llama_bench(again), small)
+    assert (len(outcome.measured), len(outcome.failed)) == (0, 2)
 
 
-def test_a_cell_that_does_not_end_is_a_failure_and_others_go_on(bench: Bench) -> None:
-    def hangs_at_two(argv: Sequence[str]) -> Completed:
-        if asked(argv)["-t"] == "2":
-            raise TargetTimeout("no answer in 3600 s")
-        return measures(argv)
-
-    outcome, _ = bench(hangs_at_two)
-    assert (len(outcome.measured), len(outcome.failed)) == (4, 4)
-    assert outcome.failed[0].failure == "no answer in 3600 s"
+def test_a_cell_that_does_not_end_is_a_failure_and_others_go_on(
+    bench: Bench, small: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 2)
+    outcome = bench(llama_bench('[ "$t" = 2 ] && sleep 60'), small)
+    assert (len(outcome.measured), len(outcome.failed)) == (1, 1)
+    assert outcome.failed[0].failure == "it had not ended after 2 s"
 
 
-@pytest.mark.parametrize("cells", [0, 3, 7])
-def test_a_lost_phone_keeps_what_was_measured_and_the_next_call_goes_on(bench: Bench, cells: int) -> None:
-    with pytest.raises(TargetLost):
-        bench(CableComesOut(cells))
-    assert len(bench.runs()) == cells
-    outcome, target = bench()
-    assert (len(outcome.measured), outcome.kept, len(target.measured)) == (8 - cells, cells, 8 - cells)
-    assert len(bench.runs()) == 8
+# --- this side goes, the other side goes on -------------------------------------------------------------------------
+
+
+class Dies(Exception):
+    """Stands for whatever ends this process in the middle of a campaign."""
+
+
+def dies_after(runs: int) -> Watch:
+    def count(run: Run) -> None:
+        nonlocal runs
+        if not (runs := runs - 1):
+            raise Dies
+
+    return Watch(on_run=count)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 7, 8])
+def test_a_call_that_dies_keeps_what_was_measured_and_the_next_one_takes_up_the_rest(bench: Bench, runs: int) -> None:
+    with pytest.raises(Dies):
+        run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(runs))
+    assert len(bench.runs()) == runs
+    outcome = bench()
+    assert (len(outcome.measured), outcome.kept) == (8 - runs, runs)
+    assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
+    assert len(bench.target.measured()) == 8, "each cell was measured once"
+    assert Session(bench.target).jobs() == []
+
+
+def test_what_failed_in_a_call_that_died_is_tried_again_once(bench: Bench) -> None:
+    bench.play(TWO_THREADS_DIE)
+    with pytest.raises(Dies):
+        run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(3))
+    outcome = bench(TWO_THREADS_DIE)
+    assert (len(outcome.measured), len(outcome.failed), outcome.kept) == (2, 4, 2)
+    assert len(bench.target.measured()) == 8 + 1
+
+
+def test_a_process_killed_in_mid_cell_is_taken_up_and_every_cell_measured_once(bench: Bench, tmp_path: Path) -> None:
+    bench.play(llama_bench("sleep 0.5"))
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder)
+        os._exit(0)
+    while len(bench.target.measured()) < 2:
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    outcome = bench(llama_bench("sleep 0.5"))
+    assert len(outcome.measured) + outcome.kept == 8
+    assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
+    assert len(bench.target.measured()) == 8
+
+
+def test_ctrl_c_ends_the_work_on_the_phone_and_the_next_call_goes_on(bench: Bench) -> None:
+    def interrupt(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    bench.play(llama_bench("sleep 0.5"))
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, Watch(on_run=interrupt))
+    assert Session(bench.target).at_work() is None
+    assert len(bench.target.measured()) < 8
+    outcome = bench(llama_bench("sleep 0.5"))
+    assert (len(outcome.measured), outcome.kept) == (7, 1)
+    assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
+
+
+def test_a_phone_that_measures_something_else_is_left_alone(bench: Bench, small: Plan) -> None:
+    other = Session(bench.target)
+    other.start("other", [Task("one", ["sleep", "60"], 90)])
+    try:
+        with pytest.raises(PhoneBusy, match="at work on another job, other"):
+            bench(plan=small)
+        assert bench.target.pushed == []
+    finally:
+        other.stop("other")
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(bench: Bench) -> None:
+    folder = bench().folder
+    with alone(folder), pytest.raises(BadInput, match=f"another smoothdroid is at work on {folder}"):
+        bench()
+
+
+def test_another_results_folder_does_not_take_a_job_off_the_phone(bench: Bench, small: Plan, tmp_path: Path) -> None:
+    with pytest.raises(Dies):
+        run_campaign(small, bench.target, PHONE, bench.binaries, bench.folder, dies_after(1))
+    while Session(bench.target).at_work():
+        time.sleep(0.05)
+    elsewhere = run_campaign(small, bench.target, PHONE, bench.binaries, tmp_path / "elsewhere")
+    assert len(elsewhere.measured) == 2
+    assert (len(bench(plan=small).measured), len(bench.target.measured())) == (1, 4)
 
 
 def test_a_model_that_changed_under_its_name_is_another_campaign(bench: Bench, models: list[Artifact]) -> None:
-    first, _ = bench()
+    first = bench()
     changed = inspect(write_gguf(models[1].path, fill=3))
     assert (changed.name, changed.sha256) != (models[1].name, models[1].sha256)
     plan = make([models[0], changed], threads="1,2", prompt="16", generate="8", repetitions=3, cpu_count=9)
-    second, target = bench(plan=plan)
+    second = bench(plan=plan)
     assert second.folder != first.folder
     assert len(second.measured) == 8
-    assert target.pushed == ["smooth.gguf"]
+    assert bench.target.pushed[3:] == ["smooth.gguf"]
     assert len(read_runs(first.folder)) == 8
 
 
 @pytest.mark.parametrize("name", ["ssh://user@phone:8022", "local:"])
-def test_another_way_to_the_same_phone_is_another_campaign(bench: Bench, plan: Plan, name: str) -> None:
-    first, _ = bench()
-    other = ReplayTarget(bench.root, measures, name)
-    second = run_campaign(plan, other, PHONE, bench.binaries, bench.folder)
+def test_another_way_to_the_same_phone_is_another_campaign(bench: Bench, small: Plan, name: str) -> None:
+    first = bench(plan=small)
+    second = bench(plan=small, target=FolderPhone(Path(bench.target.root), name))
     assert second.folder != first.folder
-    assert len(second.measured) == 8
+    assert len(second.measured) == 2
 
 
-def test_a_damaged_record_stops_a_campaign_before_the_phone_is_touched(bench: Bench) -> None:
-    first, _ = bench()
+def test_a_damaged_record_stops_a_campaign_before_the_phone_is_touched(bench: Bench, small: Plan) -> None:
+    first = bench(plan=small)
     for name in (RUNS, CAMPAIGN):
         (first.folder / name).write_text("nonsense\n")
-        target = ReplayTarget(bench.root, measures)
+        untouched = FolderPhone(Path(bench.target.root).with_name("untouched"))
         with pytest.raises(BadInput, match="damaged"):
-            run_campaign(bench.plan, target, PHONE, bench.binaries, bench.folder)
-        assert (target.measured, target.pushed) == ([], [])
-
-
-def test_on_this_machine_for_real(
-    plan: Plan, binaries: Binaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("FAKE_DIES_AT", "2")
-    target, results = LocalTarget(), tmp_path / "results"
-    outcome = run_campaign(plan, target, PHONE, binaries, results)
-    assert [run.tokens_per_s for run in outcome.measured] == [[10.5, 12.5, 11.5]] * 4
-    assert [run.cell.threads for run in outcome.failed] == [2] * 4
-    assert "ended with status 132: illegal instruction" in str(outcome.failed[0].failure)
-    monkeypatch.delenv("FAKE_DIES_AT")
-    monkeypatch.setenv("FAKE_THREADS", "1")
-    wrong = run_campaign(plan, target, PHONE, binaries, results)
-    assert (wrong.measured, len(wrong.failed)) == ([], 4)
-    assert "llama-bench ran (1, 1, " in str(wrong.failed[0].failure)
-    monkeypatch.delenv("FAKE_THREADS")
-    again = run_campaign(plan, target, PHONE, binaries, results)
-    assert (len(again.measured), again.failed, again.kept) == (4, [], 4)
+            bench(plan=small, target=untouched)
+        assert not Path(untouched.root).exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from device.errors import BadInput
-from host.bench.plan import MOST_VALUES, Cell, Plan, Test, make, parse_list
+from device.session import Cooling
+from host.bench.plan import MOST_VALUES, Cell, Plan, Test, make, parse_cooling, parse_list
 from tests.host.fakes import model
 
 
@@ -151,7 +152,7 @@ CELL = Cell(model="a", model_sha256="f" * 64, threads=4, test=Test(n_prompt=512,
 
 def test_a_fingerprint_stays_what_it_was() -> None:
     """Results on people's disks are found by it: what changes it must raise PROTOCOL_VERSION."""
-    assert CELL.fingerprint("phone", "adb", "build") == "a1099dfd4730a526"
+    assert CELL.fingerprint("phone", "adb", "build") == "2d9e432a0238daed"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,8 @@ def test_a_fingerprint_stays_what_it_was() -> None:
         CELL.model_copy(update={"threads": 3}).fingerprint("phone", "adb", "build"),
         CELL.model_copy(update={"test": Test(n_prompt=0, n_gen=512)}).fingerprint("phone", "adb", "build"),
         CELL.model_copy(update={"repetitions": 4}).fingerprint("phone", "adb", "build"),
+        CELL.model_copy(update={"cpus": [4, 5]}).fingerprint("phone", "adb", "build"),
+        CELL.model_copy(update={"cooling": Cooling(celsius=40)}).fingerprint("phone", "adb", "build"),
         CELL.fingerprint("other", "adb", "build"),
         CELL.fingerprint("phone", "ssh", "build"),
         CELL.fingerprint("phone", "adb", "other"),
@@ -173,3 +176,23 @@ def test_whatever_changes_a_measurement_changes_its_fingerprint(other: str) -> N
 def test_a_models_name_is_not_its_identity() -> None:
     renamed = CELL.model_copy(update={"model": "b"})
     assert renamed.fingerprint("phone", "adb", "build") == CELL.fingerprint("phone", "adb", "build")
+
+
+@pytest.mark.parametrize(
+    ("text", "cooling"),
+    [
+        ("40", Cooling(celsius=40, within_s=60)),
+        ("37.5", Cooling(celsius=37.5, within_s=60)),
+        ("start", Cooling(above_start=0, within_s=60)),
+        ("start+2", Cooling(above_start=2, within_s=60)),
+        ("start + 1.5", Cooling(above_start=1.5, within_s=60)),
+    ],
+)
+def test_reads_how_cool(text: str, cooling: Cooling) -> None:
+    assert parse_cooling(text, 60) == cooling
+
+
+@pytest.mark.parametrize("text", ["", "+", "cold", "-3", "+3", "40C", "start+", "start-1", "start2", "1e2", "４０"])
+def test_how_cool_must_be_said_clearly(text: str) -> None:
+    with pytest.raises(BadInput, match="write degrees, as in 40"):
+        parse_cooling(text, 60)

@@ -1,0 +1,38 @@
+# Waiting until the phone is as cool as asked. The limits are in each zone's own unit: the host knows what it is.
+
+service_zones() { # what Android's service says, a line `hal:NAME MILLIDEGREES` for each; volts, amperes, percents left out
+  dumpsys thermalservice 2>/dev/null | sed -n -E '/^Current temperatures from HAL/,/^Current cooling/s/^.*\{mValue=([1-9][0-9]*)[.]?([0-9]*), mType=([0-59]|[1-9][0-9]), mName=([^, ]+),.*$/\4 \1 \2/p' |
+    while read -r name whole part; do
+      part=${part}000
+      say "hal:$name $whole${part%"${part#???}"}"
+    done
+}
+
+hottest() { # -> $zone, $heat: the zone farthest above its limit; fails when none is above
+  zone= heat= above=0
+  case $(head -n 1 "$folder/cool") in hal:*) told=$(service_zones) ;; esac
+  while read -r name limit; do
+    value=
+    case $name in
+      hal:*) value=$(say "$told" | grep -F "$name ") value=${value##* } ;;
+      *) read -r value 2>/dev/null <"/sys/class/thermal/$name/temp" ;;
+    esac
+    case $value in '' | - | *[!0-9-]*) continue ;; esac
+    if [ $((value - limit)) -gt "$above" ]; then
+      zone=$name heat=$value above=$((value - limit))
+    fi
+  done <"$folder/cool"
+  [ -n "$zone" ]
+}
+
+cool_down() { # CELL ATTEMPT: `waited` in the journal: for how long (1/100 s), and what was still too hot
+  [ -s "$folder/cool" ] || return 0
+  now
+  since=$now
+  while hottest && [ $((now - since)) -lt $((cool_within_s * 100)) ]; do
+    case $zone in hal:*) sleep 5 & ;; *) sleep 1 & ;; esac
+    started $! && now=$ticks
+    wait $!
+  done
+  tell waited "$1" "$2" $((now - since)) "${zone:--}" "${heat:--}"
+}

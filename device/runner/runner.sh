@@ -1,0 +1,238 @@
+# Works a job off on a phone, alone: whoever started it may vanish. POSIX sh, for Android's own shell and tools
+# (mksh, toybox) and Termux's; nothing to install, no root.
+#
+#   sh runner.sh start ROOT JOB                leaves a runner at work on JOB; says `running JOB` (JOB or another)
+#   sh runner.sh watch ROOT JOB SEEN WAIT_S    the journal from line SEEN + 1 on, once there is one
+#   sh runner.sh state ROOT -                  `running JOB`, or `idle`
+#   sh runner.sh zones ROOT -                  the thermal zones, a line `ZONE VALUE TYPE` for each
+#   sh runner.sh stop ROOT JOB                 ends the runner of JOB and what it measures
+#
+# A job is a folder, ROOT/jobs/JOB:
+#
+#   cells        the cells in their order, a line `ID TIMEOUT_S` for each
+#   commands.sh  becomes the command of the cell that it is given
+#   limits       `cool_within_s N`, `output_kb N`
+#   cool         the zones to wait for, a line `ZONE LIMIT` for each, in the zone's own unit; empty: do not wait
+#   journal      what happened, a line for each event, each ending with ` .`: a line without it was cut by a kill
+#   ID.N.stdout, ID.N.stderr, ID.N.samples     of the N-th attempt
+#
+# Times are in 1/100 s since the phone started, and come from /proc/PID/stat of a process just started (proc(5),
+# field 22): it costs no process of its own, apps may read it where /proc/uptime is denied, and it does not move
+# when the clock is set.
+
+here=${0%/*}
+. "$here/lock.sh"
+. "$here/sample.sh"
+. "$here/cool.sh"
+
+MOST_ATTEMPTS=3 # a cell that takes the runner or the phone down each time must not do so for ever
+
+umask 077
+verb=$1 root=$2 job=$3
+folder=$root/jobs/$job
+pid= # of what is measured now
+
+# Android's shell has no printf of its own and its echo reads backslashes; other shells have no `print`.
+case ${KSH_VERSION-} in
+  *MIRBSD*) say() { print -r -- "$*"; } ;;
+  *) say() { printf '%s\n' "$*"; } ;;
+esac
+
+fail() {
+  say "$*" >&2
+  exit 1
+}
+
+tell() { # EVENT...: one line of the journal, in one write
+  say "$* ." >>"$folder/journal" || fail "the journal $folder/journal cannot be written"
+}
+
+now() { # -> $now
+  sleep 9 &
+  started $!
+  now=$ticks
+  kill -9 $!
+  wait $! 2>/dev/null
+}
+
+keep() { # FILE...: on flash, so that a phone that dies keeps it; the command's name differs
+  fsync "$@" 2>/dev/null || sync "$@" 2>/dev/null || sync
+}
+
+# --- the verbs ------------------------------------------------------------------------------------------------
+
+start() {
+  if holder || elsewhere; then
+    say "running $holding_job"
+    return
+  fi
+  true >>"$folder/journal" || fail "$folder cannot be written"
+  before=$(runners)
+  setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
+  worker=$!
+  until holder || ! started "$worker"; do sleep 0.1; done
+  if holder; then
+    say "running $holding_job"
+  elif [ "$(runners)" -gt "$before" ]; then # already over: a short job, or a rude command
+    say "running $job"
+  else
+    free=$(df -k "$folder" | tail -n 1)
+    fail "the runner did not start: $(tail -n 3 "$folder/log") (disk: $free)"
+  fi
+}
+
+runners() { grep -c "^runner .* \.$" "$folder/journal"; } # how many have worked on this job
+
+state() {
+  if holder || elsewhere; then say "running $holding_job"; else say idle; fi
+}
+
+watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike
+  seen=$1 waits=$2
+  if [ ! -e "$folder/journal" ]; then
+    say gone
+    return
+  fi
+  while :; do
+    # Asked before reading: what a runner wrote, it wrote before it ended.
+    word=ended
+    holder && [ "$holding_job" = "$job" ] && word=at-work
+    lines=$(wc -l <"$folder/journal")
+    [ $((lines)) -gt "$seen" ] && break
+    [ "$word" = ended ] && break
+    [ "$((waits -= 1))" -lt 0 ] && break
+    sleep 1
+  done
+  say "$word"
+  tail -n "+$((seen + 1))" "$folder/journal"
+}
+
+zones() {
+  shown=
+  for zone in /sys/class/thermal/thermal_zone[0-9]*; do
+    value= type=
+    read -r value 2>/dev/null <"$zone/temp"
+    read -r type 2>/dev/null <"$zone/type"
+    [ "$value" ] && shown=1 && say "${zone##*/} $value $type"
+  done
+  [ "$shown" ] || service_zones
+}
+
+stop() {
+  if holder && [ "$holding_job" = "$job" ]; then
+    kill "$holding_pid"
+    patience=50
+    while holder && [ "$((patience -= 1))" -gt 0 ]; do sleep 0.1; done
+    holder && kill -9 "$holding_pid"
+    end_orphan
+  fi
+}
+
+cell() { # CELL ATTEMPT: becomes what is measured
+  started $$
+  say "$$ $ticks $boot" >"$root/measured" || exit 125
+  # In units of 512 bytes: a command that never stops talking must not fill the phone.
+  ulimit -f "$((output_kb * 2))"
+  . "$folder/commands.sh"
+}
+
+work() {
+  take_lock || exit 1
+  trap quit EXIT
+  trap 'exit 143' HUP INT TERM
+  # What a kill in the middle of a write left is given its end, so that it stays apart from what follows.
+  [ -s "$folder/journal" ] && [ "$(tail -c 1 "$folder/journal")" ] && echo >>"$folder/journal"
+  tell runner $$ "$boot" "$(date +%s)"
+  end_orphan
+  wake_lock lock
+  survey
+  set -- $(cat "$folder/cells")
+  while [ $# -gt 0 ]; do
+    is_ended "$1" || measure "$1" "$2"
+    shift 2
+  done
+  trap - EXIT
+  keep "$folder/journal"
+  wake_lock unlock
+  # The last word after the lock: whoever hears it may have the next job started.
+  give_lock
+  tell finished
+}
+
+quit() {
+  if [ "$pid" ]; then
+    kill -9 "-$pid" "$pid" 2>/dev/null
+    tell stopped "$measured"
+  fi
+  wake_lock unlock
+  give_lock
+}
+
+wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
+  command -v "termux-wake-$1" >/dev/null && timeout 10 "termux-wake-$1"
+}
+
+# --- one cell ---------------------------------------------------------------------------------------------------
+
+is_ended() { grep -q "^end $1 .* \.$" "$folder/journal"; }
+
+end_orphan() { # the command of a runner that was killed would spoil the next measurement
+  [ -e "$root/measured" ] || return
+  read -r orphan when on <"$root/measured"
+  if [ "$on" = "$boot" ] && started "$orphan" && [ "$ticks" = "$when" ]; then
+    kill -9 "-$orphan"
+  fi
+  rm -f "$root/measured"
+}
+
+measure() { # CELL TIMEOUT_S
+  attempts=$(grep -c "^begin $1 .* \.$" "$folder/journal")
+  stopped=$(grep -c "^stopped $1 \.$" "$folder/journal") # on demand, which is no fault of the cell's
+  if [ $((attempts - stopped)) -ge "$MOST_ATTEMPTS" ]; then
+    tell end "$1" "$attempts" 137 abandoned 0 0 -
+    return
+  fi
+  measured=$1 attempt=$((attempts + 1))
+  cool_down "$1" "$attempt"
+  output=$folder/$1.$attempt
+  { header >"$output.samples" && true >"$output.stdout"; } || fail "$output.* cannot be written"
+  tell begin "$1" "$attempt" "$(date +%s)"
+  # A session of its own, so that its children end with it.
+  trap : CHLD # wakes the wait between two samples when the command ends
+  setsid sh "$0" cell "$root" "$job" "$1" </dev/null >"$output.stdout" 2>"$output.stderr" &
+  pid=$! how=exited period=1 count=0
+  started "$pid"
+  began=${ticks:-0}
+  own_cost
+  cost_before=$cost
+  while started "$pid"; do
+    sleep "$period" &
+    clock=$!
+    started "$clock" && now=$ticks
+    if [ $((now - began)) -ge $(($2 * 100)) ]; then
+      how=timeout
+      kill -9 "-$pid" "$pid" 2>/dev/null
+    else
+      sample "$pid" >>"$output.samples"
+    fi
+    wait "$clock"
+  done
+  trap - CHLD
+  kill -9 "$clock" 2>/dev/null
+  wait "$pid"
+  status=$?
+  kill -9 "-$pid" 2>/dev/null # what it left behind
+  pid=
+  rm -f "$root/measured"
+  now
+  keep "$output.stdout" "$output.samples"
+  sum=$(cat "$output.stdout" "$output.stderr" "$output.samples" | sha256sum)
+  tell end "$1" "$attempt" "$status" "$how" $((now - began)) $((cost - cost_before)) "${sum%% *}"
+  keep "$folder/journal"
+}
+
+while read -r name value; do
+  case $name in cool_within_s) cool_within_s=$value ;; output_kb) output_kb=$value ;; esac
+done 2>/dev/null <"$folder/limits"
+shift 3
+"$verb" "$@"

@@ -1,0 +1,146 @@
+# What the phone does while a cell runs, about once a second: values as the kernel gives them, the host knows units.
+# Read by the shell itself, without a process for each file; a phone with so many slow sensors that this takes more
+# than 1 % of a core is read less often.
+#
+# The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, `top CPUS KHZ` and
+# `trip TYPE VALUE` for what CPUs were built for and where a zone begins to slow them down; then lines
+# `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them, and lines of Android's
+# services after `service NAME`, where sysfs is closed to this user.
+# Fields stand apart by tabs; `-` is a value that could not be read.
+
+tab='	'
+
+offer() { # KIND FILE NAME...: a column, if this user may read the file
+  value=
+  read -r value 2>/dev/null <"$2" || [ -n "$value" ] || return 1
+  files="$files $2"
+  kind=$1 && shift 2
+  columns="$columns
+column$tab$kind$tab$*"
+}
+
+lack() { # KIND
+  columns="$columns
+missing$tab$1"
+}
+
+serve() { # KIND SERVICE WORDS: what sysfs hides from this user, Android's service may tell
+  if dumpsys "$2" 2>/dev/null | grep -q "$3"; then services="$services $2"; else lack "$1"; fi
+}
+
+offer_all() { # KIND FILE...: a column for each file; fails when there is none to read
+  kind=$1 found=
+  shift
+  for file; do
+    name= of=${file%/*}
+    case $kind in
+      zone) read -r name 2>/dev/null <"$of/type" ;;
+      frequency | cap | governor)
+        case $of in
+          */policy*) read -r name 2>/dev/null <"$of/related_cpus" ;;
+          *) name=${of%/cpufreq} name=${name##*/cpu} ;;
+        esac ;;
+      *) name=${file##*/} ;;
+    esac
+    [ "$kind" = zone ] && of=${of##*/}$tab || of=
+    offer "$kind" "$file" "$of$name" && found=1
+  done
+  [ "$found" ]
+}
+
+survey() { # -> $files, $columns, $services: what there is to read
+  files= columns= services=
+  cpu=/sys/devices/system/cpu
+  battery=/sys/class/power_supply/battery
+  offer_all zone /sys/class/thermal/thermal_zone[0-9]*/temp || serve zone thermalservice 'Temperature{'
+  # CPUs of a policy share a clock; where policies are not shown, each CPU shows its own.
+  set -- "$cpu"/cpufreq/policy[0-9]*
+  [ -e "$1" ] && policies=$cpu/cpufreq/policy || policies=$cpu/cpu
+  for what in frequency:scaling_cur_freq cap:scaling_max_freq governor:scaling_governor; do
+    [ "$policies" = "$cpu/cpu" ] && set -- "$policies"[0-9]*/cpufreq/"${what#*:}" || set -- "$policies"[0-9]*/"${what#*:}"
+    offer_all "${what%:*}" "$@" || lack "${what%:*}"
+  done
+  offer_all online "$cpu/online" || lack online
+  set -- "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
+  offer_all battery "$@" || serve battery battery 'level:'
+  fixed
+}
+
+fixed() { # $columns: what does not change, read once
+  for file in "$policies"[0-9]*/cpuinfo_max_freq "$policies"[0-9]*/cpufreq/cpuinfo_max_freq; do
+    value=
+    read -r value 2>/dev/null <"$file" || continue
+    of=${file%/*} name=
+    case $of in
+      */policy*) read -r name 2>/dev/null <"$of/related_cpus" ;;
+      *) name=${of%/cpufreq} name=${name##*/cpu} ;;
+    esac
+    columns="$columns
+top$tab$name$tab$value"
+  done
+  for file in /sys/class/thermal/thermal_zone[0-9]*/trip_point_*_type; do
+    value= name=
+    read -r value 2>/dev/null <"$file"
+    [ "$value" = passive ] || continue
+    read -r name 2>/dev/null <"${file%/*}/type"
+    read -r value 2>/dev/null <"${file%_type}_temp" && columns="$columns
+trip$tab$name$tab$value"
+  done
+}
+
+faults() { # PID -> $faults: pages that it waited for storage for
+  faults=
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return
+  set -- ${stat##*) }
+  faults=${10}
+}
+
+header() {
+  say "column${tab}time${columns}
+column${tab}available
+column${tab}faults"
+}
+
+sample() { # PID, at $now
+  row=sample$tab$now
+  for file in $files; do
+    value=
+    read -r value 2>/dev/null <"$file"
+    row=$row$tab${value:--}
+  done
+  available=
+  { read -r value && read -r value && read -r name available value; } 2>/dev/null </proc/meminfo
+  [ "$name" = MemAvailable: ] || available=
+  faults "$1"
+  say "$row$tab${available:--}$tab${faults:--}"
+  count=$((count + 1))
+  # Threads and peaks take a process to read, so less often; the first second is the shell's that becomes the command.
+  case $count in [2-4] | *[05]) grep -H -E '^(Cpus_allowed_list|VmHWM|VmSwap):' "/proc/$1"/task/*/status 2>/dev/null ;; esac
+  # The proportional share of memory: the kernel walks all pages for it.
+  case $count in 3 | *[05]0) grep -H -E '^Pss:' "/proc/$1/smaps_rollup" 2>/dev/null ;; esac
+  last=$cost
+  # A service takes a process, and work of Android's own.
+  case $count in 1 | *0) ask ;; esac
+  own_cost
+  started "$1" || cost=$last # a command that ended meanwhile counts as this runner's child
+  spend=$((cost - cost_before)) elapsed=$((now - began))
+  if [ $((spend * 100)) -gt "$elapsed" ] && [ "$count" -gt 10 ]; then
+    [ "$period" -lt 30 ] && period=$((period + 1))
+  elif [ $((spend * 200)) -lt "$elapsed" ] && [ "$period" -gt 1 ]; then
+    period=$((period - 1))
+  fi
+}
+
+ask() { # the lines that tell of temperatures and of the battery, after `service NAME`
+  for service in $services; do
+    say "service$tab$service"
+    dumpsys "$service" 2>/dev/null |
+      grep -E '^Current |Temperature\{|^ *(level|status|temperature|voltage|Battery current|current now) *: *-?[0-9]+'
+  done
+}
+
+own_cost() { # -> $cost: the processor time of this runner and of what it started and waited for, in 1/100 s
+  read -r stat </proc/$$/stat
+  set -- ${stat##*) }
+  cost=$((${12} + ${13} + ${14} + ${15}))
+}

@@ -1,0 +1,304 @@
+"""A job on a phone: given to the runner there, followed from here, collected whole.
+
+The runner (device/runner/) works alone. This side may lose the phone, come back, or be killed and started again:
+what ended over there stays there until it was collected and removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from device import series
+from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost, TargetTimeout
+from device.journal import Ended, Journal
+from device.phone import parse_temperatures, per_degree
+from device.series import Samples
+from device.target import Target, remove, script
+
+RUNNER = Path(__file__).with_name("runner")
+WATCH_S = 20  # one look at the journal lasts at most this long: so a way that is dead but silent is noticed
+OUTPUT_KB = 4096  # of standard output and of standard error each: llama-bench writes a few KB, a mad one no more
+MOST_COLLECTED_BYTES = 64 << 20  # what a phone sends is hostile until checked; a day of samples is 20 MB
+MOST_RESTARTS = 3  # of a runner that somebody kills: Android will go on killing it
+REOPEN_PAUSE_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command for the runner."""
+
+    id: str
+    """Letters, digits and `-`; one of its kind in a job."""
+    argv: Sequence[str]
+    timeout_s: int
+    env: Mapping[str, str] = field(default_factory=dict)
+    cpus: Collection[int] = ()
+    """The CPUs that it may run on; empty: those that Android gives it."""
+
+
+class Cooling(BaseModel):
+    """How cool a phone must be before each task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    celsius: float | None = None
+    """No thermal zone above this."""
+    above_start: float | None = None
+    """No thermal zone more than this above what it was when the job was given to the phone."""
+    within_s: int = Field(default=600, ge=0)
+    """Then it is measured all the same, and the wait says so."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task that came to its end, with all that the phone kept of it."""
+
+    ended: Ended
+    stdout: str
+    stderr: str
+    samples: Samples | None
+    """None when no attempt came to its end."""
+    raw_samples: str
+
+
+class Session:
+    """Jobs on one phone. With `reopen`, a lost phone is waited for, `patience_s` each time, and taken up again.
+
+    Every method raises TargetLost or TargetTimeout when the phone does not come back; what runs there goes on.
+    """
+
+    def __init__(
+        self, target: Target, *, reopen: Callable[[], Target] | None = None, patience_s: float = 120.0
+    ) -> None:
+        self.target = self._first = target
+        self._reopen = reopen
+        self._patience_s = patience_s
+        self._runner = ""
+
+    def close(self) -> None:
+        """Give back the connection, if one was made here."""
+        if self.target is not self._first:
+            self.target.close()
+
+    def at_work(self) -> str | None:
+        """The job that a runner works on now, if one does."""
+        word, _, job = self._call("state", "-").strip().partition(" ")
+        return job if word == "running" else None
+
+    def refuse_beside(self, job: str) -> None:
+        """Raises PhoneBusy when a runner works on another job."""
+        if (other := self.at_work()) not in (None, job):
+            raise PhoneBusy(_busy(self.target.name, str(other)))
+
+    def jobs(self) -> list[str]:
+        """The jobs that lie on the phone, done or not."""
+        listed = self.again(lambda target: target.run(["ls", f"{target.root}/jobs"], check=False).stdout)
+        return sorted(name for name in listed.split() if _is_name(name))
+
+    def start(self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None) -> None:
+        """Give a job to the phone and have a runner work on it.
+
+        Raises PhoneBusy when a runner works on another one, CommandFailed when none can work there.
+        """
+        _check_names([job, *(task.id for task in tasks)])
+        self.refuse_beside(job)
+        limits = self._limits(cooling) if cooling else ""
+        self.again(lambda target: _write_job(target, job, tasks, limits, cooling.within_s if cooling else 0))
+        self.resume(job)
+
+    def resume(self, job: str) -> None:
+        """Have a runner work on a job that lies on the phone, unless one does. Raises as `start`."""
+        working = self._call("start", job).strip()
+        if working != f"running {job}":
+            raise PhoneBusy(_busy(self.target.name, working.partition(" ")[2]))
+
+    def follow(self, job: str, *, known: Collection[str] = ()) -> Iterator[Done]:
+        """The tasks of a job as they end, without those `known`; returns when the job is done.
+
+        A runner that was killed is started again, a few times. Raises CommandFailed when it does not stay alive, or
+        when the phone's record of the job is damaged.
+        """
+        journal, restarts = Journal(), 0
+        while not journal.finished:
+            answer = self._call("watch", job, str(journal.lines), str(WATCH_S), timeout_s=WATCH_S + 40)
+            word, _, rest = answer.partition("\n")
+            if word == "gone":
+                raise CommandFailed(self.target.name, ["watch", job], 1, stderr="somebody removed the job's folder")
+            try:
+                ended = journal.read(rest)
+            except ValueError as error:
+                raise CommandFailed(self.target.name, ["watch", job], 0, stderr=str(error)) from error
+            for cell in ended:
+                if cell.cell not in known:
+                    yield self._collect(job, cell)
+            if ended:
+                restarts = 0
+            elif word == "ended" and not journal.finished:
+                self._start_again(job, restarts)
+                restarts += 1
+
+    def stop(self, job: str) -> None:
+        """End the runner of a job and what it measures; what ended before stays there."""
+        self._call("stop", job)
+
+    def remove(self, job: str) -> None:
+        """Forget a job that was collected."""
+        _check_names([job])
+        self.again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
+
+    def _start_again(self, job: str, restarts: int) -> None:
+        if restarts == MOST_RESTARTS:
+            log = self.again(lambda target: target.run(["tail", f"{target.root}/jobs/{job}/log"], check=False).stdout)
+            said = f"the runner was killed {restarts + 1} times. It said: {log.strip() or 'nothing'}"
+            said += "\nTermux: turn off phantom process killing. Else: is the phone's memory or storage full?"
+            raise CommandFailed(self.target.name, ["runner", job], 137, stderr=said)
+        self.resume(job)
+
+    def _collect(self, job: str, ended: Ended) -> Done:
+        if ended.sha256 == "-":
+            return Done(ended, "", "", None, "")
+        texts = self.again(lambda target: _pull(target, f"{target.root}/jobs/{job}/{ended.cell}.{ended.attempt}"))
+        if hashlib.sha256(b"".join(texts)).hexdigest() != ended.sha256:
+            said = f"what the phone kept of {ended.cell} is not what it wrote down when that ended"
+            raise CommandFailed(self.target.name, ["collect", job], 0, stderr=said)
+        stdout, stderr, sampled = (text.decode("utf-8", "replace") for text in texts)
+        try:
+            return Done(ended, stdout, stderr, series.parse(sampled), sampled)
+        except ValueError as error:
+            raise CommandFailed(self.target.name, ["collect", job], 0, stderr=f"{ended.cell}: {error}") from error
+
+    def _limits(self, cooling: Cooling) -> str:
+        """The runner's file `cool`: a line `ZONE LIMIT`, in the zone's own unit."""
+        lines = []
+        zones = r"^(thermal_zone\d+|hal:\S{1,60}) (-?\d{1,9}) ?(.*)$"
+        for name, value, kind in re.findall(zones, self._call("zones", "-"), re.M):
+            for celsius in parse_temperatures(f"{value} {kind or name}").values():
+                limits = [cooling.celsius, None if cooling.above_start is None else celsius + cooling.above_start]
+                limit = min((limit for limit in limits if limit is not None), default=None)
+                if limit is not None:
+                    lines.append(f"{name} {round(limit * per_degree(int(value)))}\n")
+        if not lines:
+            raise BadInput(
+                f"{self.target.name} shows this user no temperature, so there is nothing to wait for: leave cooling out"
+            )
+        return "".join(lines)
+
+    def _call(self, verb: str, job: str, *arguments: str, timeout_s: float = 60.0) -> str:
+        """What the runner's script says to a verb."""
+        _check_names([job])
+
+        def call(target: Target) -> str:
+            if not self._runner:
+                self._runner = install(target)
+            return target.run(["sh", self._runner, verb, target.root, job, *arguments], timeout_s=timeout_s).stdout
+
+        return self.again(call)
+
+    def again(self, do: Callable[[Target], T]) -> T:
+        """Do what may be done twice, and when the phone was lost in it, do it again on a new connection."""
+        lost_at: float | None = None
+        while True:
+            try:
+                return do(self.target)
+            except (TargetLost, TargetTimeout) as error:
+                lost_at = lost_at or time.monotonic()
+                self._await_phone(lost_at + self._patience_s, error)
+
+    def _await_phone(self, deadline: float, lost: TargetLost | TargetTimeout) -> None:
+        if self._reopen is None:
+            raise lost
+        self.target.close()
+        while time.monotonic() < deadline:
+            try:
+                self.target = self._reopen()
+                return
+            except (NoPhone, TargetLost, TargetTimeout):
+                time.sleep(REOPEN_PAUSE_S)
+        raise TargetLost(
+            f"{lost}. It was not back within {self._patience_s:.0f} s. What runs there goes on by itself; the same "
+            "command again takes it up"
+        ) from lost
+
+
+def install(target: Target) -> str:
+    """Put the runner on the phone unless it is there; returns its script's path."""
+    parts = sorted(RUNNER.glob("*.sh"))
+    version = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
+    folder = f"{target.root}/runner/{version}"
+    if target.run(["test", "-e", folder], check=False).exit_status != 0:
+        _write_folder(target, folder, {part.name: part.read_text() for part in parts})
+    return f"{folder}/runner.sh"
+
+
+def _write_job(target: Target, job: str, tasks: Sequence[Task], cool: str, cool_within_s: int) -> None:
+    folder = f"{target.root}/jobs/{job}"
+    if target.run(["test", "-e", folder], check=False).exit_status == 0:
+        return  # written before the way broke
+    files = {
+        "cells": "".join(f"{task.id} {task.timeout_s}\n" for task in tasks),
+        "commands.sh": "case $1 in\n" + "".join(f"{task.id})\n{_command(task)}\n;;\n" for task in tasks) + "esac\n",
+        "limits": f"cool_within_s {cool_within_s}\noutput_kb {OUTPUT_KB}\n",
+        "cool": cool,
+        "journal": "",
+    }
+    _write_folder(target, folder, files)
+
+
+def _command(task: Task) -> str:
+    mask = ["taskset", f"{sum(1 << cpu for cpu in set(task.cpus)):x}"] if task.cpus else []
+    return script([*mask, *task.argv], task.env)
+
+
+def _write_folder(target: Target, folder: str, files: Mapping[str, str]) -> None:
+    """Write a folder that is seen on the phone only whole."""
+    part = f"{folder}.part"
+    remove(target, part)
+    target.run(["mkdir", "-p", part])
+    with tempfile.TemporaryDirectory() as here:
+        for name, text in files.items():
+            file = Path(here, name)
+            file.write_text(text, encoding="utf-8", newline="\n")
+            target.push(file, f"{part}/{name}")
+    target.run(["mv", part, folder])
+
+
+def _pull(target: Target, output: str) -> list[bytes]:
+    texts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("stdout", "stderr", "samples"):
+            size = target.run(["wc", "-c", f"{output}.{kind}"]).stdout.split()
+            if not size or not size[0].isdecimal() or int(size[0]) > MOST_COLLECTED_BYTES:
+                raise CommandFailed(target.name, ["pull", f"{output}.{kind}"], 0, stderr=f"its size is {size[:1]}")
+            file = Path(folder, kind)
+            target.pull(f"{output}.{kind}", file)
+            texts.append(file.read_bytes())
+    return texts
+
+
+def _busy(target: str, job: str) -> str:
+    return (
+        f"{target} is at work on another job, {job}, and two at a time would disturb each other. Wait until it is "
+        "done, or let the command that started it go on"
+    )
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9-]{1,80}", text) is not None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if wrong := [name for name in names if not _is_name(name)]:
+        raise BadInput(f"{wrong[0]!r} is no name for a job or a task: letters, digits and `-`")
+    if len(set(names)) < len(names):
+        raise BadInput("two tasks of a job have the same name")

@@ -1,0 +1,496 @@
+"""A job through the real runner: on this machine's shell, and on the emulated phone's over adb and SSH."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device import session as session_module
+from device.adb import AdbTarget
+from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost
+from device.local import LocalTarget
+from device.session import Cooling, Done, Session, Task
+from device.ssh import SshTarget
+from device.target import Target, read, remove
+from device.virtual import VirtualPhone
+
+
+@pytest.fixture(
+    params=["local", pytest.param("adb", marks=pytest.mark.e2e), pytest.param("ssh", marks=pytest.mark.e2e)]
+)
+def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """Every way, one after the other, with nothing of an earlier test at its end."""
+    if request.param == "local":
+        monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+        chosen: Target = LocalTarget()
+    else:
+        chosen = request.getfixturevalue(f"{request.param}_target")
+    remove(chosen, f"{chosen.root}/jobs")
+    yield chosen
+    session = Session(chosen)
+    if job := session.at_work():
+        session.stop(job)
+
+
+@pytest.fixture
+def session(target: Target) -> Session:
+    return Session(target)
+
+
+def sh(name: str, script: str, timeout_s: int = 60, **more: object) -> Task:
+    return Task(name, ["sh", "-c", script], timeout_s, **more)  # type: ignore[arg-type]
+
+
+def measured(session: Session, tasks: Sequence[Task], cooling: Cooling | None = None) -> list[Done]:
+    session.start("job", tasks, cooling)
+    return list(session.follow("job"))
+
+
+def eventually(true: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def is_alive(target: Target, words: str) -> bool:
+    """Whether a process runs whose command line holds the words."""
+    return target.run(["pgrep", "-f", f"[{words[0]}]{words[1:]}"], check=False).exit_status == 0
+
+
+# --- what a job brings back -------------------------------------------------------------------------------------
+
+
+def test_tasks_run_one_by_one_and_bring_back_what_they_said(session: Session) -> None:
+    argv = [
+        "sh",
+        "-c",
+        'printf "%s|" "$@"; echo warned >&2; printf "%s\\n" "$A"; exit 7',
+        "sh",
+        "it's",
+        "$(id)",
+        "안녕\n*",
+    ]
+    one, two = measured(session, [Task("one", argv, 60, env={"A": "a 'b' \\n"}), sh("two", "cat; echo two")])
+    assert (one.ended.cell, one.ended.attempt, one.ended.exit_status, one.ended.how) == ("one", 1, 7, "exited")
+    assert (one.stdout, one.stderr) == ("it's|$(id)|안녕\n*|a 'b' \\n\n", "warned\n")
+    assert (two.ended.exit_status, two.stdout) == (0, "two\n")
+    assert two.ended.began_at >= one.ended.began_at
+    assert session.at_work() is None
+    assert session.jobs() == ["job"]
+    session.remove("job")
+    assert session.jobs() == []
+
+
+@pytest.mark.parametrize(("name", "status"), [("ILL", 132), ("KILL", 137), ("SEGV", 139)])
+def test_a_death_by_signal_is_told_and_the_next_task_runs(session: Session, name: str, status: int) -> None:
+    one, two = measured(session, [sh("dies", f"echo half; kill -{name} $$"), sh("lives", "echo on")])
+    assert (one.ended.exit_status, one.ended.how, one.stdout) == (status, "exited", "half\n")
+    assert (two.ended.exit_status, two.stdout) == (0, "on\n")
+
+
+def test_a_task_that_hangs_is_ended_with_its_children(session: Session, target: Target) -> None:
+    done, after = measured(session, [sh("hangs", "trap '' TERM; sleep 4321 & sleep 4321", 2), sh("after", "echo on")])
+    assert (done.ended.exit_status, done.ended.how) == (137, "timeout")
+    assert after.stdout == "on\n"
+    assert not is_alive(target, "sleep 4321")
+
+
+def test_what_a_task_leaves_behind_is_ended(session: Session, target: Target) -> None:
+    (done,) = measured(session, [sh("leaves", "sleep 4322 & echo done")])
+    assert (done.ended.exit_status, done.stdout) == (0, "done\n")
+    assert not is_alive(target, "sleep 4322")
+
+
+def test_a_task_that_never_stops_talking_does_not_fill_the_phone(session: Session) -> None:
+    (done,) = measured(session, [sh("talks", "while :; do echo 0123456789abcdef; done")])
+    assert done.ended.exit_status == 128 + signal.SIGXFSZ
+    assert len(done.stdout) == session_module.OUTPUT_KB * 1024
+
+
+def test_a_command_that_is_not_there_is_told(session: Session) -> None:
+    (done,) = measured(session, [Task("missing", ["/nowhere/llama-bench"], 10)])
+    assert done.ended.exit_status == 127
+    assert "/nowhere/llama-bench" in done.stderr
+
+
+def test_a_job_can_be_stopped_and_taken_up_again(session: Session, target: Target) -> None:
+    session.start("job", [sh("one", "echo 1"), sh("two", "[ -e $0 ] && echo 2 || { touch $0; sleep 4323; }")])
+    following = session.follow("job")
+    assert next(following).stdout == "1\n"
+    eventually(lambda: is_alive(target, "sleep 4323"), "the second task did not start")
+    session.stop("job")
+    assert not is_alive(target, "sleep 4323")
+    assert session.at_work() is None
+    remove(target, "sh")
+
+
+# --- what was sampled, and the wait for a cool phone --------------------------------------------------------------
+
+
+def test_samples_tell_what_the_command_was_and_had(session: Session) -> None:
+    (done,) = measured(session, [sh("one", "sleep 4.5")])
+    assert done.samples
+    seen = done.samples.conditions()
+    assert 3 <= seen.samples <= 6
+    assert 3 <= seen.seconds <= 6
+    assert seen.rss_peak_mb is not None
+    assert 0.1 < seen.rss_peak_mb < 50
+    assert seen.pss_peak_mb is not None
+    assert 0 < seen.pss_peak_mb <= seen.rss_peak_mb
+    assert seen.available_mb is not None
+    assert seen.allowed_cpus == [sorted(os.sched_getaffinity(0))]
+    assert done.ended.runner_cpu_s < done.ended.wall_s
+
+
+def test_services_are_asked_where_sysfs_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on most phones for adb's shell. Here, with a dumpsys that says a OnePlus's words."""
+    if list(Path("/sys/class/thermal").glob("thermal_zone*")) or Path("/sys/class/power_supply/battery").exists():
+        pytest.skip("this machine shows temperatures or a battery")
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    words = Path(__file__).parents[1] / "data/phones/battery/oneplus_ace5_a15.txt"
+    dumpsys = tmp_path / "bin" / "dumpsys"
+    dumpsys.parent.mkdir()
+    hal = "Current temperatures from HAL:\\n\\tTemperature{mValue=50.77, mType=3, mName=SKIN, mStatus=3}\\n"
+    dumpsys.write_text(f"#!/bin/sh\ncase $1 in battery) cat {words} ;; thermalservice) printf '{hal}' ;; esac\n")
+    dumpsys.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{dumpsys.parent}:{os.environ['PATH']}")
+    (done,) = measured(Session(LocalTarget()), [sh("one", "sleep 1.5")])
+    assert done.samples
+    seen = done.samples.conditions()
+    assert {"zone", "battery"}.isdisjoint(seen.missing)
+    assert seen.celsius["SKIN"].first == 50.77
+    assert (seen.battery_status, seen.level_percent and seen.level_percent.first) == (["Charging"], 87)
+    assert seen.current_ma
+    assert seen.current_ma.first == -1589
+    for limit, too_hot in ((50, "hal:SKIN"), (51, None)):
+        Session(LocalTarget()).remove("job")
+        (done,) = measured(Session(LocalTarget()), [sh("one", "echo 1")], Cooling(celsius=limit, within_s=1))
+        assert done.ended.waited
+        assert done.ended.waited.too_hot == too_hot
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("way", ["adb_target", "ssh_target"])
+def test_samples_tell_what_the_phone_shows(phone: VirtualPhone, request: pytest.FixtureRequest, way: str) -> None:
+    target: Target = request.getfixturevalue(way)
+    remove(target, f"{target.root}/jobs")
+    (done,) = measured(Session(target), [sh("one", "sleep 1.5")])
+    assert done.samples
+    seen = done.samples.conditions()
+    assert seen.missing == []
+    assert seen.celsius["BIG"].first == 26.0
+    assert seen.celsius["VIRTUAL-SKIN"].highest == 24.833
+    assert (seen.mhz["5"].first, seen.cap_mhz["5"].first, seen.governor["5"]) == (1945.0, 2367.0, ["sched_pixel"])
+    assert seen.online == ["0-8"]
+    assert (seen.battery_status, seen.level_percent and seen.level_percent.first) == (["Discharging"], 77)
+    assert seen.current_ma
+    assert seen.current_ma.mean == -210.0
+    assert seen.volt
+    assert seen.volt.mean == 4.127
+    assert seen.available_mb
+    assert seen.available_mb.first == 4102340 / 1024
+    assert done.samples.observation.max_mhz == {
+        **dict.fromkeys(range(4), 1704),
+        **dict.fromkeys(range(4, 8), 2367),
+        8: 2914,
+    }
+    assert done.samples.observation.samples[0].major_faults is not None
+
+
+@contextmanager
+def heated(phone: VirtualPhone, zone: int, millicelsius: int) -> Iterator[Path]:
+    """The phone with one zone at another temperature."""
+    file = phone.folder / f"sys/class/thermal/thermal_zone{zone}/temp"
+    before = file.read_text()
+    file.write_text(f"{millicelsius}\n")
+    try:
+        yield file
+    finally:
+        file.write_text(before)
+
+
+@pytest.mark.e2e
+def test_a_hot_phone_is_waited_for_and_the_wait_is_told(phone: VirtualPhone, adb_target: AdbTarget) -> None:
+    remove(adb_target, f"{adb_target.root}/jobs")
+    session = Session(adb_target)
+    with heated(phone, 1, 61_000) as file:
+        session.start("job", [sh("one", "echo 1")], Cooling(celsius=45, within_s=50))
+        time.sleep(1.5)
+        assert not any(
+            line.startswith("begin") for line in read(adb_target, f"{adb_target.root}/jobs/job/journal").splitlines()
+        )
+        file.write_text("45000\n")
+        (done,) = session.follow("job")
+    assert done.ended.waited
+    assert done.ended.waited.too_hot is None
+    assert 1 < done.ended.waited.seconds < 50
+
+
+@pytest.mark.e2e
+def test_a_phone_that_stays_hot_is_measured_all_the_same_and_the_record_says_so(
+    phone: VirtualPhone, ssh_target: SshTarget
+) -> None:
+    remove(ssh_target, f"{ssh_target.root}/jobs")
+    session = Session(ssh_target)
+    heats = sh("heats", "sleep 1; echo 1")
+    session.start("job", [heats, sh("hot", "echo 2")], Cooling(above_start=2, within_s=2))
+    with heated(phone, 4, 27_100):  # it was 25.0
+        first, hot = session.follow("job")
+    assert first.ended.waited
+    assert hot.ended.waited
+    assert hot.ended.waited.too_hot == "thermal_zone4"
+    assert hot.ended.waited.seconds >= 2
+    assert hot.stdout == "2\n"
+
+
+def test_cooling_where_no_temperature_is_shown_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path))
+    if list(Path("/sys/class/thermal").glob("thermal_zone*")):
+        pytest.skip("this machine shows temperatures")
+    with pytest.raises(BadInput, match="shows this user no temperature"):
+        Session(LocalTarget()).start("job", [sh("one", "echo 1")], Cooling(celsius=40))
+
+
+def test_a_mask_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, with a taskset that sets one: the emulated phone has more CPUs than this machine."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path))
+    cpu, *others = sorted(os.sched_getaffinity(0))
+    session = Session(LocalTarget())
+    held = sh("held", "sleep 2.5", cpus=[cpu])
+    # As an init or a cgroup would, from outside and in the middle.
+    widened = sh("widened", f"taskset -p {1 << others[-1]:x} $$ >&2; sleep 2.5", cpus=[cpu])
+    one, two = measured(session, [held, widened])
+    assert one.samples
+    assert two.samples
+    assert one.samples.held([cpu]) is True
+    assert two.samples.held([cpu]) is False
+    assert two.samples.allowed_cpus == [[others[-1]]]
+
+
+# --- one at a time ----------------------------------------------------------------------------------------------
+
+
+def test_a_second_host_attaches_to_the_same_job_and_refuses_another(target: Target, session: Session) -> None:
+    session.start("job", [sh("one", "sleep 2; echo 1")])
+    second = Session(target)
+    with pytest.raises(PhoneBusy, match="another job, job, and two"):
+        second.start("other", [sh("one", "echo other")])
+    assert second.jobs() == ["job"], "nothing was written"
+    second.start("job", [sh("one", "echo never")])
+    assert [done.stdout for done in second.follow("job")] == ["1\n"]
+    assert [done.stdout for done in session.follow("job")] == ["1\n"]
+    assert read(target, f"{target.root}/jobs/job/journal").count("\nbegin ") == 1
+
+
+def test_two_starts_at_once_make_one_runner(target: Target, session: Session) -> None:
+    session.start("job", [sh("one", "echo 1")])
+    list(session.follow("job"))
+    script = f"{session_module.install(target)}"
+    remove(target, f"{target.root}/jobs/job/journal")
+    both = f"for i in 1 2 3 4; do sh {script} start {target.root} job & done; wait"
+    assert target.run(["sh", "-c", both]).stdout == 4 * "running job\n"
+    assert len(list(session.follow("job"))) == 1
+    assert read(target, f"{target.root}/jobs/job/journal").count("\nbegin ") == 1
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("first", "second"), [("adb_target", "ssh_target"), ("ssh_target", "adb_target")])
+def test_a_runner_of_another_user_of_the_phone_is_seen(first: str, second: str, request: pytest.FixtureRequest) -> None:
+    """Termux and adb's shell cannot read each other's folders, and only the shell sees the other's processes."""
+    at_work, comes_later = (Session(request.getfixturevalue(name)) for name in (first, second))
+    remove(at_work.target, f"{at_work.target.root}/jobs")
+    assert comes_later.at_work() is None
+    at_work.start("mine", [sh("one", "sleep 60")])
+    try:
+        assert comes_later.at_work() == "mine"
+        with pytest.raises(PhoneBusy, match="another job, mine,"):
+            comes_later.start("other", [sh("one", "echo other")])
+    finally:
+        at_work.stop("mine")
+    assert comes_later.at_work() is None
+
+
+@pytest.mark.parametrize(
+    "owner", ["{pid}/1/{boot}/old", "{pid}/{ticks}/0000-another-boot/old", "999999/1/{boot}/old", "junk"]
+)
+def test_a_stale_lock_is_no_lock(target: Target, session: Session, owner: str) -> None:
+    """A process number that another process has now, another boot of the phone, a dead process, nonsense."""
+    boot = read(target, "/proc/sys/kernel/random/boot_id").strip()
+    pid, stat = target.run(["sh", "-c", 'echo $PPID; read -r stat </proc/$PPID/stat; echo "$stat"']).stdout.splitlines()
+    ticks = stat.rpartition(")")[2].split()[19]
+    target.run(["mkdir", "-p", target.root])
+    target.run(["ln", "-s", owner.format(pid=pid, boot=boot, ticks=ticks), f"{target.root}/lock"])
+    assert session.at_work() is None
+    (done,) = measured(session, [sh("one", "echo 1")])
+    assert done.stdout == "1\n"
+
+
+# --- kills and cuts ---------------------------------------------------------------------------------------------
+
+
+def kill_runner(target: Target) -> None:
+    pid = target.run(["readlink", f"{target.root}/lock"]).stdout.partition("/")[0]
+    target.run(["kill", "-9", pid])
+
+
+def test_a_killed_runner_is_started_again_its_orphan_ended_and_nothing_runs_twice(
+    target: Target, session: Session
+) -> None:
+    script = "echo $$ >>$0; [ $(wc -l <$0) -ge 2 ] && echo 2 || exec sleep 4324"
+    count = f"{target.root}/count"
+    tasks = [sh("one", "echo 1"), Task("two", ["sh", "-c", script, count], 60), sh("three", "echo 3")]
+    remove(target, count)
+    session.start("job", tasks)
+    following = session.follow("job")
+    assert next(following).stdout == "1\n"
+    eventually(lambda: is_alive(target, "sleep 4324"), "the second task did not start")
+    kill_runner(target)
+    assert [(done.ended.cell, done.ended.attempt, done.stdout) for done in following] == [
+        ("two", 2, "2\n"),
+        ("three", 1, "3\n"),
+    ]
+    assert not is_alive(target, "sleep 4324")
+
+
+def test_a_task_that_takes_the_runner_down_each_time_is_given_up(target: Target, session: Session) -> None:
+    kills = f"kill -9 $(readlink {target.root}/lock | cut -d/ -f1); sleep 60"
+    bad, good = measured(session, [sh("bad", kills), sh("good", "echo on")])
+    assert (bad.ended.how, bad.ended.attempt, bad.samples) == ("abandoned", 3, None)
+    assert good.stdout == "on\n"
+
+
+def test_a_journal_cut_at_any_byte_is_taken_up(target: Target, session: Session) -> None:
+    tasks = [sh("one", "echo 1"), sh("two", "echo 2")]
+    measured(session, tasks)
+    journal = f"{target.root}/jobs/job/journal"
+    whole = read(target, journal)
+    first_end = whole.index(" .", whole.index("end one")) + 3
+    for size in (1, whole.index("begin one") + 7, first_end - 1, first_end - 2, first_end, len(whole) - 1):
+        target.run(["truncate", "-s", str(size), journal])
+        session.resume("job")
+        done = list(session.follow("job"))
+        assert [(each.ended.cell, each.stdout) for each in done] == [("one", "1\n"), ("two", "2\n")], whole[:size]
+
+
+def test_a_clock_set_back_moves_no_time_limit_and_no_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, where `date` can be another one that goes back an hour each time."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "now").write_text("1795400000\n")
+    date = tmp_path / "bin" / "date"
+    date.parent.mkdir()
+    date.write_text(f"#!/bin/sh\nread -r now <{tmp_path}/now; echo $((now - 3600)) | tee {tmp_path}/now\n")
+    date.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{date.parent}:{os.environ['PATH']}")
+    session = Session(LocalTarget())
+    one, two = measured(session, [sh("one", "sleep 2"), sh("hangs", "sleep 60", 3)])
+    assert two.ended.began_at < one.ended.began_at
+    assert 2 <= one.ended.wall_s < 30
+    assert (two.ended.how, two.ended.wall_s >= 3) == ("timeout", True)
+
+
+def test_a_folder_that_cannot_be_written_any_more_stops_the_runner_and_keeps_what_ended(
+    target: Target, session: Session
+) -> None:
+    if isinstance(target, LocalTarget) and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = f"{target.root}/jobs/job"
+    session.start("job", [sh("one", f"chmod 555 {folder}; echo 1"), sh("two", "echo 2")])
+    with pytest.raises(CommandFailed, match=r"two\.1\.\* cannot be written"):
+        list(session.follow("job"))
+    target.run(["chmod", "755", folder])
+    session.resume("job")
+    assert [(it.stdout, it.ended.attempt) for it in session.follow("job")] == [("1\n", 1), ("2\n", 1)]
+
+
+def test_output_that_changed_after_the_journal_was_written_is_refused(target: Target, session: Session) -> None:
+    session.start("job", [sh("one", "echo 1")])
+    eventually(lambda: session.at_work() is None, "the job did not end")
+    target.run(["sh", "-c", f"echo forged >{target.root}/jobs/job/one.1.stdout"])
+    with pytest.raises(CommandFailed, match="not what it wrote down"):
+        list(session.follow("job"))
+
+
+def test_names_are_checked_before_the_phone_is_touched(session: Session) -> None:
+    for name in ("", "../x", "a b", "x;reboot", "안"):
+        with pytest.raises(BadInput, match="no name for a job"):
+            session.start(name, [])
+        with pytest.raises(BadInput, match="no name for a job"):
+            session.start("job", [sh(name, "echo 1")])
+    with pytest.raises(BadInput, match="the same name"):
+        session.start("job", [sh("one", "echo 1"), sh("one", "echo 2")])
+    assert session.jobs() == []
+
+
+def test_the_jobs_folder_cannot_be_written(target: Target, session: Session) -> None:
+    """Of a job that lies there already; on this machine root may write everywhere, so only on the phone."""
+    if isinstance(target, LocalTarget) and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    session.start("job", [sh("one", "echo 1")])
+    list(session.follow("job"))
+    target.run(["rm", f"{target.root}/jobs/job/journal"])
+    target.run(["chmod", "555", f"{target.root}/jobs/job"])
+    try:
+        with pytest.raises(CommandFailed, match=r"jobs/job cannot be written"):
+            session.resume("job")
+    finally:
+        target.run(["chmod", "755", f"{target.root}/jobs/job"])
+    assert session.at_work() is None
+
+
+class Breaks:
+    """A way that breaks once, at its n-th use, before or after the phone did what was asked."""
+
+    def __init__(self, target: Target, at: int, after: bool) -> None:
+        self.name, self.root, self._target, self._at, self._after = target.name, target.root, target, at, after
+        self.uses = 0
+
+    def close(self) -> None:
+        """The way below is the fixture's."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        method = getattr(self._target, name)
+
+        def use(*arguments: object, **options: object) -> object:
+            self.uses += 1
+            if (breaks := self.uses == self._at) and not self._after:
+                raise TargetLost("cut")
+            answer = method(*arguments, **options)
+            if breaks:
+                raise TargetLost("cut")
+            return answer
+
+        return use
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_way_that_breaks_at_any_moment_changes_nothing(target: Target, after: bool) -> None:
+    """In start, in collection, anywhere: the same results, each once."""
+    step = 1 if isinstance(target, LocalTarget) else 4
+    last, broke = 0, True
+    while broke:
+        remove(target, f"{target.root}/jobs")
+        last += step
+        way: Any = Breaks(target, last, after)
+        whole: Any = partial(Breaks, target, 0, after)
+        done = measured(Session(way, reopen=whole), [sh("one", "echo 1"), sh("two", "echo 2")])
+        assert [(it.ended.cell, it.ended.attempt, it.stdout) for it in done] == [("one", 1, "1\n"), ("two", 1, "2\n")]
+        broke = way.uses >= last
+    assert last > 15
+
+
+def test_a_phone_that_does_not_come_back_is_lost_and_says_what_goes_on() -> None:
+    def gone() -> Target:
+        raise NoPhone("unplugged")
+
+    way: Any = Breaks(LocalTarget(), 1, after=False)
+    with pytest.raises(TargetLost, match=r"not back within 0 s.*the same command again takes it up"):
+        Session(way, reopen=gone, patience_s=0.1).at_work()
