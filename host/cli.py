@@ -27,6 +27,9 @@ from host.bench import artifact, campaign, plan
 from host.bench.results import Run
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
+from host.model.inspect import inspect as inspect_gguf
+from host.model.inspect import lines
+from host.model.manifest import Manifest
 
 if TYPE_CHECKING:
     from host.model.perplexity import Kernels
@@ -151,6 +154,7 @@ def prepare(
     _need_torch()
     from host.model.prepare import Settings, parse_types
     from host.model.prepare import prepare as prepare_model
+    from host.report import strengths_plot
 
     settings = Settings(
         types=parse_types(types),
@@ -178,12 +182,35 @@ def prepare(
             on_step=console.step,
             on_progress=bar.update,
         )
+    pictures = [strengths_plot.write(made.manifest, made.path) for made in prepared if _was_searched(made.manifest)]
     if json:
         console.facts([{"path": str(made.path), **made.manifest.model_dump(mode="json")} for made in prepared])
         return
     for made in prepared:
         again = " (was there)" if made.reused else ""
         console.out.print(f"{made.path}  {made.size_bytes / 1e6:.0f} MB{again}", soft_wrap=True)
+    for picture in pictures:
+        console.out.print(str(picture), soft_wrap=True)
+
+
+def _was_searched(manifest: Manifest) -> bool:
+    return bool(manifest.outcome and manifest.outcome.held_out and manifest.outcome.strengths)
+
+
+@app.command(epilog="Example: smoothdroid inspect out/llama2-7b-smooth-q8_0.gguf")
+def inspect(
+    gguf: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    json: Json = False,
+) -> None:
+    """Tell what a GGUF is and how it was made: source, folds, strengths, proof. It is read from the file itself."""
+    found = inspect_gguf(gguf)
+    if json:
+        console.facts(found.model_dump(mode="json"))
+        return
+    told = lines(found)
+    width = max(len(what) for what, _ in told)
+    for what, value in told:
+        console.out.print(f"{what:{width}}  {value}", soft_wrap=True)
 
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")

@@ -17,7 +17,7 @@ from host.model.checkpoint import Checkpoint
 from host.model.child import OnProgress
 from host.model.folds import Fold
 from host.model.manifest import Equivalence
-from host.model.network import Network
+from host.model.network import Network, Stream
 from host.model.strength import Choice, Choose
 from host.model.weights import Weights
 
@@ -48,6 +48,10 @@ class Trial(Protocol):
         """Within this context the layer's linears compute as the kernel does."""
         ...
 
+    def stored(self, rows: Tensor) -> Tensor:
+        """Rows of the embedding as the file holds them."""
+        ...
+
     def head(self, weights: Weights) -> nn.Module:
         """The head, computed as the kernel does."""
         ...
@@ -75,7 +79,10 @@ def fold_layers(
     unseen = windows.held_out if trial else windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
     calibrated = network.begin(windows.calibration, before, dtype)
     reference, folded = network.begin(unseen, original), network.begin(unseen, before)
-    tried = {"plain": network.begin(unseen, original), "folded": network.begin(unseen, before)} if trial else {}
+    tried: dict[str, Stream] = {}
+    if trial:
+        for name, weights in (("plain", original), ("folded", before)):
+            tried[name] = network.begin(unseen, weights, rounding=trial.stored)
     changes: Changes = before.changes
     choices: dict[Fold, Choice] = {}
     for number in range(network.sizes.n_layers):

@@ -45,6 +45,10 @@ ReadLayer = Callable[[str], Tensor]
 """From a tensor's name to the tensor that a layer is to compute with."""
 
 
+Rounding = Callable[[Tensor], Tensor]
+"""What storing does to rows of a weight."""
+
+
 @dataclass
 class Batch:
     """Windows on their way through the layers."""
@@ -79,15 +83,24 @@ class Network:
         _require_shapes(checkpoint, self._model)
 
     @torch.inference_mode()
-    def begin(self, windows: Tensor, weights: Weights, dtype: torch.dtype = torch.float32) -> Stream:
-        """The windows of token ids [windows, tokens], embedded, before the first layer."""
-        together = max(1, BATCH_TOKENS // windows.shape[1])
-        return [self._begin(batch, weights, dtype) for batch in torch.split(windows, together)]
+    def begin(
+        self,
+        windows: Tensor,
+        weights: Weights,
+        dtype: torch.dtype = torch.float32,
+        rounding: Rounding = lambda rows: rows,
+    ) -> Stream:
+        """The windows of token ids [windows, tokens], embedded, before the first layer.
 
-    def _begin(self, ids: Tensor, weights: Weights, dtype: torch.dtype) -> Batch:
+        `rounding` is what happens to the embedding's rows.
+        """
+        together = max(1, BATCH_TOKENS // windows.shape[1])
+        return [self._begin(batch, weights, dtype, rounding) for batch in torch.split(windows, together)]
+
+    def _begin(self, ids: Tensor, weights: Weights, dtype: torch.dtype, rounding: Rounding) -> Batch:
         # Only the rows that occur: the whole embedding of a large vocabulary is larger than a layer.
         used, places = torch.unique(ids, return_inverse=True)
-        rows = weights.rows(f"{EMBEDDING}.weight", used)
+        rows = rounding(weights.rows(f"{EMBEDDING}.weight", used))
         self._inner.embed_tokens.weight = nn.Parameter(rows.to(self.device, dtype), requires_grad=False)
         calls: list[dict[str, Any]] = []
         self._inner.layers = nn.ModuleList(_Recorder(calls) for _ in self._layers)
@@ -186,7 +199,7 @@ class _Given(nn.Module):
 class Head(nn.Module):
     """The head, some rows at a time; `rounding` is what happens to each part of its weights."""
 
-    def __init__(self, weights: Weights, rounding: Callable[[Tensor], Tensor] = lambda rows: rows) -> None:
+    def __init__(self, weights: Weights, rounding: Rounding = lambda rows: rows) -> None:
         super().__init__()
         self._weights = weights
         self._rounding = rounding

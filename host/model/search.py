@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from host.model.arithmetic import Arithmetic, arithmetic_of
+from host.model.arithmetic.ggml import Ggml
 from host.model.calibrate import Seen
 from host.model.folds import Fold
 from host.model.network import Head
@@ -34,7 +35,7 @@ SOME_ROWS = 4096
 # Held out for the verdict over plain, folded and turned.
 HELD_OUT_TOKENS = 2048
 
-ALPHAS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 # What of activations and weights is balanced: their largest magnitudes, as in the paper, or their root mean squares.
 # A block's or a token's scale follows what is large in that block or token, which one rare spike does not tell.
@@ -110,6 +111,10 @@ class Search:
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def stored(self, rows: Tensor) -> Tensor:
+        """Rows of the embedding as the file holds them: no kernel multiplies with them."""
+        return Ggml().weights(rows, self.quantisation)
 
     def head(self, weights: Weights) -> nn.Module:
         """The head, computed as the kernel does."""

@@ -64,7 +64,7 @@ def test_the_arrows_do_not_know_each_other(package: str) -> None:
 
 
 def test_report_reads_results_only() -> None:
-    records = ("host.bench.results", "host.bench.plan", "host.model.evaluation")
+    records = ("host.bench.results", "host.bench.plan", "host.model.evaluation", "host.model.manifest")
     pure = ("host.bench.stats", "host.bench.verdict", "host.bench.finding")
     assert breaches("host/report", "host", but=("host.report", *records, *pure)) == []
 
