@@ -35,6 +35,7 @@ COMPANION_FILES = (
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "rwkv_vocab_v20230424.txt")
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
+PYTORCH_FILE = "pytorch_model.bin"
 
 # safetensors' own limit on a header (MAX_HEADER_SIZE in safetensors/src/tensor.rs). The length comes out of
 # the file: without a limit, eight bytes of rubbish would have us read 16 EB.
@@ -80,6 +81,12 @@ class Checkpoint:
         return self.path.name
 
     @property
+    def index_file(self) -> Path | None:
+        """Which tensor is in which file, where there are several."""
+        single = PYTORCH_FILE if self.weight_files[0].suffix == ".bin" else SINGLE_FILE
+        return None if self.weight_files == (self.path / single,) else self.path / f"{single}.index.json"
+
+    @property
     def revision(self) -> str | None:
         """The commit on the hub that it is, where it lies in the hub's cache (.../snapshots/COMMIT)."""
         return self.path.name if self.path.parent.name == "snapshots" else None
@@ -114,7 +121,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     tensors: dict[str, TensorInfo] = {}
     tensors_by_file: dict[Path, frozenset[str]] = {}
     for file in weight_files:
-        in_file = read_safetensors_header(file)
+        in_file = _read_header(file)
         tensors_by_file[file] = frozenset(in_file)
         tensors.update(in_file)
     missing = sorted(indexed - tensors.keys())
@@ -167,11 +174,7 @@ def read_safetensors_header(file: Path) -> dict[str, TensorInfo]:
             raise _broken(file, f"its header has no dtype, shape and place for {name}") from error
         if not sane:
             raise _broken(file, f"the dtype, shape or place of {name} makes no sense")
-        if dtype not in BYTES_PER_ELEMENT:
-            raise BadInput(
-                f"{file}: {name} is stored as {dtype}; only {', '.join(BYTES_PER_ELEMENT)} are read. "
-                "Give a checkpoint that is not quantised."
-            )
+        _require_known(file, name, dtype)
         tensor = TensorInfo(dtype, shape)
         if end - begin != tensor.n_bytes:
             raise _broken(file, f"the size of {name} does not fit its shape")
@@ -219,33 +222,53 @@ def _require_folder(path: Path) -> None:
 
 def _find_weights(path: Path) -> tuple[tuple[Path, ...], set[str]]:
     """The weight files, and the tensors that the index promises (none where there is a single file)."""
-    if (path / INDEX_FILE).is_file():
-        index = path / INDEX_FILE
-        weight_map = _read_object(index).get("weight_map")
-        if not (isinstance(weight_map, dict) and weight_map):
-            raise BadInput(f'{index}: no "weight_map". Fetch the file again.')
-        shards = sorted({str(shard) for shard in weight_map.values()})
-        # A name with a slash would be read, and later written, outside of the folder.
-        odd = [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]
-        if odd:
-            raise BadInput(f"{index}: {odd[0]!r} is no name of a safetensors file in this folder.")
-        missing = [shard for shard in shards if not (path / shard).is_file()]
-        if missing:
-            raise BadInput(
-                f"{path}: {len(missing)} of {len(shards)} weight files are missing: {', '.join(missing)}. "
-                "Fetch them from where the checkpoint came from."
-            )
-        return tuple(path / shard for shard in shards), set(weight_map)
-    if (path / SINGLE_FILE).is_file():
-        return (path / SINGLE_FILE,), set()
-    pickles = sorted(file.name for file in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")))
-    if pickles:
+    for single in (SINGLE_FILE, PYTORCH_FILE):  # safetensors where there are both
+        index = path / f"{single}.index.json"
+        if index.is_file():
+            return _shards(path, index, Path(single).suffix)
+        if (path / single).is_file():
+            return (path / single,), set()
+    raise BadInput(
+        f"{path}: no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there, and no {PYTORCH_FILE} of an older "
+        "checkpoint."
+    )
+
+
+def _shards(path: Path, index: Path, suffix: str) -> tuple[tuple[Path, ...], set[str]]:
+    weight_map = _read_object(index).get("weight_map")
+    if not (isinstance(weight_map, dict) and weight_map):
+        raise BadInput(f'{index}: no "weight_map". Fetch the file again.')
+    shards = sorted({str(shard) for shard in weight_map.values()})
+    # A name with a slash would be read, and later written, outside of the folder.
+    odd = [shard for shard in shards if Path(shard).name != shard or not shard.endswith(suffix)]
+    if odd:
+        raise BadInput(f"{index}: {odd[0]!r} is no name of a {suffix} file in this folder.")
+    missing = [shard for shard in shards if not (path / shard).is_file()]
+    if missing:
         raise BadInput(
-            f"{path}: the weights are a pickle ({pickles[0]}), which can run code when it is loaded and is "
-            "not read here. If you trust it, convert it: load it with transformers and call "
-            "save_pretrained(FOLDER), which writes safetensors."
+            f"{path}: {len(missing)} of {len(shards)} weight files are missing: {', '.join(missing)}. "
+            "Fetch them from where the checkpoint came from."
         )
-    raise BadInput(f"{path}: no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there.")
+    return tuple(path / shard for shard in shards), set(weight_map)
+
+
+def _read_header(file: Path) -> dict[str, TensorInfo]:
+    if file.suffix != ".bin":
+        return read_safetensors_header(file)
+    from host.model.pytorch_file import header  # only this old kind of file needs torch to tell what it holds
+
+    tensors = {name: TensorInfo(dtype, shape) for name, (dtype, shape) in header(file).items()}
+    for name, tensor in tensors.items():
+        _require_known(file, name, tensor.dtype)
+    return tensors
+
+
+def _require_known(file: Path, name: str, dtype: str) -> None:
+    if dtype not in BYTES_PER_ELEMENT:
+        raise BadInput(
+            f"{file}: {name} is stored as {dtype}; only {', '.join(BYTES_PER_ELEMENT)} are read. "
+            "Give a checkpoint that is not quantised."
+        )
 
 
 def _read_object(file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from host.model.changes import Changes
-from host.model.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
+from host.model.checkpoint import INDEX_FILE, Checkpoint
 from host.model.folds import HEAD
 from host.model.staging import stage_companions
 from host.model.weights import Weights
@@ -36,11 +36,12 @@ def save_changed(checkpoint: Checkpoint, folder: Path, changes: Changes) -> Path
         if untied and file == checkpoint.weight_files[-1]:
             wanted.append(f"{HEAD}.weight")
         tensors: dict[str, Tensor] = {name: weights.read(name, _dtype(name, changes)) for name in wanted}
-        save_file(tensors, folder / file.name, metadata={"format": "pt"})
-        (folder / file.name).chmod(0o644)  # safetensors makes it 0600
-        index.update(dict.fromkeys(wanted, file.name))
+        name = file.with_suffix(".safetensors").name.replace("pytorch_model", "model")
+        save_file(tensors, folder / name, metadata={"format": "pt"})
+        (folder / name).chmod(0o644)  # safetensors makes it 0600
+        index.update(dict.fromkeys(wanted, name))
         total += sum(tensor.nbytes for tensor in tensors.values())
-    if [file.name for file in checkpoint.weight_files] != [SINGLE_FILE]:
+    if checkpoint.index_file:
         content = {"metadata": {"total_size": total}, "weight_map": index}
         (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     stage_companions(checkpoint, folder, untied=untied)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from host.model.checkpoint import INDEX_FILE, SINGLE_FILE, Checkpoint
+from host.model.checkpoint import Checkpoint
 from host.model.folds import EMBEDDING
 
 
@@ -21,8 +21,8 @@ def stage(checkpoint: Checkpoint, folder: Path, *, untied: bool = False) -> Path
     folder.mkdir()
     for weights in checkpoint.weight_files:
         (folder / weights.name).symlink_to(weights)
-    if [file.name for file in checkpoint.weight_files] != [SINGLE_FILE]:
-        shutil.copyfile(checkpoint.path / INDEX_FILE, folder / INDEX_FILE)
+    if checkpoint.index_file:
+        shutil.copyfile(checkpoint.index_file, folder / checkpoint.index_file.name)
     stage_companions(checkpoint, folder, untied=untied)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from device.errors import BadInput
 from host.model.changes import Changes
 from host.model.checkpoint import Checkpoint
 from host.model.folds import EMBEDDING, HEAD
+from host.model.pytorch_file import load
 
 # A head of 128,000 rows is 2 GB in float32: it is gone through in parts.
 PART_ROWS = 8192
@@ -41,8 +43,7 @@ class Weights:
         Raises BadInput where it holds what is no finite number.
         """
         place = self._place(name)
-        with safe_open(self._places[place], framework="pt") as file:
-            stored: Tensor = file.get_tensor(place)
+        with _mapped(self._places[place], place) as stored:
             require_finite(f"{self.checkpoint.path}: {place}", stored)
             change = self.changes.get(name)
             # A copy either way, so that nothing keeps the file mapped.
@@ -55,8 +56,8 @@ class Weights:
     def rows(self, name: str, which: slice | Tensor) -> Tensor:
         """Those rows of `read(name)`, float32; only they are read. Not for a tensor whose rows are changed."""
         place = self._place(name)
-        with safe_open(self._places[place], framework="pt") as file:
-            stored: Tensor = file.get_tensor(place)[which]
+        with _mapped(self._places[place], place) as whole:
+            stored = whole[which]
             require_finite(f"{self.checkpoint.path}: {place}", stored)
             change = self.changes.get(name)
             # A copy either way, so that nothing keeps the file mapped.
@@ -77,6 +78,16 @@ class Weights:
 
     def _place(self, name: str) -> str:
         return name if name in self._places else TIED.get(name, name)
+
+
+@contextmanager
+def _mapped(file: Path, name: str) -> Iterator[Tensor]:
+    """A tensor as it is stored, mapped from its file."""
+    if file.suffix == ".bin":
+        yield load(file)[name]
+        return
+    with safe_open(file, framework="pt") as opened:
+        yield opened.get_tensor(name)
 
 
 def require_finite(name: str, tensor: Tensor) -> None:
