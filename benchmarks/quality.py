@@ -43,6 +43,13 @@ def evaluate(reference: Path, candidates: list[Path], folder: Path, kernel: str)
     return models
 
 
+def link(path: Path, name: Path) -> Path:
+    """The same file under a name by which a table can tell it from the others."""
+    name.unlink(missing_ok=True)
+    name.hardlink_to(path)
+    return name
+
+
 def main() -> None:
     work = cache_root() / "benchmarks" / "quality"
     work.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,8 @@ def main() -> None:
             "_tied": prepare(model, folder / "auto-tied", *chosen),
             "_alpha_0.5": prepare(model, work / "half", "--type", quantisation, "--no-plain", "--alpha", "0.5"),
         }
-        found = evaluate(reference, list(candidates.values()), folder, kernel)
+        named = [link(path, folder / f"{suffix or '_auto'}.gguf") for suffix, path in candidates.items()]
+        found = evaluate(reference, named, folder, kernel)
         for (suffix, path), row in zip(candidates.items(), found, strict=True):
             kld, size_mb = row["mean_kld"], path.stat().st_size / 1e6
             print(
