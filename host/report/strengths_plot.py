@@ -54,7 +54,7 @@ def alpha_by_layer(manifest: Manifest) -> Figure:
     axes.set_ylabel("alpha: how much moves\ninto the weights")
     axes.set_title(f"{manifest.file}: {manifest.outcome.chosen if manifest.outcome else 'plain'}", fontsize=9)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     return figure
 
 
