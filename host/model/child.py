@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,11 +36,16 @@ class Job(BaseModel):
     """Where it says how it goes: lines of JSON."""
 
 
+# A child whose parent was killed ends within this time: it would work for minutes for nobody.
+LOOK_FOR_PARENT_S = 1.0
+
+
 class Events:
-    """How a child tells its parent of itself."""
+    """How a child tells its parent of itself; without its parent it ends."""
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("a", encoding="utf-8", buffering=1)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def step(self, text: str) -> None:
         """What begins now."""
@@ -55,6 +63,12 @@ class Events:
 
     def _write(self, event: dict[str, object]) -> None:
         self._file.write(json.dumps(event) + "\n")
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_FOR_PARENT_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_child(

@@ -41,10 +41,11 @@ LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
 
 def main(job: ConvertJob) -> None:
     """Do the job. What is wrong with the model is told to the parent; anything else is a traceback."""
+    events = Events(job.events)
     try:
         _convert(job)
     except SmoothdroidError as error:
-        Events(job.events).failed(error)
+        events.failed(error)
         raise
 
 

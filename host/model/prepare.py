@@ -15,7 +15,7 @@ from device.errors import BadInput
 from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
 from host.model.child import OnProgress
 from host.model.convert import converter, converter_id, to_gguf
-from host.model.folds import EMBEDDING, HEAD, alphas_of, block_of, parse_folds, require_turnable
+from host.model.folds import BLOCKS, EMBEDDING, HEAD, alphas_of, block_of, parse_folds, require_turnable
 from host.model.manifest import (
     METADATA_KEY,
     PREPARATION_VERSION,
@@ -126,6 +126,11 @@ def prepare(
     settings = settings or Settings()
     _check_settings(settings)
     checkpoint = open_checkpoint(model)
+    if "q4_0" in settings.types and checkpoint.architecture not in BLOCKS:
+        raise BadInput(
+            f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known here, and q8_0 can be had. Q4_0 "
+            f"is written of {', '.join(sorted(BLOCKS))}."
+        )
     converter(llama_cpp)
     output = output.expanduser().absolute()
     text = calibration_prose(settings.calib) if settings.smooth else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from device.errors import BadInput, SmoothdroidError
-from host.model.child import Events, Job, run_child
+from host.model.child import PACKAGES, Events, Job, run_child
 
 MODULE = "tests.host.model.test_child"
 
@@ -31,6 +33,9 @@ def main(task: Task) -> None:
         case "ask":
             print(sys.stdin.read(), os.environ["HF_HUB_OFFLINE"], os.environ["TRANSFORMERS_OFFLINE"], os.getcwd())
             raise SystemExit(3)
+        case "sleep":
+            events.step("asleep")
+            time.sleep(3600)
         case "complain":
             events.failed(BadInput("the model is wrong"))
             raise SystemExit(1)
@@ -71,6 +76,27 @@ def test_a_failure_shows_the_last_lines_and_keeps_the_log(tmp_path: Path) -> Non
     assert "line 41" not in str(raised.value)
     assert str(raised.value).endswith("line 49")
     assert (tmp_path / "kept.log").read_text().startswith("line 0\n")
+
+
+def test_it_ends_when_its_parent_does(tmp_path: Path) -> None:
+    """A parent that starts the child and is killed: the child, which would sleep for an hour, ends by itself."""
+    task = Task(events=tmp_path / "task.events", do="sleep")
+    job = tmp_path / "task.job"
+    job.write_text(task.model_dump_json())
+    script = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); input()"
+    argv = [sys.executable, "-c", script, sys.executable, "-m", MODULE, str(job)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PACKAGES) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc") / parent.stdout.readline().strip()
+        while not (tmp_path / "task.events").exists() or "asleep" not in (tmp_path / "task.events").read_text():
+            time.sleep(0.05)
+        assert child.exists()
+        parent.kill()
+    for _ in range(300):
+        if not child.exists() or "zombie" in (child / "status").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("it sleeps on")
 
 
 def test_it_reads_nothing_asks_nobody_and_stands_in_our_folder(tmp_path: Path) -> None:

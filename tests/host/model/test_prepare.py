@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,8 @@ def test_plain_alone_needs_no_fold_and_no_text(
     with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM.*Known: .*LlamaForCausalLM.*--plain"):
         prepare(model, output, llama_cpp=llama_cpp)
     assert not output.exists()
+    with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM: which of its tensors must not be Q4_0"):
+        prepare(model, output, Settings(smooth=False, plain=True, types=("q8_0", "q4_0")), llama_cpp=llama_cpp)
     (plain,) = prepare(model, output, Settings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert plain.path.name == "tiny-plain-q8_0.gguf"
     assert plain.manifest.recipe.smoothing is None
@@ -314,9 +317,16 @@ def test_a_killed_preparation_leaves_no_file_that_looks_whole(
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "writing" in line:
+            if "smoothing" in line:
                 break
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(process.pid, signal.SIGKILL)
+    for _ in range(300):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("it works on for nobody")
     assert not [file.name for file in output.iterdir() if not file.name.startswith(".")]
     (made,) = prepare(model, output, Settings(n_samples=4, seq_len=32, calib=prose), llama_cpp=llama_cpp)
     assert sorted(file.name for file in output.iterdir()) == [made.path.name, made.manifest_path.name]
