@@ -128,8 +128,8 @@ def prepare(
     checkpoint = open_checkpoint(model)
     if "q4_0" in settings.types and checkpoint.architecture not in BLOCKS:
         raise BadInput(
-            f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known here, and q8_0 can be had. Q4_0 "
-            f"is written of {', '.join(sorted(BLOCKS))}."
+            f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known here, and q8_0 can be had. "
+            f"Q4_0 is written of {', '.join(sorted(BLOCKS))}."
         )
     converter(llama_cpp)
     output = output.expanduser().absolute()
