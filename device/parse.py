@@ -182,13 +182,16 @@ def parse_completion(log: str) -> CompletionRecord:
     Raises NoNumber when a line is missing or torn, when its rate is none ("inf", nothing generated), or when it does
     not follow from the tokens and the time beside it.
     """
-    lines = [(match[1], match[2], match[3]) for match in _TIMING.finditer(log)]
-    if len(lines) < 2 or [kind for _, kind, _ in lines[-2:]] != ["prompt eval", "eval"] or lines[-2][0] != lines[-1][0]:
-        missing = "eval time" if lines and lines[-1][1] == "prompt eval" else "prompt eval time"
+    lines = list(_TIMING.finditer(log))[-2:]
+    if (
+        [line[2] for line in lines] != ["prompt eval", "eval"]
+        or lines[0][1] != lines[1][1]
+        # One follows the other. With another time in between they are of two runs, whose lines between are torn.
+        or " time " in log[lines[0].end() : lines[1].start()]
+    ):
+        missing = "eval time" if lines and lines[-1][2] == "prompt eval" else "prompt eval time"
         raise NoNumber(f"the log has no usable `{missing}` line; its last words: {log.strip()[-300:] or 'none'}")
-    (prompt_tokens, prompt_tps), (generated_tokens, generated_tps) = (
-        _timing(kind, said) for _, kind, said in lines[-2:]
-    )
+    (prompt_tokens, prompt_tps), (generated_tokens, generated_tps) = (_timing(line[2], line[3]) for line in lines)
     return CompletionRecord(
         prompt_tokens=prompt_tokens,
         prompt_tps=prompt_tps,

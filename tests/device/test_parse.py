@@ -431,6 +431,14 @@ def test_fuzzed_tables(tests: list[tuple[int, float, float]], data: st.DataObjec
     assert {(row.n_prompt, row.n_gen, row.n_depth, row.tokens_per_s) for row in rows} <= truth
 
 
+def test_lines_of_two_runs_are_no_pair() -> None:
+    """The first run's `eval` line and the second's `prompt eval` line are torn by a line end in the middle."""
+    first, second = timings(PREFIXES[2], (1, 0.1), (1, 0.1)), timings(PREFIXES[2], (1, 0.11), (1, 0.11))
+    torn = first.replace("       eval time", "       ev\nal time") + second.replace("prompt eval", "prompt\n eval")
+    with pytest.raises(NoNumber, match="no usable"):
+        parse_completion(torn)
+
+
 # Tokens and milliseconds. From 0.1 ms a token on, two digits behind the point tell 2000 tokens from 2001.
 timed = st.tuples(st.integers(1, 2000), st.integers(10, 10**5)).map(lambda pair: (pair[0], pair[0] * pair[1] / 100))
 PREFIXES = [
