@@ -32,6 +32,8 @@ MEASURED_ROWS = 512
 # Of a weight that are quantised at once: a head of 128,000 rows would take some GB more.
 SOME_ROWS = 4096
 
+EXPERTS_DIM = 3  # [experts, out, in]
+
 # Held out for the verdict over plain, folded and turned.
 HELD_OUT_TOKENS = 2048
 
@@ -82,22 +84,35 @@ class Search:
     ) -> float:
         """The readers' squared error relative to what they give, added up over the readers."""
         columns = repeat_over_shared_heads(scales, fold.n_heads, fold.n_kv_heads)
-        activations = self.arithmetic.activations(rows / columns, self.quantisation)
-        loss = 0.0
-        for weight, wanted in zip(readers, exact, strict=True):
+        loss, read = 0.0, {}
+        for reader, weight, wanted in zip(fold.readers, readers, exact, strict=True):
+            kernel = self._multiplies(reader)
+            if kernel not in read:
+                read[kernel] = kernel.activations(rows / columns, self.quantisation)
             error = torch.zeros(())
             for rows_of_it, wanted_of_it in zip(
                 torch.split(weight, SOME_ROWS), torch.split(wanted, SOME_ROWS, dim=-1), strict=True
             ):
-                stored = self.arithmetic.weights(rows_of_it * columns, self.quantisation)
-                error += (nn.functional.linear(activations, stored) - wanted_of_it).square().sum()
+                stored = kernel.weights(rows_of_it * columns, self.quantisation)
+                error += (nn.functional.linear(read[kernel], stored) - wanted_of_it).square().sum()
             loss += (error / wanted.square().sum()).item()
         return loss if math.isfinite(loss) else math.inf
 
+    def _multiplies(self, reader: str) -> Arithmetic:
+        """KleidiAI leaves the experts of a mixture to ggml: see `takes` in arithmetic/kleidiai.py."""
+        return Ggml() if ".experts." in reader else self.arithmetic
+
     @contextmanager
     def emulating(self, layer: nn.Module) -> Iterator[None]:
-        """Within this context the layer's linears compute as the kernel does; its weights stay as that leaves them."""
+        """Within this context the layer's linears compute as the kernel does; its weights stay as that leaves them.
+
+        Experts that are held together, in one tensor of three dimensions, are stored as the file holds them; what their
+        last linear reads is no module's input, and stays exact.
+        """
         hooks = []
+        for parameter in layer.parameters():
+            if parameter.dim() == EXPERTS_DIM:
+                parameter.data = self.stored(parameter.data)
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.weight.data = self.arithmetic.weights(module.weight.data, self.quantisation)
@@ -113,7 +128,7 @@ class Search:
                 hook.remove()
 
     def stored(self, rows: Tensor) -> Tensor:
-        """Rows of the embedding as the file holds them: no kernel multiplies with them."""
+        """Rows as the file holds them, which is what ggml multiplies with; the embedding is only looked up."""
         return Ggml().weights(rows, self.quantisation)
 
     def head(self, weights: Weights) -> nn.Module:

@@ -55,11 +55,12 @@ def test_mean_kld_by_hand() -> None:
     assert mean_kld(reference, other) == pytest.approx(wanted.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "MixtralForCausalLM"])
 @pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
-def test_a_trial_tells_folded_from_plain(make_checkpoint: MakeCheckpoint, kernel: str) -> None:
-    checkpoint = open_checkpoint(make_checkpoint())
+def test_a_trial_tells_folded_from_plain(make_checkpoint: MakeCheckpoint, kernel: str, architecture: str) -> None:
+    checkpoint = open_checkpoint(make_checkpoint(architecture=architecture))
     network = Network(checkpoint)
-    folds = expand(folds_of("LlamaForCausalLM"), network.sizes)
+    folds = expand(folds_of(architecture), network.sizes)
     trial = Search.for_kernel(kernel, "q8_0", n_tokens=120)
     none = fold_layers(network, checkpoint, WINDOWS, [], Given({}), trial=trial).trial
     assert none["plain"] == pytest.approx(none["folded"]), "nothing is folded"

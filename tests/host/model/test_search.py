@@ -36,6 +36,23 @@ def test_weights_of_few_bits_take_less_than_those_of_many() -> None:
     assert four is None or four < eight
 
 
+def test_experts_are_ggmls_whatever_the_kernel() -> None:
+    """A channel that is loud in one token of one row hurts a whole token under KleidiAI, and one block under ggml."""
+    generator = torch.Generator().manual_seed(0)
+    activations, weight = torch.randn(256, 64, generator=generator), torch.randn(48, 64, generator=generator)
+    activations[:, 5] *= 50
+    expert = Fold("up-down", "experts.0.w3", ("block.experts.0.w2",), experts="mlp.experts", expert=0)
+    seen = Seen(keep_every=1)
+    seen.add(activations)
+    tensors = Held({"block.experts.0.w2.weight": weight, "experts.0.w3.weight": torch.ones(64, 1)})
+    chosen = [
+        Search.for_kernel(kernel, "q8_0", n_tokens=256)([expert], {expert: seen}, tensors)[expert]
+        for kernel in ("ggml", "kleidiai")
+    ]
+    assert chosen[0].alpha == chosen[1].alpha
+    assert torch.equal(chosen[0].scales, chosen[1].scales)
+
+
 def test_held_out_windows() -> None:
     assert held_out_windows(512) == 4
     assert held_out_windows(4096) == 2
