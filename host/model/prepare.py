@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -143,10 +144,14 @@ def prepare(
         finished = {name: read_finished(output / name, recipe) for name, recipe in recipes.items()}
         missing = {name: recipe for name, recipe in recipes.items() if not finished[name]}
         _check_space(output, checkpoint, settings, list(missing.values()), save_hf)
+        if any(recipe.smoothing and recipe.smoothing.untie for recipe in missing.values()):
+            say(f"the head, tied to the embedding, may get a tensor of its own: {_growth(checkpoint, settings)}")
         maker = _Maker(checkpoint, settings, text, llama_cpp, output, work, say, on_progress)
         if save_hf:
             folder = save_hf.expanduser().absolute()
-            with workspace(folder.parent, f"{folder.name}-save") as saving:
+            # In a workspace of its own, unless the one that is held is beside it already.
+            beside = nullcontext(work) if folder.parent == output else workspace(folder.parent, f"{folder.name}-save")
+            with beside as saving:
                 maker.smooth(next(iter(smoothings.values())), saving / folder.name)
                 (saving / folder.name).rename(folder)
         for name, recipe in recipes.items():
@@ -272,7 +277,7 @@ def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict
             alpha=Auto(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
             folds=kinds,
             rotate=rotate,
-            untie=settings.untie and f"{HEAD}.weight" not in checkpoint.tensors,
+            untie=settings.untie and _is_tied(checkpoint),
             n_samples=settings.n_samples,
             seq_len=settings.seq_len,
             seed=settings.seed,
@@ -289,19 +294,23 @@ def _measured_as(quantisation: Quantisation) -> str:
 
 
 def _require_untie(checkpoint: Checkpoint, settings: Settings) -> None:
-    if f"{HEAD}.weight" in checkpoint.tensors or settings.untie:
-        return
-    grown = {
-        name: (gguf_bytes(checkpoint, name, untied=False), gguf_bytes(checkpoint, name, untied=True))
-        for name in settings.types
-    }
-    growth = ", ".join(
+    if not settings.untie and _is_tied(checkpoint):
+        raise BadInput(
+            f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: "
+            f"{_growth(checkpoint, settings)}. Say --untie if that is worth it, or leave rotate out of --folds."
+        )
+
+
+def _is_tied(checkpoint: Checkpoint) -> bool:
+    return f"{HEAD}.weight" not in checkpoint.tensors
+
+
+def _growth(checkpoint: Checkpoint, settings: Settings) -> str:
+    """What a head of its own adds: `q8_0 from 145 to 175 MB (21% more)`."""
+    return ", ".join(
         f"{name} from {before / 1e6:.0f} to {after / 1e6:.0f} MB ({after / before - 1:.0%} more)"
-        for name, (before, after) in grown.items()
-    )
-    raise BadInput(
-        f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: {growth}. Say "
-        "--untie if that is worth it, or leave rotate out of --folds."
+        for name in settings.types
+        for before, after in [[gguf_bytes(checkpoint, name, untied=untied) for untied in (False, True)]]
     )
 
 
