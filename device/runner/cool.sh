@@ -34,5 +34,6 @@ cool_down() { # CELL ATTEMPT: `waited` in the journal: for how long (1/100 s), a
     started $! && now=$ticks
     wait $!
   done
+  now # the last second of waiting counts too
   tell waited "$1" "$2" $((now - since)) "${zone:--}" "${heat:--}"
 }

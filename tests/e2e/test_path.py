@@ -30,7 +30,7 @@ def test_prepare_proves_what_it_wrote(prepared: Path) -> None:
     assert plain.name == "SmolLM2-135M-Instruct-plain-q8_0.gguf"
     assert smooth.name == "SmolLM2-135M-Instruct-smooth-q8_0.gguf"
     manifest = json.loads(smooth.with_name(smooth.name + ".json").read_text())
-    assert 0 < manifest["equivalence"]["max_abs_logit_difference"] <= 1e-3
+    assert 0 < manifest["outcome"]["equivalence"]["max_abs_logit_difference"] <= 1e-3
     # 135M weights at 8.5 bits: half of f16 and a little.
     assert 0.5 < smooth.stat().st_size / (2 * 134_515_008) < 0.56
 
