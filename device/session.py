@@ -106,6 +106,12 @@ class Session:
         listed = self.again(lambda target: target.run(["ls", f"{target.root}/jobs"], check=False).stdout)
         return sorted(name for name in listed.split() if _is_name(name))
 
+    def tasks(self, job: str) -> list[str]:
+        """The names of a job's tasks, in their order."""
+        _check_names([job])
+        listed = self.again(lambda target: target.run(["cat", f"{target.root}/jobs/{job}/cells"]).stdout)
+        return [name for line in listed.splitlines() if _is_name(name := line.partition(" ")[0])]
+
     def start(self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None) -> None:
         """Give a job to the phone and have a runner work on it.
 

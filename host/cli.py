@@ -23,7 +23,8 @@ from device.ssh import SshOptions
 from device.target import Target
 from device.targets import FORMS, open_target, the_only_one
 from host import console, doctor, prompt
-from host.bench import artifact, campaign, plan
+from host.bench import artifact, campaign, masks, plan, request, words
+from host.bench.request import Request
 from host.bench.results import Run
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
@@ -45,6 +46,8 @@ app = typer.Typer(
 )
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
 app.add_typer(phone_app, name="phone")
+plan_app = typer.Typer(no_args_is_help=True, help="Plan files: what `smoothdroid bench PLAN.toml` measures.")
+app.add_typer(plan_app, name="plan")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.")]
@@ -336,22 +339,57 @@ def _details(name: str, phone: Phone) -> None:
         console.out.print(f"  {zone}: {celsius:.1f} °C")
 
 
-@app.command(epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/")
+@app.command(
+    epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/\n\n"
+    "Compare two fairly: smoothdroid bench A.gguf B.gguf --cpus big+mid --cool start+2 --until 2%\n\n"
+    "From a file: smoothdroid bench plan.toml"
+)
 def bench(
-    models: Annotated[list[Path], typer.Argument(help="GGUF files.")],
+    models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
     on: On = None,
     threads: Annotated[
         str | None,
         typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow."),
     ] = None,
-    n_prompt: Annotated[str, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none.")] = "512",
-    n_gen: Annotated[str, typer.Option("-n", "--generate", help="Decode lengths in tokens; 0: none.")] = "128",
-    repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Of each cell.")] = 5,
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none. Default: 512.")
+    ] = None,
+    generate: Annotated[
+        str | None, typer.Option("-n", "--generate", help="Decode lengths in tokens; 0: none. Default: 128.")
+    ] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="A real prompt: first token and decode. Again for more.")
+    ] = None,
+    cpus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CPUS", help="big, mid, little, big+mid, all, 0-3 or any. Again to try several."),
+    ] = None,
+    repetitions: Annotated[
+        int | None, typer.Option("-r", "--repetitions", help="In each process of a cell. Default: 5.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Processes of each cell, all taking turns. Default: 1.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="More rounds until half the interval is below this, as 2%.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="... or this long was spent on a cell. Default: 20m.")] = None,
+    sustained: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Every test once more for this long, as 10m: tokens/s over time.")
+    ] = None,
     cool: Annotated[
         str | None, typer.Option(help="Before each cell, wait for at most 40 (degrees), or start+2 (above the start).")
     ] = None,
-    cool_within: Annotated[int, typer.Option(min=0, help="Seconds to wait at most; then measure, and say so.")] = 600,
+    cool_within: Annotated[
+        int | None, typer.Option(min=0, help="Seconds to wait at most; then measure, and say so. Default: 600.")
+    ] = None,
+    depth: Annotated[str | None, typer.Option(help="Tokens in the KV cache beforehand. Default: 0.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Logical batch sizes, as llama-bench's -b.")] = None,
+    ubatch: Annotated[str | None, typer.Option(help="Physical batch sizes, as llama-bench's -ub.")] = None,
+    cache_k: Annotated[str | None, typer.Option(metavar="TYPES", help="Of the KV cache's keys: f16,q8_0 ...")] = None,
+    cache_v: Annotated[str | None, typer.Option(metavar="TYPES", help="Of its values.")] = None,
+    flash_attention: Annotated[str | None, typer.Option(metavar="on,off,auto", help="To try.")] = None,
+    mmap: Annotated[str | None, typer.Option(metavar="on,off", help="To try: weights mapped, or read.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the order in which cells take turns. Default: 0.")] = None,
     isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
@@ -359,24 +397,16 @@ def bench(
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
-    """Measure models on a phone over thread counts: prefill and decode, with llama-bench."""
+    """Measure models on a phone: prefill and decode over threads, CPUs and settings; real prompts; heat."""
+    given = {name: value for name, value in locals().items() if name in Request.model_fields and name != "models"}
+    asked = _asked(models, {name: value for name, value in given.items() if value is not None})
     # A slip of the finger should not cost the hashing of 7 GB.
-    for words, option, least in ((threads, "--threads", 1), (n_prompt, "--prompt", 0), (n_gen, "--generate", 0)):
-        if words is not None:
-            plan.parse_list(words, option, least=least)
-    cooling = plan.parse_cooling(cool, cool_within) if cool is not None else None
+    plan.check(asked)
     way, options = on or the_only_one(), SshOptions(ssh_key, known_hosts, accept_host_key)
     with _reached(way, options) as (target, phone), console.bar() as bar:
         built = _build_for(target, phone, isa, _source(llama_cpp))
-        asked = plan.make(
-            [artifact.inspect(model, on_step=console.step) for model in models],
-            threads=threads or f"1-{phone.cpu_count}*2",
-            prompt=n_prompt,
-            generate=n_gen,
-            repetitions=repetitions,
-            cpu_count=phone.cpu_count,
-            cooling=cooling,
-        )
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
+        planned = plan.make(artifacts, asked, phone)
         binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
         watch = campaign.Watch(
             on_step=console.step,
@@ -385,11 +415,15 @@ def bench(
             on_run=_say_run,
         )
         reopen = partial(open_target, way, options)
-        outcome = campaign.run_campaign(asked, target, phone, binaries, output, watch, reopen=reopen)
+        outcome = campaign.run_campaign(planned, target, phone, binaries, output, watch, reopen=reopen)
+    from host.report import rows
+
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
-        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs})
+        facts = [rows.as_facts(section) for section in rows.load([outcome.folder])]
+        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs, "cells": facts[0]["rows"]})
     else:
+        _print_tables([outcome.folder])
         console.out.print(
             f"{outcome.folder}  ({len(outcome.measured)} measured, {len(outcome.failed)} failed, "
             f"{outcome.kept} kept from before)",
@@ -399,10 +433,60 @@ def bench(
         raise typer.Exit(1)
 
 
+def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
+    """A plan file's words, or the defaults, and over them those of the command line."""
+    plans = [path for path in models if path.suffix == ".toml"]
+    if plans and len(models) > 1:
+        raise BadInput(f"{plans[0]} is a plan, which names its models: give it alone")
+    base = request.read(plans[0]) if plans else Request(models=[str(model) for model in models])
+    return base.with_words(given)
+
+
+def _print_tables(places: Sequence[Path]) -> None:
+    from host.report import rows, tables
+
+    for section in rows.load(places):
+        console.out.print(tables.terminal(section))
+
+
+@plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")
+def plan_check(
+    file: Annotated[Path, typer.Argument(help="A plan (.toml).")],
+    on: Annotated[str | None, typer.Option("--on", metavar="TARGET", help="Check it against this phone too.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """Say what a plan would measure, or what is wrong with it. With a phone: its masks and its memory too."""
+    asked = request.read(file)
+    plan.check(asked)
+    artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
+    if on is None:
+        if json:
+            console.facts({"request": asked.model_dump(), "models": [model.model_dump() for model in artifacts]})
+        else:
+            console.out.print(f"{file} is well formed: {len(artifacts)} models. `--on TARGET` checks masks and memory")
+        return
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (_, phone):
+        planned = plan.make(artifacts, asked, phone)
+    cells = list(planned.cells())
+    if json:
+        console.facts([cell.model_dump(mode="json") for cell in cells])
+        return
+    rows = [
+        [cell.model, cell.test.name, masks.label(cell.cpus, phone.clusters), str(cell.threads), str(cell.options)]
+        for cell in cells
+    ]
+    console.table(f"{len(cells)} cells on {phone.model}", ["model", "test", "CPUs", "threads", "settings"], rows)
+
+
 def _say_run(run: Run) -> None:
     cell = run.cell
     rates = ", ".join(f"{rate:.2f}" for rate in run.tokens_per_s)
-    what = f"{cell.model}, {cell.test.name}, {cell.threads} threads"
+    where = f" on CPUs {masks.listed(cell.cpus)}" if cell.cpus else ""
+    what = ", ".join(filter(None, [cell.model, cell.test.name, f"{cell.threads} threads{where}", str(cell.options)]))
+    what += f", round {run.round + 1}" if run.round else ""
     console.step(f"{what}: " + (f"failed: {run.failure}" if run.failure else f"{rates} tokens/s"))
 
 
@@ -591,7 +675,7 @@ def compare(
     from host.report import compare as comparison
     from host.report import compare_tables
 
-    compared = comparison.load(a, b, comparison.parse_threshold(threshold))
+    compared = comparison.load(a, b, words.share(threshold, "--threshold"))
     if json:
         console.facts(comparison.as_facts(compared))
     else:

@@ -10,11 +10,11 @@ from device import store
 from device.errors import CommandFailed, SmoothdroidError
 from device.parse import CompletionRecord, NoNumber, parse_completion
 from device.target import OnOutput, Progress, Target
+from host.bench import commands
 from host.bench.artifact import Artifact
 from host.bench.campaign import why_it_died
 
 TIMEOUT_S = 3600.0
-TEMPLATE_TOKENS = 512  # room for what a chat template puts around a prompt
 END_OF_TEXT = "[end of text]"  # llama-completion's own remark, not the model's
 
 
@@ -68,13 +68,15 @@ def ask(
 
     Raises SmoothdroidError when llama-completion dies, saying what that means.
     """
-    argv = [deployed.tool, "-m", deployed.model, "-p", prompt, "-n", str(sampling.max_tokens)]
-    argv += ["-t", str(sampling.threads), "--temp", str(sampling.temperature), "--seed", str(sampling.seed)]
-    argv += ["--no-display-prompt", "--perf"]
-    # --no-escape: a backslash and an n in a prompt are those two characters. The context is what this prompt can
-    # need (a token is at least a byte), not the model's longest: its KV cache may be larger than the phone's memory.
-    context = len(prompt.encode()) + sampling.max_tokens + TEMPLATE_TOKENS
-    argv += ["--no-escape", "--ctx-size", str(context)]
+    argv = commands.llama_completion(
+        deployed.tool,
+        deployed.model,
+        prompt,
+        max_tokens=sampling.max_tokens,
+        threads=sampling.threads,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+    )
     argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
     try:
         done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)

@@ -29,6 +29,8 @@ class Artifact(BaseModel):
     architecture: str
     parameters: int
     bits_per_weight: float
+    decode_bytes: int | None = None
+    """Of weights that each token of decode reads; None for a mixture of experts, which reads some of them."""
     manifest: dict[str, Any] | None
     """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
 
@@ -49,6 +51,7 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         architecture = str(field.contents()) if field else ""
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
+        decode_bytes = _decode_bytes({tensor.name: int(tensor.n_bytes) for tensor in reader.tensors})
         end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
@@ -66,8 +69,17 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         architecture=architecture,
         parameters=parameters,
         bits_per_weight=8 * tensor_bytes / parameters,
+        decode_bytes=decode_bytes,
         manifest=_manifest(path.with_name(f"{path.name}.json")),
     )
+
+
+def _decode_bytes(tensors: dict[str, int]) -> int | None:
+    """All weights; of an embedding that is not the head too, a token reads one row."""
+    if any("_exps." in name for name in tensors):
+        return None
+    embedding = tensors.get("token_embd.weight", 0) if "output.weight" in tensors else 0
+    return sum(tensors.values()) - embedding
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

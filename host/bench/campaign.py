@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from device import store
 from device.errors import BadInput, CommandFailed
-from device.parse import BenchRecord, NoNumber, parse_bench
+from device.parse import NoNumber, parse_bench, parse_completion
 from device.phone import Phone
 from device.session import Done, Session, Task
 from device.target import Progress, Target
-from host.bench import results
-from host.bench.plan import PROTOCOL_VERSION, Cell, Plan
+from host.bench import commands, results, schedule
+from host.bench.cell import PROTOCOL_VERSION, Cell
+from host.bench.plan import Plan
 from host.bench.results import Campaign, Run
+from host.bench.schedule import Turn
 
 CELL_TIMEOUT_S = 3600
+SLOWED_DOWN = 4  # a phone that gets so much slower than its burst in a sustained test has stopped working
 
 
 @dataclass(frozen=True)
@@ -91,53 +95,64 @@ class _Conduct:
     def __init__(self, campaign: Campaign, plan: Plan, folder: Path, session: Session, watch: Watch) -> None:
         self._campaign, self._plan, self._folder, self._session, self._watch = campaign, plan, folder, session, watch
         way, build = campaign.way, campaign.build_id
-        self._cells = {cell.fingerprint(campaign.phone.id, way, build): cell for cell in plan.cells()}
+        self._names = {cell: cell.fingerprint(campaign.phone.id, way, build) for cell in plan.cells()}
+        self._cells = {name: cell for cell, name in self._names.items()}
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
 
     def to_the_end(self, binaries: Binaries) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
-        kept = len(self._cells) - len(self._missing())
+        kept = len(self._cells) - len({turn.fingerprint for turn in self._due()})
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
         for job in self._session.jobs():
             if job.startswith(prefix):
                 self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
                 self._take_up(job)
-        tried = {run.fingerprint for run in self._new}
-        if missing := {name: cell for name, cell in self._missing().items() if name not in tried}:
+        deployed: _Deployed | None = None
+        while turns := self._due():
             job = prefix + secrets.token_hex(3)
             self._session.refuse_beside(job)
-            bench, models = self._session.again(lambda target: _deploy(self._plan, target, binaries, self._watch))
-            tasks = [_task(name, cell, bench, models[cell.model_sha256]) for name, cell in missing.items()]
-            self._session.start(job, tasks, self._plan.cooling)
+            deployed = deployed or self._session.again(
+                lambda target: _deploy(self._plan, target, binaries, self._watch)
+            )
+            self._session.start(job, [_task(turn, deployed) for turn in turns], self._plan.protocol.cooling)
             self._take_up(job)
         measured = [run for run in self._new if run.failure is None]
         return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
 
-    def _missing(self) -> dict[str, Cell]:
-        done = {run.fingerprint for run in (*self._runs, *self._new) if run.failure is None}
-        return {name: cell for name, cell in self._cells.items() if name not in done}
+    def _due(self) -> list[Turn]:
+        """What failed in this call is not tried again in it."""
+        failed = {run.fingerprint for run in self._new if run.failure}
+        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed)
 
     def _take_up(self, job: str) -> None:
-        known = {run.fingerprint for run in self._runs if run.job == job}
-        to_come = [cell for name, cell in self._missing().items() if name not in known]
+        known = {schedule.task(run.fingerprint, run.round) for run in self._runs if run.job == job}
         self._session.resume(job)
+        tasks = self._session.tasks(job)
+        to_come = [name for name in tasks if name not in known]
         try:
-            for number, cell in enumerate(to_come[:1], 1):
-                self._watch.on_cell(cell, number, len(to_come))
+            self._say_begins(to_come, 0)
             for number, done in enumerate(self._session.follow(job, known=known), 1):
-                if done.ended.cell not in self._cells:
-                    raise CommandFailed(job, ["follow"], 0, stderr=f"no cell of this campaign: {done.ended.cell}")
-                run = _run(job, done, self._cells[done.ended.cell])
-                results.append(self._folder, run, done.raw_samples)
+                run = self._recorded(job, done)
                 self._new.append(run)
                 self._watch.on_run(run)
-                if number < len(to_come):
-                    self._watch.on_cell(to_come[number], number + 1, len(to_come))
+                self._say_begins(to_come, number)
         except KeyboardInterrupt:
             self._session.stop(job)
             raise
         self._session.remove(job)
+
+    def _recorded(self, job: str, done: Done) -> Run:
+        name, _, number = done.ended.cell.rpartition("-")
+        if name not in self._cells or not number.isdecimal():
+            raise CommandFailed(job, ["follow"], 0, stderr=f"no cell of this campaign: {done.ended.cell}")
+        run = _run(job, done, self._cells[name], name, int(number))
+        results.append(self._folder, run, done.raw_samples)
+        return run
+
+    def _say_begins(self, to_come: list[str], done: int) -> None:
+        if done < len(to_come) and (cell := self._cells.get(to_come[done].rpartition("-")[0])):
+            self._watch.on_cell(cell, done + 1, len(to_come))
 
 
 def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> Campaign:
@@ -163,47 +178,64 @@ def _slug(name: str) -> str:
     return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in name.lower()).split())[:40] or "phone"
 
 
-def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> tuple[str, dict[str, str]]:
-    """llama-bench's and the models' paths on the phone; sends what is not there."""
-    file, sha256 = binaries.tools["llama-bench"]
-    watch.on_step("deploying llama-bench")
-    bench = store.ensure(target, file, sha256, executable=True, progress=watch.on_push)
-    models = {}
+@dataclass(frozen=True)
+class _Deployed:
+    """Paths on the phone."""
+
+    tools: dict[str, str]
+    models: dict[str, str]
+    """By their sha256."""
+
+
+def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> _Deployed:
+    """Sends what is not there."""
+    tools, models = {}, {}
+    for tool in dict.fromkeys(_tool(cell) for cell in plan.cells()):
+        watch.on_step(f"deploying {tool}")
+        tools[tool] = store.ensure(target, *binaries.tools[tool], executable=True, progress=watch.on_push)
     for model in plan.models:
         watch.on_step(f"deploying {model.name}")
         models[model.sha256] = store.ensure(target, model.path, model.sha256, progress=watch.on_push)
-    return bench, models
+    return _Deployed(tools, models)
 
 
-def _task(fingerprint: str, cell: Cell, bench: str, model: str) -> Task:
-    argv = [bench, "-m", model, "-t", str(cell.threads), "-p", str(cell.test.n_prompt), "-n", str(cell.test.n_gen)]
-    argv += ["-r", str(cell.repetitions), "-o", "jsonl"]
-    return Task(fingerprint, argv, CELL_TIMEOUT_S, cpus=cell.cpus)
+def _tool(cell: Cell) -> str:
+    return "llama-completion" if cell.test.prompt else "llama-bench"
 
 
-def _run(job: str, done: Done, cell: Cell) -> Run:
+def _task(turn: Turn, deployed: _Deployed) -> Task:
+    cell = turn.cell
+    tool, model = deployed.tools[_tool(cell)], deployed.models[cell.model_sha256]
+    if cell.test.prompt:
+        argv = commands.answer(tool, model, cell)
+    else:
+        argv = commands.llama_bench(tool, model, cell, turn.repetitions)
+    return Task(turn.task, argv, CELL_TIMEOUT_S + SLOWED_DOWN * cell.test.sustained_s, cpus=cell.cpus)
+
+
+def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run:
     ended = done.ended
-    record: BenchRecord | None = None
+    measured: dict[str, Any] = {}
     failure: str | None = None
     if ended.how == "timeout":
-        failure = f"it had not ended after {CELL_TIMEOUT_S} s"
+        failure = f"it had not ended after {ended.wall_s:.0f} s"
     elif ended.how == "abandoned":
         failure = f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down"
     elif ended.exit_status != 0:
-        failure = why_it_died(CommandFailed("phone", ["llama-bench"], ended.exit_status, done.stdout, done.stderr))
+        failure = why_it_died(CommandFailed("phone", [_tool(cell)], ended.exit_status, done.stdout, done.stderr))
     else:
         try:
-            record = _checked(parse_bench(done.stdout), cell)
+            measured = _measured(done, cell)
         except NoNumber as error:
             failure = str(error)
     return Run(
-        fingerprint=ended.cell,
+        fingerprint=fingerprint,
         cell=cell,
+        round=number,
         started_at=ended.began_at,
         wall_s=ended.wall_s,
         failure=failure,
-        tokens_per_s=record.samples_ts if record else [],
-        bench=record,
+        **measured,
         job=job,
         attempt=ended.attempt,
         waited=ended.waited,
@@ -213,14 +245,13 @@ def _run(job: str, done: Done, cell: Cell) -> Run:
     )
 
 
-def _checked(records: list[BenchRecord], cell: Cell) -> BenchRecord:
-    """The one record that was asked for. Raises NoNumber when llama-bench measured something else."""
-    record = records[0]
-    got = (len(records), record.n_threads, record.n_prompt, record.n_gen, len(record.samples_ts))
-    asked = (1, cell.threads, cell.test.n_prompt, cell.test.n_gen, cell.repetitions)
-    if got != asked:
-        raise NoNumber(f"asked for (records, threads, prompt, generate, repetitions) {asked}, llama-bench ran {got}")
-    return record
+def _measured(done: Done, cell: Cell) -> dict[str, Any]:
+    """Fields of a Run. Raises NoNumber when the tool told none, or measured something else."""
+    if cell.test.prompt:
+        completion = parse_completion(done.stderr)
+        return {"completion": completion, "tokens_per_s": [completion.generated_tps]}
+    record = commands.check(parse_bench(done.stdout), cell)
+    return {"bench": record, "tokens_per_s": record.samples_ts}
 
 
 def why_it_died(error: CommandFailed) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from device.samples import Observation
@@ -25,6 +25,8 @@ class Measured:
     once for a whole batch."""
     neighbours: Mapping[int, float] = field(default_factory=dict)
     """Tokens/s at other thread counts, all else alike."""
+    rounds: Sequence[Sequence[float]] = ()
+    """The repetitions by the processes that they ran in."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.check}: {self.found}; {self.advice}"
-
-
-def listed(cpus: Iterable[int]) -> str:
-    """0-3,7, as the kernel writes it."""
-    ranges: list[list[int]] = []
-    for cpu in sorted(cpus):
-        if ranges and cpu == ranges[-1][-1] + 1:
-            ranges[-1][1:] = [cpu]
-        else:
-            ranges.append([cpu])
-    return ",".join("-".join(map(str, ends)) for ends in ranges)

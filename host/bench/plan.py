@@ -1,66 +1,18 @@
-"""What to measure: models, threads and tests, parsed and checked before anything is touched."""
+"""What to measure: models, tests, threads, masks and settings, checked before a phone is touched."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Sequence
+from random import Random
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from device.errors import BadInput
-from device.session import Cooling
+from device.phone import Phone
+from host.bench import masks, words
 from host.bench.artifact import Artifact
-
-PROTOCOL_VERSION = 2
-"""Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
-
-_RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
-_COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
-MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
-MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
-
-
-class Test(BaseModel):
-    """One llama-bench test: prefill of `n_prompt` tokens, or decode of `n_gen`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    __test__ = False  # no test of pytest's
-
-    n_prompt: int = Field(ge=0)
-    n_gen: int = Field(ge=0)
-
-    @property
-    def name(self) -> str:
-        """As llama-bench prints it: pp512, tg128."""
-        return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
-
-
-class Cell(BaseModel):
-    """One setting of a plan: what one run of llama-bench measures."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    model_sha256: str
-    threads: int = Field(ge=1)
-    test: Test
-    repetitions: int = Field(ge=1)
-    cpus: list[int] = Field(default_factory=list)
-    """The CPUs that it may run on; empty: those that Android gives it."""
-    cooling: Cooling | None = None
-    """What is waited for before it."""
-
-    def fingerprint(self, phone_id: str, way: str, build_id: str) -> str:
-        """The identity of a measurement: equal fingerprints need not be measured twice.
-
-        `way` is in it because Android schedules a Termux process differently from one of adb's shell.
-        """
-        settings = [self.model_sha256, self.threads, self.test.n_prompt, self.test.n_gen, self.repetitions]
-        conditions = [self.cpus, self.cooling and self.cooling.model_dump()]
-        identity = [PROTOCOL_VERSION, phone_id, way, build_id, *settings, *conditions]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+from host.bench.cell import KV_TYPES, Cell, Options, Protocol, Test
+from host.bench.request import Request
 
 
 class Plan(BaseModel):
@@ -69,44 +21,89 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: list[Artifact] = Field(min_length=1)
-    threads: list[int] = Field(min_length=1)
     tests: list[Test] = Field(min_length=1)
-    repetitions: int = Field(ge=1)
-    cpus: list[int] = Field(default_factory=list)
-    """The CPUs that every cell may run on; empty: those that Android gives it."""
-    cooling: Cooling | None = None
-    """What is waited for before each cell."""
+    threads: list[int] = Field(min_length=1)
+    masks: list[tuple[int, ...]] = Field(default=[()], min_length=1)
+    """CPUs that cells may run on; an empty one: those that Android gives them."""
+    options: list[Options] = Field(default=[Options()], min_length=1)
+    protocol: Protocol
 
     def cells(self) -> Iterator[Cell]:
-        """All cells; the models take turns within a setting, so that a phone that warms up slows both alike."""
+        """All cells, in the order of a table."""
+        for setting in self._settings():
+            yield from setting
+
+    def turns(self, number: int) -> Iterator[Cell]:
+        """All cells as they take turns in a round: settings in an order of their own, the models beside each other.
+
+        So a phone that warms up, or a job in its background, slows no setting and no model in each round alike; and
+        two models that are compared are measured within minutes.
+        """
+        chance = Random(f"{self.protocol.seed} {number}")  # noqa: S311 (no secret)
+        settings = list(self._settings())
+        chance.shuffle(settings)
+        for setting in settings:
+            chance.shuffle(setting)
+            yield from setting
+
+    def _settings(self) -> Iterator[list[Cell]]:
+        """The cells that differ in nothing but the model."""
         for test in self.tests:
-            for threads in self.threads:
-                for model in self.models:
-                    yield Cell(
-                        model=model.name,
-                        model_sha256=model.sha256,
-                        threads=threads,
-                        test=test,
-                        repetitions=self.repetitions,
-                        cpus=self.cpus,
-                        cooling=self.cooling,
-                    )
+            for options in self.options:
+                if test.prompt and options.depth:
+                    continue  # a prompt begins a conversation
+                for cpus in self.masks:
+                    for threads in self.threads:
+                        if cpus and threads > len(cpus):
+                            continue  # they would only wait for each other
+                        yield [
+                            Cell(
+                                model=model.name,
+                                model_sha256=model.sha256,
+                                test=test,
+                                threads=threads,
+                                cpus=cpus,
+                                options=options,
+                                protocol=self.protocol,
+                            )
+                            for model in self.models
+                        ]
 
 
-def make(
-    models: Sequence[Artifact],
-    *,
-    threads: str,
-    prompt: str,
-    generate: str,
-    repetitions: int,
-    cpu_count: int,
-    cooling: Cooling | None = None,
-) -> Plan:
-    """A plan from the command line's words. Raises BadInput for a list that is empty, malformed or impossible.
+def make(models: Sequence[Artifact], asked: Request, phone: Phone) -> Plan:
+    """A plan for a phone. Raises BadInput for what is empty, malformed or impossible there."""
+    _check_names(models)
+    check(asked)
+    cpus = list(dict.fromkeys(tuple(masks.cpus_of(name, phone.clusters)) for name in asked.cpus))
+    room = max(len(mask) or phone.cpu_count for mask in cpus)
+    threads = words.numbers(asked.threads or f"1-{room}*2", "--threads")
+    if beyond := [count for count in threads if count > phone.cpu_count]:
+        raise BadInput(
+            f"--threads {asked.threads}: {max(beyond)} threads on {phone.cpu_count} CPUs would only wait for each other"
+        )
+    plan = Plan(
+        models=list(models),
+        tests=_tests(asked),
+        threads=threads,
+        masks=cpus,
+        options=_options(asked),
+        protocol=_protocol(asked),
+    )
+    if not any(True for _ in plan.cells()):
+        raise BadInput(
+            f"--threads {asked.threads} is more than the {room} CPUs of --cpus {', '.join(asked.cpus)}: they would "
+            "only wait for each other"
+        )
+    return plan
 
-    `prompt` and `generate` are lists of lengths in tokens, in llama-bench's syntax; `0` leaves that half out.
-    """
+
+def check(asked: Request) -> None:
+    """Read everything in a request that needs neither a phone nor a model. Raises BadInput as `make`."""
+    words.numbers(asked.threads or "1", "--threads")
+    _tests(asked), _options(asked), _protocol(asked)
+
+
+def _check_names(models: Sequence[Artifact]) -> None:
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"two models are called {twice[0]}; rename one, or the report could not tell them apart")
@@ -114,54 +111,61 @@ def make(
     for model in models:
         if named[model.sha256] != model.name:
             raise BadInput(f"{model.name} and {named[model.sha256]} are the same model, byte for byte; leave one out")
-    counts = parse_list(threads, "--threads")
-    if beyond := [count for count in counts if count > cpu_count]:
-        raise BadInput(f"--threads {threads}: {max(beyond)} threads on {cpu_count} CPUs would only wait for each other")
-    tests = [Test(n_prompt=n, n_gen=0) for n in parse_list(prompt, "--prompt", least=0) if n]
-    tests += [Test(n_prompt=0, n_gen=n) for n in parse_list(generate, "--generate", least=0) if n]
+
+
+def _tests(asked: Request) -> list[Test]:
+    generate = [n for n in words.numbers(asked.generate, "--generate", least=0) if n]
+    tests = [Test(n_prompt=n) for n in words.numbers(asked.prompt, "--prompt", least=0) if n]
+    tests += [Test(n_gen=n) for n in generate]
+    if asked.sustained:
+        lasting = words.seconds(asked.sustained, "--sustained")
+        tests += [test.model_copy(update={"sustained_s": lasting}) for test in tests]
+    for text in asked.ask:
+        if not text.strip() or not generate:
+            raise BadInput("--ask needs a text, and --generate the longest answer in tokens")
+        tests += [Test(prompt=text, n_gen=n) for n in generate]
     if not tests:
         raise BadInput("--prompt 0 and --generate 0 leave nothing to measure")
-    if repetitions < 1:
-        raise BadInput(f"--repetitions {repetitions}: at least 1")
-    return Plan(models=list(models), threads=counts, tests=tests, repetitions=repetitions, cooling=cooling)
+    return tests
 
 
-def parse_cooling(text: str, within_s: int) -> Cooling:
-    """`40` (degrees Celsius) or `start+2` (above what it was when the job began). Raises BadInput."""
-    match = _COOLING.fullmatch(text.replace(" ", ""))
-    if not match:
-        raise BadInput(f"--cool {text!r}: write degrees, as in 40, or above the start, as in start+2")
-    above, degrees = match[1], float(match[2] or 0)
-    return Cooling(above_start=degrees, within_s=within_s) if above else Cooling(celsius=degrees, within_s=within_s)
+def _options(asked: Request) -> list[Options]:
+    def optional(text: str, option: str, allowed: tuple[str, ...] = ()) -> list[str] | list[int] | list[None]:
+        if not text:
+            return [None]
+        return words.choices(text, option, allowed) if allowed else words.numbers(text, option)
+
+    return [
+        Options.model_validate(
+            {
+                "depth": depth,
+                "batch": batch,
+                "ubatch": ubatch,
+                "cache_k": cache_k,
+                "cache_v": cache_v,
+                "flash_attention": flash_attention,
+                "mmap": mmap,
+            }
+        )
+        for depth in words.numbers(asked.depth, "--depth", least=0)
+        for batch in optional(asked.batch, "--batch")
+        for ubatch in optional(asked.ubatch, "--ubatch")
+        for cache_k in optional(asked.cache_k, "--cache-k", KV_TYPES)
+        for cache_v in optional(asked.cache_v, "--cache-v", KV_TYPES)
+        for flash_attention in optional(asked.flash_attention, "--flash-attention", ("on", "off", "auto"))
+        for mmap in optional(asked.mmap, "--mmap", ("on", "off"))
+    ]
 
 
-def parse_list(text: str, option: str, *, least: int = 1) -> list[int]:
-    """llama-bench's lists: `1,2,4`, `1-8`, `2-8+2`, `1-8*2` -> numbers, in order, each once.
-
-    Raises BadInput when it is empty, malformed, holds a number below `least`, or a range that never ends.
-    """
-    values: dict[int, None] = {}
-    for item in text.split(","):
-        match = _RANGE.fullmatch(item.strip())
-        if not match:
-            raise BadInput(
-                f"{option} {text!r}: `{item}` is no number and no range; write 1,2,4 or 1-8 or 2-8+2 or 1-8*2"
-            )
-        if max(len(number or "") for number in match.group(1, 2, 4)) > MOST_DIGITS:
-            raise BadInput(f"{option} {text[:40]!r}: a number of more than {MOST_DIGITS} digits is too large")
-        first = int(match[1])
-        last, operator, step = int(match[2] or first), match[3] or "+", int(match[4] or 1)
-        if last < first:
-            raise BadInput(f"{option} {text!r}: the range {item} is empty, {last} is below {first}")
-        value = first
-        while value <= last:
-            if value < least:
-                raise BadInput(f"{option} {text!r}: {value} is below {least}")
-            values[value] = None
-            following = value + step if operator == "+" else value * step
-            if following <= value:
-                raise BadInput(f"{option} {text!r}: the range {item} never ends")
-            value = following
-            if len(values) > MOST_VALUES:
-                raise BadInput(f"{option} {text!r}: more than {MOST_VALUES} values")
-    return list(values)
+def _protocol(asked: Request) -> Protocol:
+    for option, count in (("--repetitions", asked.repetitions), ("--rounds", asked.rounds)):
+        if count < 1:
+            raise BadInput(f"{option} {count}: at least 1")
+    return Protocol(
+        repetitions=asked.repetitions,
+        rounds=asked.rounds,
+        until=words.share(asked.until, "--until") if asked.until else None,
+        budget_s=words.seconds(asked.budget, "--budget"),
+        cooling=words.cooling(asked.cool, asked.cool_within) if asked.cool else None,
+        seed=asked.seed,
+    )

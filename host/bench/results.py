@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from device import series
 from device.errors import BadInput
 from device.journal import Waited
-from device.parse import BenchRecord
+from device.parse import BenchRecord, CompletionRecord
 from device.phone import Phone
 from device.samples import Observation
 from device.series import Conditions
-from host.bench.plan import Cell, Plan
+from host.bench.cell import Cell
+from host.bench.plan import Plan
 
 CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
 
@@ -27,7 +28,7 @@ CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
 
 class Campaign(_Record):
@@ -52,16 +53,20 @@ class Campaign(_Record):
 
 
 class Run(_Record):
-    """A cell, measured or failed. Every repetition is kept."""
+    """One process of a cell, measured or failed. Every repetition is kept."""
 
     fingerprint: str
     cell: Cell
+    round: int = 0
     started_at: datetime
     wall_s: float
     failure: str | None = None
     """Why there is no measurement."""
     tokens_per_s: list[float] = Field(default_factory=list)
+    """One value a repetition; of a prompt, the answer's."""
     bench: BenchRecord | None = None
+    completion: CompletionRecord | None = None
+    """Of a prompt."""
     job: str = ""
     """On the phone, of which this cell was a part; with the fingerprint, what must not be recorded twice."""
     attempt: int = 1
@@ -77,7 +82,20 @@ class Run(_Record):
     @property
     def samples(self) -> str:
         """Where in a campaign's folder the samples lie, as device/series.py reads them."""
-        return f"{SAMPLES}/{self.fingerprint}.{self.job}.tsv"
+        return f"{SAMPLES}/{self.fingerprint}-{self.round}.{self.job}.tsv"
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Of a prompt: from when the model is loaded to the answer's first token."""
+        return self.completion.prompt_tokens / self.completion.prompt_tps if self.completion else None
+
+    @property
+    def measured_s(self) -> float:
+        """How long the repetitions themselves took, which are the last that a process does."""
+        if self.completion:
+            told = self.completion
+            return told.prompt_tokens / told.prompt_tps + told.generated_tokens / told.generated_tps
+        return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from host.bench.finding import Finding, Measured, listed
+from host.bench.finding import Finding, Measured
+from host.bench.masks import listed
 
 CAPPED_SHARE = 0.95
 """Of a CPU's own top speed: some phones keep the last step of the scale for a single busy core, hot or cold."""

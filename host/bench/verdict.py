@@ -8,11 +8,14 @@ nothing was found by what this phone lets be read.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scipy import stats
+
 from host.bench import socs
-from host.bench.finding import Finding, Measured, listed
+from host.bench.finding import Finding, Measured
+from host.bench.masks import listed
 from host.bench.stats import CONFIDENCE, drift, interval
 from host.bench.throttling import capped, slowed, tripped, unplugged
 
@@ -36,8 +39,12 @@ CACHES_MB = 64
 """More than the caches of any phone hold: a smaller model need not be read from DRAM for each token."""
 
 ENERGY = "energy withheld"
+NOT_CHECKED = "not checked"
 ROOM = "close other apps, take a smaller model or context, or measure without mmap, which holds repacked weights twice"
 NOT_SEEN = "a valid cell is one in which nothing was seen, and this was not seen"
+
+
+Check = Callable[[Measured], Finding | None]
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,9 @@ class Verdict:
         return self.valid and not any(finding.check == ENERGY for finding in self.findings)
 
 
-def judge(cell: Measured) -> Verdict:
-    """Every check, in the order in which a reader wants to hear of them."""
-    return Verdict([finding for check in CHECKS if (finding := check(cell))])
+def judge(cell: Measured, checks: Sequence[Check] | None = None) -> Verdict:
+    """Every check, or some, in the order in which a reader wants to hear of them."""
+    return Verdict([finding for check in checks or CHECKS if (finding := check(cell))])
 
 
 def wandered(cell: Measured) -> Finding | None:
@@ -104,6 +111,19 @@ def drifting(cell: Measured) -> Finding | None:
     how = "lost" if found.change < 0 else "gained"
     advice = "start cool and pause between repetitions" if found.change < 0 else "let it warm up before it counts"
     return Finding("unstable", f"the repetitions {how} {abs(found.change):.0%} from first to last", advice)
+
+
+def wavering(cell: Measured) -> Finding | None:
+    """The processes differ by more than their repetitions do: pooled, they would look surer than they are."""
+    rounds = [rates for rates in cell.rounds if len(rates) > 1]
+    if len(rounds) < 2:
+        return None
+    means = [statistics.fmean(rates) for rates in rounds]
+    spread = (max(means) - min(means)) / statistics.fmean(means)
+    if spread <= LARGEST_DRIFT or stats.f_oneway(*rounds).pvalue >= 1 - CONFIDENCE:
+        return None
+    found = f"its rounds differ by {spread:.0%}, more than their repetitions do"
+    return Finding("unstable", found, "look for what runs beside it at times, and how warm each round began")
 
 
 def collapsed(cell: Measured) -> Finding | None:
@@ -161,8 +181,12 @@ def starved(cell: Measured) -> Finding | None:
 
 
 def charging(cell: Measured) -> Finding | None:
-    """Energy cannot be told: what flows is the charger's current less the phone's, or is not known."""
-    states = {sample.battery.charging if sample.battery else None for sample in cell.observation.samples} or {None}
+    """Energy cannot be told: what flows is the charger's current less the phone's, or is not known.
+
+    Where sysfs is closed, Android's service is asked every tenth time: a sample that says nothing is no sign.
+    """
+    told = (sample.battery.charging for sample in cell.observation.samples if sample.battery)
+    states = {charging for charging in told if charging is not None}
     if states == {False}:
         return None
     found = "the phone was charging" if True in states else "whether the phone was charging could not be read"
@@ -184,12 +208,11 @@ def unread(cell: Measured) -> Finding | None:
     missing = [what for what, known in read.items() if not known]
     if not missing:
         return None
-    return Finding("not checked", f"not known on this phone: {', '.join(missing)}", NOT_SEEN, invalid=False)
+    return Finding(NOT_CHECKED, f"not known on this phone: {', '.join(missing)}", NOT_SEEN, invalid=False)
 
 
-CHECKS: tuple[Callable[[Measured], Finding | None], ...] = (
+OF_A_RUN: tuple[Check, ...] = (
     impossible,
-    collapsed,
     wandered,
     capped,
     slowed,
@@ -197,8 +220,13 @@ CHECKS: tuple[Callable[[Measured], Finding | None], ...] = (
     unplugged,
     swapped,
     starved,
-    drifting,
-    vague,
-    charging,
-    unread,
 )
+"""What one process of a cell shows, whatever the others do."""
+
+OF_A_CELL: tuple[Check, ...] = (collapsed, drifting, wavering, vague)
+"""What shows only in all repetitions together, or beside other cells."""
+
+REMARKS: tuple[Check, ...] = (charging, unread)
+"""What a reader must know of one process, which makes nothing invalid."""
+
+CHECKS = (*OF_A_RUN, *OF_A_CELL, *REMARKS)

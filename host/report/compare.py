@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from device.errors import BadInput
-from host.bench.finding import Measured
-from host.bench.plan import Cell
+from host.bench.cell import Cell
+from host.bench.judged import judge_all
 from host.bench.results import RUNS, Campaign, Run, find_campaigns, read_campaign, read_runs
 from host.bench.stats import CONFIDENCE, Comparison, Interval, compare, interval
-from host.bench.verdict import drifting
-from host.report.rows import NOT_A_SPEED, outcomes
+from host.bench.verdict import ENERGY, NOT_CHECKED
+from host.report.rows import NOT_A_SPEED
 
 Key = tuple[str, str, str]
 """Phone, way and setting: what makes cells of two folders the same question. Build and model file may differ."""
+
+NOT_THE_QUESTION: Any = {
+    "model_sha256": True,
+    "protocol": {"repetitions": True, "rounds": True, "until": True, "budget_s": True, "seed": True},
+}
+"""How often something was measured is not what was measured; how cool the phone was is."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Side:
     campaign: Campaign
     cell: Cell
     runs: list[Run]
-    """The runs that measured it: one, or one of each campaign that asked the very same."""
+    """Those that measured it and are believed, of each campaign that asked the very same."""
+    remarks: list[str]
+    """What a reader must know before believing them."""
     failure: str
     """Why there is none, or nothing."""
 
@@ -75,10 +82,7 @@ class Pair:
         if self.a.cell.model_sha256 != self.b.cell.model_sha256:
             remarks.append("another file of that name")
         for name, side in (("A", self.a), ("B", self.b)):
-            if len(side.rates) == 1:
-                remarks.append(f"{name}: one repetition tells nothing")
-            drifts = (drifting(Measured(run.tokens_per_s, side.cell.threads)) for run in side.runs)
-            remarks += [f"{name}: {finding.found}" for finding in drifts if finding]
+            remarks += [f"{name}: {remark}" for remark in side.remarks]
         return "; ".join(remarks)
 
 
@@ -120,14 +124,6 @@ class Compared:
         return NOT_A_SPEED if any(side.campaign.phone.emulated for side in sides) else ""
 
 
-def parse_threshold(text: str) -> float:
-    """`5%` -> 0.05. Raises BadInput for anything else: `5` may mean 5 % to one and 500 % to another."""
-    match = re.fullmatch(r"(\d{1,2}(?:\.\d{1,9})?)%", text, flags=re.ASCII)
-    if not match:
-        raise BadInput(f"--threshold {text[:40]!r}: say it in percent, from 0% to below 100%, as in 5%")
-    return float(match[1]) / 100
-
-
 def load(a: Path, b: Path, threshold: float) -> Compared:
     """Read both folders and pair their cells.
 
@@ -146,10 +142,12 @@ def _sides(place: Path) -> dict[Key, Side]:
     sides: dict[Key, Side] = {}
     for folder in find_campaigns([place]):
         campaign = read_campaign(folder)
-        for cell, run in outcomes(campaign, read_runs(folder)):
-            setting = cell.model_dump_json(exclude={"model_sha256", "repetitions"})
-            failure = "not measured yet" if run is None else f"failed: {run.failure}" if run.failure else ""
-            side = Side(folder, campaign, cell, [run] if run and not failure else [], failure)
+        for judged in judge_all(folder, campaign, read_runs(folder)):
+            cell, found = judged.cell, judged.verdict.findings
+            setting = cell.model_dump_json(exclude=NOT_THE_QUESTION)
+            told = [finding.found for finding in found if finding.check not in (ENERGY, NOT_CHECKED)]
+            failure = judged.failure or ("" if judged.counted else f"not to be believed: {'; '.join(told)}")
+            side = Side(folder, campaign, cell, judged.counted, told, failure)
             if side.runs and not (side.rates and all(0 < rate < math.inf for rate in side.rates)):
                 raise BadInput(f"{folder / RUNS} is damaged: {side.name}: its rates are {side.rates}")
             key = (campaign.phone.id, campaign.way, setting)
@@ -167,7 +165,8 @@ def _joined(one: Side, other: Side) -> Side:
             f"{one.name}: {one.folder} and {other.folder} measured it with different builds or model files; "
             "name one of these folders"
         )
-    return Side(other.folder, other.campaign, other.cell, [*one.runs, *other.runs], "")
+    remarks = list(dict.fromkeys([*one.remarks, *other.remarks]))
+    return Side(other.folder, other.campaign, other.cell, [*one.runs, *other.runs], remarks, "")
 
 
 def _missing(here: dict[Key, Side], there: dict[Key, Side]) -> list[str]:
@@ -217,7 +216,7 @@ def _pair_facts(pair: Pair) -> dict[str, Any]:
     return {
         "phone": pair.a.campaign.phone.model,
         "way": pair.a.campaign.way,
-        **pair.a.cell.model_dump(mode="json", exclude={"model_sha256", "repetitions", "test"}),
+        **pair.a.cell.model_dump(mode="json", exclude={"model_sha256", "protocol", "test"}),
         "test": pair.a.cell.test.name,
         "a": _interval_facts(a),
         "b": _interval_facts(b),

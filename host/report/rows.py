@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host.bench.plan import Cell
-from host.bench.results import Campaign, Run, find_campaigns, read_campaign, read_runs
+from host.bench import masks
+from host.bench.finding import Finding
+from host.bench.judged import Judged, judge_all
+from host.bench.results import Campaign, find_campaigns, read_campaign, read_runs
 from host.bench.stats import Interval, interval
+from host.bench.verdict import ENERGY, NOT_CHECKED
+from host.report import sustained
 
 NOT_A_SPEED = "emulated: says nothing of a phone's speed"
+VALID = "valid"
 
 
 @dataclass(frozen=True)
 class Row:
     """One cell of one campaign, as it is shown."""
 
-    model: str
-    test: str
-    threads: int
+    judged: Judged
+    cpus: str
+    """The mask by its name; `any` for none."""
     tokens_per_s: Interval | None
     """None when the cell failed or was not reached."""
     remark: str
+
+    @property
+    def model(self) -> str:
+        """The file's name."""
+        return self.judged.cell.model
+
+    @property
+    def test(self) -> str:
+        """pp512."""
+        return self.judged.cell.test.name
+
+    @property
+    def threads(self) -> int:
+        """As asked for."""
+        return self.judged.cell.threads
+
+    @property
+    def settings(self) -> str:
+        """What is not llama.cpp's default; empty for most."""
+        return str(self.judged.cell.options)
+
+    @property
+    def valid(self) -> bool:
+        """Whether the number can be believed."""
+        return self.tokens_per_s is not None and self.judged.verdict.valid
+
+    @property
+    def verdict(self) -> str:
+        """`valid`, or the checks that say why not; `-` where there is no number."""
+        if self.tokens_per_s is None:
+            return "-"
+        against = dict.fromkeys(finding.check for finding in self.judged.verdict.findings if finding.invalid)
+        return ", ".join(against) or VALID
+
+    @property
+    def first_token_s(self) -> Interval | None:
+        """Of a prompt."""
+        times = [run.first_token_s for run in self.judged.runs if run.first_token_s is not None]
+        return interval(times) if times else None
 
 
 @dataclass(frozen=True)
@@ -44,51 +89,83 @@ class Section:
         """What a reader must know before believing a figure, or nothing."""
         return NOT_A_SPEED if self.campaign.phone.emulated else ""
 
+    @property
+    def notes(self) -> list[str]:
+        """What holds for many rows: what was not seen of them, and what to do about what was found."""
+        findings = [finding for row in self.rows for finding in row.judged.verdict.findings]
+        notes = {str(finding): None for finding in findings if _is_note(finding)}
+        notes |= {f"{finding.check}: {finding.advice}": None for finding in findings if not _is_note(finding)}
+        return list(notes)
+
 
 def as_facts(section: Section) -> dict[str, Any]:
     """A section for a program to read; NaN, which JSON has not, becomes null."""
-    rows = [
-        {
-            "model": row.model,
-            "test": row.test,
-            "threads": row.threads,
-            "tokens_per_s": row.tokens_per_s.mean if row.tokens_per_s else None,
-            "low": row.tokens_per_s.low if row.tokens_per_s and row.tokens_per_s.n > 1 else None,
-            "high": row.tokens_per_s.high if row.tokens_per_s and row.tokens_per_s.n > 1 else None,
-            "repetitions": row.tokens_per_s.n if row.tokens_per_s else 0,
-            "remark": row.remark,
-        }
-        for row in section.rows
-    ]
-    return {"phone": section.campaign.phone.model, "way": section.campaign.way, "caveat": section.caveat, "rows": rows}
+    campaign = section.campaign
+    return {
+        "phone": campaign.phone.model,
+        "way": campaign.way,
+        "caveat": section.caveat,
+        "seed": campaign.plan.protocol.seed,
+        "rows": [_row_facts(row) for row in section.rows],
+    }
+
+
+def _row_facts(row: Row) -> dict[str, Any]:
+    rate = row.tokens_per_s
+    return {
+        "model": row.model,
+        "test": row.test,
+        "threads": row.threads,
+        "cpus": row.cpus,
+        "options": row.judged.cell.options.model_dump(exclude_defaults=True),
+        "tokens_per_s": rate.mean if rate else None,
+        "low": _finite(rate.low) if rate else None,
+        "high": _finite(rate.high) if rate else None,
+        "repetitions": rate.n if rate else 0,
+        "first_token_s": row.first_token_s.mean if row.first_token_s else None,
+        "joules_per_token": row.judged.joules_per_token,
+        "verdict": row.verdict,
+        "findings": [
+            {"check": finding.check, "found": finding.found, "advice": finding.advice, "invalid": finding.invalid}
+            for finding in row.judged.verdict.findings
+        ],
+        "remark": row.remark,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def load(places: Iterable[Path]) -> list[Section]:
     """All campaigns at or below `places`. Raises BadInput when there is none, or one is damaged."""
-    return [_section(read_campaign(folder), read_runs(folder)) for folder in find_campaigns(places)]
+    return [_section(folder) for folder in find_campaigns(places)]
 
 
-def outcomes(campaign: Campaign, runs: Iterable[Run]) -> Iterator[tuple[Cell, Run | None]]:
-    """Each cell of a campaign with the run that counts: the latest that measured it, else the latest, or None."""
-    latest: dict[str, Run] = {}
-    for run in runs:
-        if run.failure is None or run.fingerprint not in latest or latest[run.fingerprint].failure:
-            latest[run.fingerprint] = run
-    for cell in campaign.plan.cells():
-        yield cell, latest.get(cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id))
+def _section(folder: Path) -> Section:
+    campaign = read_campaign(folder)
+    rows = [_row(judged, campaign) for judged in judge_all(folder, campaign, read_runs(folder))]
+    return Section(campaign, sorted(rows, key=_order))
 
 
-def _section(campaign: Campaign, runs: list[Run]) -> Section:
-    rows = [_row(cell, run) for cell, run in outcomes(campaign, runs)]
-    return Section(campaign, sorted(rows, key=lambda row: (row.test[:2], int(row.test[2:]), row.threads, row.model)))
+def _order(row: Row) -> tuple[Any, ...]:
+    """Prefill, decode, prompts; short before long; then what differs least last."""
+    cell = row.judged.cell
+    test = cell.test
+    lengths = (bool(test.prompt), test.n_prompt == 0, test.n_prompt, test.n_gen, test.prompt, test.sustained_s)
+    return (*lengths, cell.options.depth, row.settings, cell.cpus, cell.threads, cell.model)
 
 
-def _row(cell: Cell, run: Run | None) -> Row:
-    if run is None:
-        remark, measured = "not measured yet", None
-    elif run.failure:
-        remark, measured = f"failed: {run.failure}", None
-    else:
-        measured = interval(run.tokens_per_s)
-        remark = "one repetition: no interval" if measured.n == 1 else ""
-    return Row(cell.model, cell.test.name, cell.threads, measured, remark)
+def _row(judged: Judged, campaign: Campaign) -> Row:
+    cpus = masks.label(judged.cell.cpus, campaign.phone.clusters)
+    if judged.failure:
+        return Row(judged, cpus, None, judged.failure)
+    told = [finding.found for finding in judged.verdict.findings if not _is_note(finding)]
+    if not judged.cell.test.sustained_s:
+        return Row(judged, cpus, interval(judged.rates), "; ".join(told))
+    kept_up = sustained.of(judged)
+    return Row(judged, cpus, kept_up.whole, "; ".join([str(kept_up), *told]))
+
+
+def _is_note(finding: Finding) -> bool:
+    return finding.check in (ENERGY, NOT_CHECKED)

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from rich.table import Table
 
+from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.rows import Row, Section
 
-HEAD = ("model", "test", "threads", "tokens/s", f"{CONFIDENCE:.0%} interval", "repetitions", "remark")
+
+@dataclass(frozen=True)
+class Column:
+    """One of a table."""
+
+    head: str
+    cell: Callable[[Row], str]
+    left: bool = False
+    needed: Callable[[Row], bool] = lambda row: True
+    """Whether a row has something to say in it; where none has, the column is left out."""
+
+
+COLUMNS = (
+    Column("model", lambda row: row.model, left=True),
+    Column("test", lambda row: row.test, left=True),
+    Column("settings", lambda row: row.settings, left=True, needed=lambda row: bool(row.settings)),
+    Column("CPUs", lambda row: row.cpus, left=True, needed=lambda row: row.cpus != ANY),
+    Column("threads", lambda row: str(row.threads)),
+    Column("tokens/s", lambda row: _rate(row)),
+    Column(f"{CONFIDENCE:.0%} interval", lambda row: _range(row.tokens_per_s)),
+    Column("repetitions", lambda row: str(row.tokens_per_s.n) if row.tokens_per_s else "-"),
+    Column("first token, s", lambda row: _mean(row.first_token_s), needed=lambda row: row.first_token_s is not None),
+    Column(
+        "J/token, whole phone on battery",
+        lambda row: "-" if row.judged.joules_per_token is None else number(row.judged.joules_per_token),
+        needed=lambda row: row.judged.joules_per_token is not None,
+    ),
+    Column("verdict", lambda row: row.verdict, left=True),
+    Column("remark", lambda row: row.remark, left=True),
+)
+
+
+def columns(section: Section) -> list[Column]:
+    """Those that this section needs."""
+    return [column for column in COLUMNS if any(column.needed(row) for row in section.rows)]
 
 
 def terminal(section: Section) -> Table:
     """A table for rich to print."""
-    table = Table(title=section.title, caption=section.caveat or None, title_justify="left")
-    for name in HEAD:
-        table.add_column(name, justify="left" if name in ("model", "test", "remark") else "right")
+    caption = "\n".join(filter(None, [section.caveat, *section.notes]))
+    table = Table(title=section.title, caption=caption or None, title_justify="left", caption_justify="left")
+    shown = columns(section)
+    for column in shown:
+        # Folded and not cut: models are told apart by the ends of their names.
+        table.add_column(column.head, justify="left" if column.left else "right", overflow="fold")
     for row in section.rows:
-        table.add_row(*_cells(row))
+        table.add_row(*(column.cell(row) for column in shown))
     return table
 
 
@@ -35,9 +77,12 @@ def markdown(sections: list[Section]) -> str:
         )
         if section.caveat:
             parts.append(f"**{section.caveat[0].upper()}{section.caveat[1:]}.**\n")
-        parts.append("| " + " | ".join(HEAD) + " |")
-        parts.append("|---|---|---:|---:|---:|---:|---|")
-        parts += ["| " + " | ".join(map(_escaped, _cells(row))) + " |" for row in section.rows]
+        shown = columns(section)
+        parts.append("| " + " | ".join(column.head for column in shown) + " |")
+        parts.append("|" + "|".join("---" if column.left else "---:" for column in shown) + "|")
+        parts += ["| " + " | ".join(_escaped(column.cell(row)) for column in shown) + " |" for row in section.rows]
+        parts.append("")
+        parts += [f"- {_escaped(note)}" for note in section.notes]
         parts.append("")
     return "\n".join(parts)
 
@@ -47,16 +92,18 @@ def _escaped(cell: str) -> str:
     return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    head = (row.model, row.test, str(row.threads))
-    rate = row.tokens_per_s
-    if rate is None:
-        return (*head, "-", "-", "-", row.remark)
-    return (*head, number(rate.mean), _range(rate), str(rate.n), row.remark)
+def _rate(row: Row) -> str:
+    """In brackets where it is not to be believed."""
+    shown = _mean(row.tokens_per_s)
+    return shown if row.valid or row.tokens_per_s is None else f"({shown})"
 
 
-def _range(rate: Interval) -> str:
-    return f"{number(rate.low)} to {number(rate.high)}" if rate.n > 1 else "-"
+def _mean(found: Interval | None) -> str:
+    return number(found.mean) if found else "-"
+
+
+def _range(rate: Interval | None) -> str:
+    return f"{number(rate.low)} to {number(rate.high)}" if rate and math.isfinite(rate.low) else "-"
 
 
 def number(value: float) -> str:

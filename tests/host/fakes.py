@@ -17,7 +17,8 @@ from device.parse import BenchRecord
 from device.phone import Battery, Cluster, Phone
 from device.target import Completed, OnOutput, Progress
 from host.bench.artifact import Artifact
-from host.bench.plan import Cell, Plan, Test
+from host.bench.cell import Cell, Test
+from host.bench.plan import Plan
 from host.bench.results import Campaign, Run, append, write_campaign
 from host.build import source
 from host.build.compile import BuildManifest
@@ -29,7 +30,7 @@ BUILD_ID = "0123456789abcdef"
 LLAMA_BENCH = """#!/bin/sh
 echo "$*" >>"${0%/*}/asked"
 while [ $# -gt 0 ]; do
-  case $1 in -t) t=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -r) r=$2 ;; esac
+  case $1 in -d) d=$2 ;; -t) t=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -r) r=$2 ;; esac
   shift 2
 done
 [ "$FAKE_DIES_AT" = "$t" ] && kill -ILL $$
@@ -42,7 +43,7 @@ echo 'a line of the log' >&2
 cat <<END
 {"build_commit": "fake", "cpu_info": "none", "model_type": "tiny", "model_size": 1, "model_n_params": 1, \
 "n_batch": 1, "n_ubatch": 1, "n_threads": ${FAKE_THREADS:-$t}, "n_prompt": $p, "n_gen": $n, \
-"samples_ns": [$samples_ns], "samples_ts": [$samples_ts]}
+"n_depth": ${d:-0}, "samples_ns": [$samples_ns], "samples_ts": [$samples_ts]}
 END
 """
 

@@ -15,11 +15,14 @@ import typer
 from typer.testing import CliRunner
 
 from host import cli
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
 
 SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
-PLAN = Plan(models=[model("plain")], threads=[1, 2], tests=[Test(n_prompt=16, n_gen=0)], repetitions=2)
+PLAN = Plan(
+    models=[model("plain")], threads=[1, 2], tests=[Test(n_prompt=16, n_gen=0)], protocol=Protocol(repetitions=2)
+)
 CAMPAIGN = campaign(PLAN, phone(emulated=True))
 
 
@@ -95,14 +98,20 @@ def test_version(smoothdroid: Smoothdroid) -> None:
     ("arguments", "status", "says"),
     [
         ("bench {gguf} --on local: --threads 0", 2, "--threads '0': 0 is below 1"),
-        ("bench {gguf} --on local: --threads EMPTY", 2, "--threads '': `` is no number"),
+        ("bench {gguf} --on local: --threads EMPTY", 2, "`--threads`: it is empty"),
         ("bench {gguf} --on local: --threads 8-1", 2, "the range 8-1 is empty"),
         ("bench {gguf} --on local: --threads 1-8*1", 2, "never ends"),
         ("bench {gguf} --on local: --threads 999", 2, "999 threads on"),
         ("bench {gguf} --on local: --prompt x", 2, "--prompt 'x': `x` is no number"),
         ("bench {gguf} --on local: --threads 1 --prompt 0 --generate 0", 2, "nothing to measure"),
         ("bench {gguf} --on local: --threads 1 --repetitions 0", 2, "--repetitions 0: at least 1"),
-        ("bench {gguf} {gguf} --on local:", 2, "two models are called tiny"),
+        ("bench {gguf} --on local: --cache-k EMPTY", 2, "`--cache-k`: it is empty"),
+        ("bench {gguf} --on local: --cpus huge", 2, "this phone has no `huge`"),
+        ("bench {gguf} --on local: --until 2", 2, "--until '2': say it in percent"),
+        ("bench {tmp}/wrong.toml --on local:", 2, "wrong.toml: there is no `thread`; did you mean `threads`?"),
+        ("bench {tmp}/wrong.toml {gguf} --on local:", 2, "wrong.toml is a plan, which names its models: give it alone"),
+        ("plan check {tmp}/wrong.toml", 2, "did you mean `threads`?"),
+        ("plan check {tmp}/nosuch.toml", 2, "nosuch.toml cannot be read"),
         ("bench {tmp}/nosuch.gguf --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("bench {tmp} --on local:", 2, "{tmp} is a folder"),
         ("bench {tmp}/cut.gguf --on local:", 2, "{tmp}/cut.gguf is cut short"),
@@ -147,6 +156,7 @@ def test_wrong_input_gets_one_clear_message(
     (tmp_path / "empty").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/campaign.json").write_text("{")
+    (tmp_path / "wrong.toml").write_text("thread = 4")
     (tmp_path / "cut.gguf").write_bytes(gguf.read_bytes()[:-10])
     places = {"gguf": gguf, "tmp": tmp_path}
     words = ["" if word == "EMPTY" else word.format(**places) for word in arguments.split()]
@@ -182,7 +192,8 @@ def test_bench_and_report(
     first = smoothdroid("bench", gguf, *SMALL, "-o", results)
     assert first.status == 1, "a cell failed"
     (folder,) = results.iterdir()
-    assert first.out == f"{folder}  (1 measured, 1 failed, 0 kept from before)\n"
+    assert first.out.splitlines()[-1] == f"{folder}  (1 measured, 1 failed, 0 kept from before)"
+    assert "failed: `llama-bench` ended" in first.out
     assert "tiny, pp16, 1 threads: 10.50, 11.50 tokens/s" in first.err
     assert "illegal instruction" in first.err
 
@@ -212,7 +223,7 @@ def test_bench_says_as_json_that_a_cell_failed(
     done = smoothdroid("bench", gguf, *SMALL, "-o", tmp_path / "results", "--json")
     assert done.status == 1
     for run in json.loads(done.out)["runs"]:
-        assert "llama-bench ran" in run["failure"]
+        assert "threads 1, it ran 7" in run["failure"] or "threads 2, it ran 7" in run["failure"]
         assert run["tokens_per_s"] == []
 
 

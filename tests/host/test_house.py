@@ -50,7 +50,7 @@ def breaches(inside: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[st
 
 def test_there_is_something_to_look_at() -> None:
     assert {Path("host/cli.py"), Path("device/adb.py"), Path("host/model/smooth.py")} <= set(MODULES)
-    assert "host.bench.plan.Cell" in imports(Path("host/bench/campaign.py"))
+    assert "host.bench.cell.Cell" in imports(Path("host/bench/campaign.py"))
 
 
 def test_device_does_not_know_host() -> None:
@@ -64,8 +64,14 @@ def test_the_arrows_do_not_know_each_other(package: str) -> None:
 
 
 def test_report_reads_results_only() -> None:
-    records = ("host.bench.results", "host.bench.plan", "host.model.evaluation", "host.model.manifest")
-    pure = ("host.bench.stats", "host.bench.verdict", "host.bench.finding")
+    records = (
+        "host.bench.results",
+        "host.bench.plan",
+        "host.bench.cell",
+        "host.model.evaluation",
+        "host.model.manifest",
+    )
+    pure = ("host.bench.stats", "host.bench.judged", "host.bench.verdict", "host.bench.finding", "host.bench.masks")
     assert breaches("host/report", "host", but=("host.report", *records, *pure)) == []
 
 

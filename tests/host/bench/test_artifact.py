@@ -35,6 +35,7 @@ def test_tells_what_a_model_is(path: Path) -> None:
         architecture="llama",
         parameters=4 * 32 + 32,
         bits_per_weight=8 * (4 * 32 * 4 + 32 * 2) / (4 * 32 + 32),
+        decode_bytes=576,
         manifest=None,
     )
     assert steps == ["hashing tiny.q8_0.gguf"]

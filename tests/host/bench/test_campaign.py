@@ -16,12 +16,16 @@ from device.session import Session, Task
 from device.target import Target
 from host.bench.artifact import Artifact, inspect
 from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
+from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan, make
+from host.bench.request import Request
 from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
+from host.bench.stats import interval
 from host.pypi import sha256_of
-from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, phone, write_gguf
+from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
+SMALL = Request(threads="1,2", prompt="16", generate="8", repetitions=3)
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def binaries(tmp_path: Path) -> Binaries:
 
 @pytest.fixture
 def plan(models: list[Artifact]) -> Plan:
-    return make(models, threads="1,2", prompt="16", generate="8", repetitions=3, cpu_count=9)
+    return make(models, SMALL, PHONE)
 
 
 class Bench:
@@ -61,7 +65,7 @@ class Bench:
         """Have llama-bench be this script, under the same build."""
         tool = self.binaries.tools["llama-bench"][0]
         tool.write_text(script)
-        self.binaries = replace(self.binaries, tools={"llama-bench": (tool, sha256_of(tool))})
+        self.binaries = replace(self.binaries, tools={**self.binaries.tools, "llama-bench": (tool, sha256_of(tool))})
 
     def runs(self) -> list[Run]:
         (folder,) = self.folder.iterdir()
@@ -76,25 +80,20 @@ def bench(plan: Plan, binaries: Binaries, tmp_path: Path) -> Bench:
 TWO_THREADS_DIE = llama_bench('[ "$t" = 2 ] && kill -ILL $$')
 
 
-def test_measures_every_cell_models_taking_turns(bench: Bench, plan: Plan) -> None:
+def test_measures_every_cell_in_its_turn(bench: Bench, plan: Plan) -> None:
     outcome = bench()
-    assert [run.cell for run in outcome.measured] == list(plan.cells())
+    turns = list(plan.turns(0))
+    assert [run.cell for run in outcome.measured] == turns
     assert (outcome.failed, outcome.kept) == ([], 0)
     assert bench.runs() == outcome.measured
     assert bench.target.pushed == ["llama-bench", "plain.gguf", "smooth.gguf"]
     run_on_phone = [(Path(o["-m"]).name, o["-t"], o["-p"], o["-n"]) for o in bench.target.measured()]
     assert run_on_phone == [
-        ("plain.gguf", "1", "16", "0"),
-        ("smooth.gguf", "1", "16", "0"),
-        ("plain.gguf", "2", "16", "0"),
-        ("smooth.gguf", "2", "16", "0"),
-        ("plain.gguf", "1", "0", "8"),
-        ("smooth.gguf", "1", "0", "8"),
-        ("plain.gguf", "2", "0", "8"),
-        ("smooth.gguf", "2", "0", "8"),
+        (f"{cell.model}.gguf", str(cell.threads), str(cell.test.n_prompt), str(cell.test.n_gen)) for cell in turns
     ]
-    assert outcome.measured[2].tokens_per_s == [20.5, 22.5, 21.5]
-    assert bench.watched == [(cell.model, number, 8) for number, cell in enumerate(plan.cells(), 1)]
+    two = next(run for run in outcome.measured if run.cell.threads == 2)
+    assert two.tokens_per_s == [20.5, 22.5, 21.5]
+    assert bench.watched == [(cell.model, number, 8) for number, cell in enumerate(turns, 1)]
     assert Session(bench.target).jobs() == [], "nothing is left on the phone"
 
 
@@ -123,7 +122,9 @@ def test_the_record_says_what_the_phone_was_like(bench: Bench) -> None:
 
 def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:
     cpu = min(os.sched_getaffinity(0))
-    one = plan.model_copy(update={"cpus": [cpu], "models": plan.models[:1], "threads": [1], "tests": plan.tests[:1]})
+    one = plan.model_copy(
+        update={"masks": [(cpu,)], "models": plan.models[:1], "threads": [1], "tests": plan.tests[:1]}
+    )
     (run,) = bench(llama_bench("sleep 1.5"), one).measured
     assert run.mask_held is True
     assert run.conditions
@@ -213,6 +214,64 @@ def test_a_cell_that_does_not_end_is_a_failure_and_others_go_on(
     assert outcome.failed[0].failure == "it had not ended after 2 s"
 
 
+# --- how often ---------------------------------------------------------------------------------------------------
+
+
+def test_rounds_are_processes_of_their_own(bench: Bench, small: Plan) -> None:
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, rounds=3)})
+    outcome = bench(plan=plan)
+    assert [(run.cell.threads, run.round) for run in outcome.measured] == [
+        (cell.threads, number) for number in range(3) for cell in plan.turns(number)
+    ]
+    assert len({run.samples for run in outcome.measured}) == 6
+    assert {options["-r"] for options in bench.target.measured()} == {"2"}
+    assert bench(plan=plan).kept == 2
+
+
+def test_vague_cells_are_measured_until_their_interval_is_narrow(bench: Bench, small: Plan) -> None:
+    # The fake's rates: 10.5 and 11.5 with one thread, 20.5 and 21.5 with two.
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, until=0.05)})
+    outcome = bench(plan=plan)
+    rounds = {threads: [run.round for run in outcome.measured if run.cell.threads == threads] for threads in (1, 2)}
+    assert len(rounds[1]) > len(rounds[2]) > 1
+    for threads in (1, 2):
+        rates = [rate for run in outcome.measured if run.cell.threads == threads for rate in run.tokens_per_s]
+        assert interval(rates).half <= 0.05 * interval(rates).mean
+        assert interval(rates[:-2]).half > 0.05 * interval(rates[:-2]).mean, "and no longer"
+
+
+def test_a_sustained_cell_is_as_long_as_its_burst_says(bench: Bench, small: Plan) -> None:
+    (test,) = small.tests
+    plan = small.model_copy(update={"tests": [test, test.model_copy(update={"sustained_s": 60})], "threads": [1]})
+    burst, lasting = bench(plan=plan).measured
+    assert (burst.cell.test, lasting.cell.test) == tuple(plan.tests)
+    # 60 s of 16 tokens each, at the best rate of the burst: 12.5.
+    assert len(lasting.tokens_per_s) == 47
+
+
+def test_settings_reach_llama_bench(bench: Bench, small: Plan) -> None:
+    options = Options(depth=64, batch=32, ubatch=16, cache_k="q8_0", cache_v="q4_0", flash_attention="on", mmap="off")
+    bench(plan=small.model_copy(update={"options": [options], "threads": [1]}))
+    (asked,) = bench.target.measured()
+    expected = {"-d": "64", "-b": "32", "-ub": "16", "-ctk": "q8_0", "-ctv": "q4_0", "-fa": "on", "-lm": "none"}
+    assert {flag: asked[flag] for flag in expected} == expected
+
+
+def test_a_real_prompt_tells_first_token_and_decode(bench: Bench, small: Plan, tmp_path: Path) -> None:
+    tool = tmp_path / "built" / "llama-completion"
+    tool.write_text(LLAMA_COMPLETION)
+    bench.binaries = replace(bench.binaries, tools={**bench.binaries.tools, tool.name: (tool, sha256_of(tool))})
+    prompt = "Say \"$(id)\" and\n`ls`; 'done'"
+    plan = small.model_copy(update={"tests": [Test(prompt=prompt, n_gen=8)], "threads": [2]})
+    outcome = bench(plan=plan)
+    assert outcome.failed == []
+    assert [run.round for run in outcome.measured] == [0, 1, 2]
+    for run in outcome.measured:
+        assert (run.tokens_per_s, run.first_token_s, run.bench) == ([200.0], 0.01, None)
+        assert run.completion
+    assert bench.target.pushed == ["llama-completion", "plain.gguf"], "llama-bench has nothing to do"
+
+
 # --- this side goes, the other side goes on -------------------------------------------------------------------------
 
 
@@ -245,9 +304,11 @@ def test_what_failed_in_a_call_that_died_is_tried_again_once(bench: Bench) -> No
     bench.play(TWO_THREADS_DIE)
     with pytest.raises(Dies):
         run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(3))
+    failed = [cell.threads for cell in list(bench.plan.turns(0))[:3]].count(2)
+    assert failed
     outcome = bench(TWO_THREADS_DIE)
-    assert (len(outcome.measured), len(outcome.failed), outcome.kept) == (2, 4, 2)
-    assert len(bench.target.measured()) == 8 + 1
+    assert (len(outcome.measured), len(outcome.failed), outcome.kept) == (4 - (3 - failed), 4, 3 - failed)
+    assert len(bench.target.measured()) == 8 + failed
 
 
 def test_a_process_killed_in_mid_cell_is_taken_up_and_every_cell_measured_once(bench: Bench, tmp_path: Path) -> None:
@@ -312,7 +373,7 @@ def test_a_model_that_changed_under_its_name_is_another_campaign(bench: Bench, m
     first = bench()
     changed = inspect(write_gguf(models[1].path, fill=3))
     assert (changed.name, changed.sha256) != (models[1].name, models[1].sha256)
-    plan = make([models[0], changed], threads="1,2", prompt="16", generate="8", repetitions=3, cpu_count=9)
+    plan = make([models[0], changed], SMALL, PHONE)
     second = bench(plan=plan)
     assert second.folder != first.folder
     assert len(second.measured) == 8

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from device.errors import BadInput
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from host.bench.results import (
     CAMPAIGN,
     RUNS,
@@ -20,7 +21,9 @@ from host.bench.results import (
 )
 from tests.host.fakes import campaign, model, phone, run_of
 
-PLAN = Plan(models=[model("a")], threads=[1, 2, 3], tests=[Test(n_prompt=16, n_gen=0)], repetitions=2)
+PLAN = Plan(
+    models=[model("a")], threads=[1, 2, 3], tests=[Test(n_prompt=16, n_gen=0)], protocol=Protocol(repetitions=2)
+)
 CAMPAIGN_RECORD = campaign(PLAN, phone())
 DONE = [
     run_of(CAMPAIGN_RECORD, cell, rates=[10.0, 0.1 + cell.threads])
@@ -93,7 +96,7 @@ def test_a_damaged_campaign_is_bad_input(folder: Path, content: bytes) -> None:
         read_campaign(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_a_record_of_another_version_is_refused(folder: Path, version: int) -> None:
     for record, name in ((CAMPAIGN_RECORD, CAMPAIGN), (DONE[0], RUNS)):
         (folder / name).write_text(

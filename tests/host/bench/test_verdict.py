@@ -225,10 +225,12 @@ def test_a_phone_on_its_charger_tells_no_energy(name: str) -> None:
 def test_energy_is_told_on_battery_only() -> None:
     on_battery = cell(samples=[{"battery": Battery(charging=False)}] * 3)
     assert charging(on_battery) is None
+    read_now_and_then = cell(samples=[{"battery": Battery(charging=False)}, {"battery": Battery()}, {}])
+    assert charging(read_now_and_then) is None
     assert judge(on_battery).energy
 
 
-@pytest.mark.parametrize("samples", [[], [{}], [{"battery": Battery()}], [{"battery": Battery(charging=False)}, {}]])
+@pytest.mark.parametrize("samples", [[], [{}], [{"battery": Battery()}]])
 def test_a_charger_that_nobody_can_see_may_be_there(samples: list[dict[str, Any]]) -> None:
     found = charging(cell(samples=samples))
     assert found is not None
@@ -294,10 +296,10 @@ def test_everything_that_is_wrong_is_told() -> None:
     verdict = judge(Measured([10.0, 8.0, 6.0, 4.0], 4, hot, cpus=BIG, neighbours={3: 60.0}))
     assert not verdict.valid
     assert [finding.check for finding in verdict.findings if finding.invalid] == [
-        "collapsed",
         "mask not held",
         "throttled",
         "throttled",
+        "collapsed",
         "unstable",
         "unstable",
     ]

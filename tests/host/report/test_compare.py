@@ -9,15 +9,16 @@ import pytest
 
 from device.errors import BadInput
 from device.phone import Phone
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from host.bench.results import Campaign, append
 from host.bench.stats import compare
-from host.report.compare import Compared, Pair, as_facts, load, parse_threshold
+from host.report.compare import Compared, Pair, as_facts, load
 from host.report.rows import NOT_A_SPEED
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
 PP, TG = Test(n_prompt=512, n_gen=0), Test(n_prompt=0, n_gen=128)
-PLAN = Plan(models=[model("plain"), model("smooth")], threads=[1, 2], tests=[PP, TG], repetitions=3)
+PLAN = Plan(models=[model("plain"), model("smooth")], threads=[1, 2], tests=[PP, TG], protocol=Protocol(repetitions=3))
 FAST, SLOW, NOISY = (10.0, 10.1, 9.9), (9.0, 9.1, 8.9), (9.0, 11.5, 10.0)
 Rates = Mapping[tuple[str, str, int], Sequence[float] | str]
 
@@ -113,7 +114,10 @@ def test_another_model_file_and_drift_are_remarked(before: Path, tmp_path: Path)
     after = results(tmp_path / "after", {("smooth", "tg128", 1): throttling, ("plain", "tg128", 1): (9.0,)}, plan)
     compared = load(before, after, 0.05)
     remarks = {key: pair_of(compared, key).remark for key in (("plain", "pp512", 1), ("smooth", "tg128", 1))}
-    assert list(remarks.values()) == ["another file of that name", "B: the repetitions lost 22% from first to last"]
+    assert list(remarks.values()) == [
+        "another file of that name",
+        "B: the repetitions lost 22% from first to last; B: the 95% interval is ±11% of the mean",
+    ]
     assert pair_of(compared, ("smooth", "pp512", 1)).remark == ""
     assert "B: one repetition" in pair_of(compared, ("plain", "tg128", 1)).remark
 
@@ -205,17 +209,6 @@ def test_facts_are_strict_json(before: Path, tmp_path: Path) -> None:
     assert slower["ratio"]["low"] < slower["ratio"]["value"] < slower["ratio"]["high"] < 1
     assert (slower["a"]["value"], slower["a"]["repetitions"]) == (pytest.approx(10.0), 3)
     assert (single["ratio"]["low"], single["b"]["high"], single["answer"]) == (None, None, "not significant")
-
-
-@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0%", 0.0), ("2.5%", 0.025), ("99%", 0.99)])
-def test_a_threshold_is_in_percent(text: str, share: float) -> None:
-    assert parse_threshold(text) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("text", ["5", "0.05", "", "%", "-5%", "100%", "5 %", "1e1%", "nan%", "5%%", "٥%", "x" * 99])
-def test_what_is_no_threshold_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"--threshold.*in percent"):
-        parse_threshold(text)
 
 
 def test_a_cell_measured_again_after_it_failed_is_measured(before: Path, tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from host.report.compare import Compared, load
 from host.report.compare_tables import said, terminal
 from host.report.rows import NOT_A_SPEED
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
 THREADS = [1, 2, 4]
-PLAN = Plan(models=[model("[b]$m")], threads=THREADS, tests=[Test(n_prompt=64, n_gen=0)], repetitions=3)
+PLAN = Plan(
+    models=[model("[b]$m")], threads=THREADS, tests=[Test(n_prompt=64, n_gen=0)], protocol=Protocol(repetitions=3)
+)
 FAST, SLOW = (10.0, 10.1, 9.9), (9.0, 9.1, 8.9)
 
 
@@ -41,7 +44,17 @@ def test_a_table_for_each_way(compared: Compared) -> None:
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.get().splitlines() if "pp64" in line]
     assert lines == [
         ["[b]$m", "pp64", "1", "10.0", "9.00", "0.900", "0.879 to 0.922", "slower, a regression", ""],
-        ["[b]$m", "pp64", "2", "10.0", "9.00", "0.900", "-", "not significant", "B: one repetition tells nothing"],
+        [
+            "[b]$m",
+            "pp64",
+            "2",
+            "10.0",
+            "9.00",
+            "0.900",
+            "-",
+            "not significant",
+            "B: one repetition says nothing of how it varies",
+        ],
     ]
 
 

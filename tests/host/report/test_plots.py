@@ -10,7 +10,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from host.bench.stats import interval
 from host.report import plots, write
 from host.report.rows import NOT_A_SPEED, Section, load
@@ -21,7 +22,7 @@ PLAN = Plan(
     models=[model(name) for name in NAMES],
     threads=[1, 2, 4],
     tests=[Test(n_prompt=16, n_gen=0), Test(n_prompt=0, n_gen=8)],
-    repetitions=3,
+    protocol=Protocol(repetitions=3),
 )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from device.errors import BadInput
-from host.bench.plan import Cell, Plan, Test
+from host.bench.cell import Cell, Protocol, Test
+from host.bench.plan import Plan
 from host.bench.results import Run
 from host.bench.stats import interval
 from host.report.rows import NOT_A_SPEED, Section, as_facts, load
@@ -16,11 +17,12 @@ PLAN = Plan(
     models=[model("plain"), model("smooth")],
     threads=[1, 2],
     tests=[Test(n_prompt=0, n_gen=8), Test(n_prompt=16, n_gen=0)],
-    repetitions=3,
+    protocol=Protocol(repetitions=3),
 )
 CAMPAIGN = campaign(PLAN, phone())
 CELLS = {(cell.model, cell.test.name, cell.threads): cell for cell in PLAN.cells()}
 CELL = CELLS["plain", "pp16", 2]
+STEADY = [9.9, 10.1, 10.0]
 
 
 def measured(cell: Cell, *rates: float) -> Run:
@@ -42,7 +44,7 @@ def shown(section: Section, cell: Cell) -> tuple[object, str]:
 
 
 def test_a_row_for_every_cell_prefill_first(tmp_path: Path) -> None:
-    section = section_of(tmp_path, *(measured(cell, 1.0, 2.0) for cell in CELLS.values()))
+    section = section_of(tmp_path, *(measured(cell, 9.9, 10.0, 10.1) for cell in CELLS.values()))
     assert [(row.test, row.threads, row.model) for row in section.rows] == [
         ("pp16", 1, "plain"),
         ("pp16", 1, "smooth"),
@@ -63,12 +65,12 @@ def test_lengths_are_in_order_as_numbers(tmp_path: Path) -> None:
 
 
 def test_a_measured_cell_shows_its_interval(tmp_path: Path) -> None:
-    assert shown(section_of(tmp_path, measured(CELL, 9.0, 10.0, 11.0)), CELL) == (interval([9.0, 10.0, 11.0]), "")
+    assert shown(section_of(tmp_path, measured(CELL, 9.9, 10.1, 10.0)), CELL) == (interval([9.9, 10.1, 10.0]), "")
 
 
 def test_one_repetition_is_said_to_have_no_interval(tmp_path: Path) -> None:
     rate, remark = shown(section_of(tmp_path, measured(CELL, 9.0)), CELL)
-    assert remark == "one repetition: no interval"
+    assert remark == "one repetition says nothing of how it varies"
     assert getattr(rate, "n", None) == 1
 
 
@@ -82,10 +84,10 @@ def test_a_failed_cell_is_shown_with_its_last_reason(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_never_averaged_in(tmp_path: Path) -> None:
-    section = section_of(tmp_path, failed(CELL, "killed"), measured(CELL, 9.0, 11.0))
-    assert shown(section, CELL) == (interval([9.0, 11.0]), "")
-    later = section_of(tmp_path / "later", measured(CELL, 9.0, 11.0), failed(CELL, "killed"))
-    assert shown(later, CELL) == (interval([9.0, 11.0]), "")
+    section = section_of(tmp_path, failed(CELL, "killed"), measured(CELL, *STEADY))
+    assert shown(section, CELL) == (interval(STEADY), "")
+    later = section_of(tmp_path / "later", measured(CELL, *STEADY), failed(CELL, "killed"))
+    assert shown(later, CELL) == (interval(STEADY), "")
 
 
 def test_facts_are_strict_json(tmp_path: Path) -> None:

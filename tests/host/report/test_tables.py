@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 
 from host import console
-from host.bench.plan import Plan, Test
+from host.bench.cell import Protocol, Test
+from host.bench.plan import Plan
 from host.report.rows import Section, load
 from host.report.tables import markdown, number, terminal
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
 PLAN = Plan(
-    models=[model("plain"), model("a|b [/x] :100:")], threads=[1, 2], tests=[Test(n_prompt=16, n_gen=0)], repetitions=3
+    models=[model("plain"), model("a|b [/x] :100:")],
+    threads=[1, 2],
+    tests=[Test(n_prompt=16, n_gen=0)],
+    protocol=Protocol(repetitions=3),
 )
 
 
@@ -21,7 +25,7 @@ def section(tmp_path: Path) -> Section:
     known = campaign(PLAN, phone(emulated=True))
     one, odd, two, _ = PLAN.cells()
     runs = [
-        run_of(known, one, [8.0, 9.0, 10.0]),
+        run_of(known, one, [8.9, 9.1, 9.0]),
         run_of(known, odd, failure="it said: a | b\n| c [/bold] \\| d"),
         run_of(known, two, [0.00412]),
     ]
@@ -39,7 +43,7 @@ def cells(line: str) -> list[str]:
 def test_markdown_has_as_many_cells_in_every_line(section: Section) -> None:
     lines = [line for line in markdown([section]).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(section.rows)
-    assert {len(cells(line)) for line in lines} == {7}
+    assert {len(cells(line)) for line in lines} == {8}
 
 
 def test_markdown_shows_every_cell(section: Section) -> None:
@@ -48,9 +52,12 @@ def test_markdown_shows_every_cell(section: Section) -> None:
     assert "**Emulated: says nothing of a phone's speed.**" in text
     assert "2026-01-02, Android 16, 1×Cortex-X3 2.91 GHz + 4×Cortex-A715" in text
     assert "llama.cpp 0c1e57098, build 01234567 (i8mm), smoothdroid 0.1.0, protocol 1." in text
-    assert "| plain | pp16 | 1 | 9.00 | 6.52 to 11.5 | 3 |  |" in text
-    assert "| plain | pp16 | 2 | 0.00412 | - | 1 | one repetition: no interval |" in text
-    assert "| - | - | - | failed: it said: a" in text
+    assert "| plain | pp16 | 1 | 9.00 | 8.75 to 9.25 | 3 | valid |  |" in text
+    assert (
+        "| plain | pp16 | 2 | (0.00412) | - | 1 | collapsed, unstable | 0.00412 tokens/s with 2 threads, 9 with 1; one"
+        in text
+    )
+    assert "| - | - | - | - | failed: it said: a" in text
     assert "not measured yet" in text
 
 
@@ -66,7 +73,7 @@ def test_terminal_shows_names_and_failures_as_they_are(section: Section) -> None
     with console.out.capture() as shown:
         console.out.print(terminal(section), width=200)
     text = shown.get()
-    for part in ("a|b [/x] :100:", "[/bold]", "not measured yet", "6.52 to 11.5", "0.00412", "emulated: says nothing"):
+    for part in ("a|b [/x] :100:", "[/bold]", "not measured yet", "8.75 to 9.25", "0.00412", "emulated: says nothing"):
         assert part in text
 
 

@@ -1,0 +1,71 @@
+"""A cell -> the command that measures it on a phone, and what that must have measured."""
+
+from __future__ import annotations
+
+from device.parse import BenchRecord, NoNumber
+from host.bench.cell import Cell, Options
+
+TEMPLATE_TOKENS = 512  # room for what a chat template puts around a prompt
+
+
+def llama_bench(tool: str, model: str, cell: Cell, repetitions: int) -> list[str]:
+    """llama-bench's command line."""
+    options = cell.options
+    argv = [tool, "-m", model, "-t", str(cell.threads), "-p", str(cell.test.n_prompt), "-n", str(cell.test.n_gen)]
+    argv += ["-d", str(options.depth)] if options.depth else []
+    argv += ["-lm", "mmap" if options.mmap == "on" else "none"] if options.mmap else []
+    return [*argv, *_common(options), "-r", str(repetitions), "-o", "jsonl"]
+
+
+def llama_completion(
+    tool: str, model: str, prompt: str, *, max_tokens: int, threads: int, temperature: float = 0.0, seed: int = 0
+) -> list[str]:
+    """llama-completion's command line for one prompt; its timings on standard error."""
+    argv = [tool, "-m", model, "-p", prompt, "-n", str(max_tokens), "-t", str(threads)]
+    argv += ["--temp", str(temperature), "--seed", str(seed), "--no-display-prompt", "--perf"]
+    # --no-escape: a backslash and an n in a prompt are those two characters. The context is what this prompt can
+    # need (a token is at least a byte), not the model's longest: its KV cache may be larger than the phone's memory.
+    return [*argv, "--no-escape", "--ctx-size", str(len(prompt.encode()) + max_tokens + TEMPLATE_TOKENS)]
+
+
+def answer(tool: str, model: str, cell: Cell) -> list[str]:
+    """The command line of a cell with a real prompt: as long an answer as was asked for, whatever the model says."""
+    test, options = cell.test, cell.options
+    argv = llama_completion(tool, model, test.prompt, max_tokens=test.n_gen, threads=cell.threads)
+    argv += ["--no-mmap"] if options.mmap == "off" else []
+    return [*argv, *_common(options), "--ignore-eos", "--single-turn"]
+
+
+def check(records: list[BenchRecord], cell: Cell) -> BenchRecord:
+    """The one record that was asked for. Raises NoNumber when llama-bench measured something else."""
+    record = records[0]
+    got = {
+        "records": len(records),
+        "threads": record.n_threads,
+        "prompt": record.n_prompt,
+        "generate": record.n_gen,
+        "depth": record.n_depth,
+        "repetitions": len(record.samples_ts),
+    }
+    asked = {
+        "records": 1,
+        "threads": cell.threads,
+        "prompt": cell.test.n_prompt,
+        "generate": cell.test.n_gen,
+        "depth": cell.options.depth,
+        "repetitions": len(record.samples_ts) if cell.test.sustained_s else cell.protocol.repetitions,
+    }
+    if wrong := [f"{name} {asked[name]}, it ran {got[name]}" for name in asked if got[name] != asked[name]]:
+        raise NoNumber(f"llama-bench did not measure what it was asked for: {'; '.join(wrong)}")
+    return record
+
+
+def _common(options: Options) -> list[str]:
+    flags = {
+        "-b": options.batch,
+        "-ub": options.ubatch,
+        "-ctk": options.cache_k,
+        "-ctv": options.cache_v,
+        "-fa": options.flash_attention,
+    }
+    return [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]

@@ -1,0 +1,177 @@
+"""A campaign's runs -> its cells, each with what counts of it and what does not.
+
+Verdicts are made when results are read, from what was seen: a check that is added later judges old results too.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from device.samples import Observation, Sample
+from host.bench.cell import Cell
+from host.bench.finding import Finding, Measured
+from host.bench.results import Campaign, Run, observation
+from host.bench.verdict import OF_A_CELL, OF_A_RUN, REMARKS, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A cell of a campaign."""
+
+    cell: Cell
+    counted: list[Run] = field(default_factory=list)
+    """Measured and believed, in the order of their rounds."""
+    rejected: list[Run] = field(default_factory=list)
+    """Measured and not believed: shown as such, never averaged in."""
+    failure: str = ""
+    """Why there is no measurement."""
+    verdict: Verdict = field(default_factory=lambda: Verdict([]))
+    """Of what counts; where nothing does, of what was rejected."""
+    watts: float | None = None
+    """Drawn from the battery by the whole phone while it measured; None where that cannot be told."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those whose values are shown."""
+        return self.counted or self.rejected
+
+    @property
+    def rates(self) -> list[float]:
+        """Tokens/s of every repetition that is shown."""
+        return [rate for run in self.runs for rate in run.tokens_per_s]
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Of the whole phone, on battery."""
+        return self.watts and self.watts / statistics.fmean(self.rates)
+
+
+def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run]) -> list[Judged]:
+    """Every cell of a campaign, in the order of its plan. Raises BadInput when samples are damaged."""
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.fingerprint, []).append(run)
+    cells = {cell: by_name.get(_name(campaign, cell), []) for cell in campaign.plan.cells()}
+    measured = {cell: latest for cell, tried in cells.items() if (latest := _latest(tried))}
+    return [
+        _judged(folder, campaign, cell, measured[cell], _neighbours(cell, measured))
+        if cell in measured
+        else Judged(cell, failure=_why_not(campaign, cell, tried, cells))
+        for cell, tried in cells.items()
+    ]
+
+
+def _name(campaign: Campaign, cell: Cell) -> str:
+    return cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
+
+
+def _latest(tried: Iterable[Run]) -> list[Run]:
+    """Of each round the last run that measured it."""
+    rounds = {run.round: run for run in tried if run.failure is None}
+    return [run for _, run in sorted(rounds.items())]
+
+
+def _why_not(campaign: Campaign, cell: Cell, tried: Sequence[Run], cells: Mapping[Cell, Sequence[Run]]) -> str:
+    if tried:
+        return f"failed: {tried[-1].failure}"
+    if cell.test.sustained_s and any(run.failure for run in cells.get(cell.burst, ())):
+        return "not measured: its burst failed"
+    return "not measured yet"
+
+
+def _neighbours(cell: Cell, measured: Mapping[Cell, Sequence[Run]]) -> dict[int, float]:
+    """The median rate at other thread counts, all else alike."""
+    return {
+        other.threads: statistics.median([rate for run in runs for rate in run.tokens_per_s])
+        for other, runs in measured.items()
+        if other.threads != cell.threads and other.model_copy(update={"threads": cell.threads}) == cell
+    }
+
+
+def _judged(
+    folder: Path, campaign: Campaign, cell: Cell, runs: Sequence[Run], neighbours: Mapping[int, float]
+) -> Judged:
+    seen = [(run, _measured(folder, campaign, run)) for run in runs]
+    verdicts = [Verdict(list(_of_a_run(run, measured))) for run, measured in seen]
+    counted = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if verdict.valid]
+    rejected = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if not verdict.valid]
+    shown = counted or rejected
+    rates = [list(run.tokens_per_s) for run, _ in shown]
+    whole = replace(seen[0][1], tokens_per_s=[r for rs in rates for r in rs], rounds=rates, neighbours=neighbours)
+    findings = list(_named((shown if not counted else [*rejected, *counted]), len(runs), bool(counted)))
+    # What is to be kept up for long is expected to slow down; how far is its result.
+    findings += [] if cell.test.sustained_s else judge(whole, OF_A_CELL).findings
+    verdict = Verdict(findings)
+    return Judged(
+        cell,
+        [run for run, _ in counted],
+        [run for run, _ in rejected],
+        verdict=verdict,
+        watts=_watts([measured.observation for run, measured in seen if run in [r for r, _ in counted]])
+        if verdict.energy
+        else None,
+    )
+
+
+def _measured(folder: Path, campaign: Campaign, run: Run) -> Measured:
+    cell = run.cell
+    model = next(model for model in campaign.plan.models if model.sha256 == cell.model_sha256)
+    return Measured(
+        run.tokens_per_s,
+        cell.threads,
+        observation=_while_measured(observation(folder, run), run),
+        cpus=cell.cpus or None,
+        soc=campaign.phone.soc,
+        bytes_per_token=model.decode_bytes if cell.test.n_gen else None,
+    )
+
+
+def _while_measured(seen: Observation, run: Run) -> Observation:
+    """Without loading and warm-up; of those only the threads' masks, which are read more rarely than the rest."""
+    begin = run.wall_s - run.measured_s
+    samples = [
+        sample if sample.at_s >= begin else Sample(at_s=sample.at_s, thread_cpus=sample.thread_cpus)
+        for sample in seen.samples
+    ]
+    return seen.model_copy(update={"samples": samples})
+
+
+def _of_a_run(run: Run, measured: Measured) -> Iterator[Finding]:
+    for finding in judge(measured, (*OF_A_RUN, *REMARKS)).findings:
+        expected = run.cell.test.sustained_s and finding.check == "throttled"
+        yield replace(finding, invalid=False) if expected else finding
+    if run.waited and run.waited.too_hot:
+        found = f"after {run.waited.seconds:.0f} s {run.waited.too_hot} was still above what was asked for"
+        yield Finding("began warm", found, "give it more time, or ask for less", invalid=False)
+    if run.attempt > 1:
+        found = f"measured at attempt {run.attempt}: the phone or the runner on it went down, or was stopped, before"
+        yield Finding("interrupted", found, "see that it stays up", invalid=False)
+
+
+def _named(verdicts: Sequence[tuple[Run, Verdict]], rounds: int, any_counts: bool) -> Iterator[Finding]:
+    """The findings of all rounds, each once; where others count, a rejected round takes nothing from the cell."""
+    told: set[str] = set()
+    for run, verdict in verdicts:
+        for finding in verdict.findings:
+            if verdict.valid or not finding.invalid:
+                if finding.check not in told:
+                    told.add(finding.check)
+                    yield finding
+            elif any_counts:
+                yield replace(finding, found=f"round {run.round + 1} does not count: {finding.found}", invalid=False)
+            elif finding.check not in told:
+                told.add(finding.check)
+                yield finding
+
+
+def _watts(seen: Sequence[Observation]) -> float | None:
+    drawn = [
+        sample.battery_ma * sample.battery_mv / 1e6
+        for one in seen
+        for sample in one.samples
+        if sample.battery_ma is not None and sample.battery_mv is not None
+    ]
+    return statistics.fmean(drawn) if drawn else None

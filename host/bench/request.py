@@ -1,0 +1,114 @@
+"""A plan in its user's words: options of the command line, or a TOML file of the same names."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from device.errors import BadInput
+
+LARGEST_FILE = 1 << 20
+
+
+def _joined(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
+    """`4` and `[1, 2]` are as good as `"4"` and `"1,2"`."""
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, int | str) for item in items):
+        raise ValueError("write a number, a text or a list of them")
+    return ",".join(map(str, items))
+
+
+def _several(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
+    return [value] if isinstance(value, str) else value
+
+
+List = Annotated[str, BeforeValidator(_joined)]
+Texts = Annotated[list[str], BeforeValidator(_several)]
+
+
+class Request(BaseModel):
+    """What is wanted. Lists are in llama-bench's syntax; every combination becomes a cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: Texts = Field(default_factory=list)
+    """GGUF files; `*` as in a shell. In a plan file, relative to it."""
+    prompt: List = "512"
+    generate: List = "128"
+    ask: Texts = Field(default_factory=list)
+    """Real prompts: time to the first token, and decode rate."""
+    threads: List = ""
+    """Empty: 1, 2, 4 ... as CPUs allow."""
+    cpus: Texts = Field(default_factory=lambda: ["any"])
+    depth: List = "0"
+    batch: List = ""
+    ubatch: List = ""
+    cache_k: List = ""
+    cache_v: List = ""
+    flash_attention: List = ""
+    mmap: List = ""
+    repetitions: int = 5
+    rounds: int = 1
+    until: str = ""
+    budget: str = "20m"
+    sustained: str = ""
+    cool: str = ""
+    cool_within: int = Field(default=600, ge=0)
+    seed: int = 0
+
+    @field_validator("*")
+    @classmethod
+    def _says_something(cls, value: Any) -> Any:  # noqa: ANN401 (of every field)
+        if value in ("", []) or (isinstance(value, list) and not all(str(item).strip() for item in value)):
+            raise ValueError("it is empty; leave it out to have the default")
+        return value
+
+    def with_words(self, words: dict[str, Any]) -> Request:
+        """The same with some fields said anew. Raises BadInput that names the option."""
+        try:
+            return Request.model_validate({**self.model_dump(exclude_unset=True), **words})
+        except ValidationError as error:
+            raise BadInput("\n".join(_problem(one, "--") for one in error.errors())) from error
+
+
+def read(path: Path) -> Request:
+    """A plan file. Raises BadInput that names the line or the key, and for an unknown key the one that was meant."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadInput(f"{path} is no plan: it is larger than {LARGEST_FILE >> 20} MiB")
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the plan {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path} is no TOML: {error}") from error
+    try:
+        asked = Request.model_validate(table)
+    except ValidationError as error:
+        raise BadInput("\n".join(f"{path}: {_problem(one)}" for one in error.errors())) from error
+    return asked.model_copy(update={"models": [str(path.parent / model) for model in asked.models]})
+
+
+def files(patterns: list[str]) -> list[Path]:
+    """The files that `patterns` name, each once. Raises BadInput for a pattern that fits none."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        fitting = sorted(path.parent.glob(path.name)) if "*" in path.name or "?" in path.name else [path]
+        if not fitting:
+            raise BadInput(f"no file fits {pattern}")
+        found |= dict.fromkeys(fitting)
+    return list(found)
+
+
+def _problem(error: Any, before: str = "") -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    key = ".".join(map(str, error["loc"]))
+    key = before + key.replace("_", "-") if before else key
+    if error["type"] != "extra_forbidden":
+        return f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
+    known = list(Request.model_fields)
+    meant = difflib.get_close_matches(key, known, n=1)
+    return f"there is no `{key}`; " + (f"did you mean `{meant[0]}`?" if meant else f"there are {', '.join(known)}")

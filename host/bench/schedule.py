@@ -1,0 +1,81 @@
+"""Which cell's turn it is: what is missing, what is still too vague, what must be kept up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from host.bench.cell import Cell
+from host.bench.plan import Plan
+from host.bench.results import Run
+from host.bench.stats import interval
+
+MOST_ROUNDS = 100  # an interval that a hundred processes do not narrow will not get narrower
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One process of one cell."""
+
+    fingerprint: str
+    cell: Cell
+    round: int
+    repetitions: int
+
+    @property
+    def task(self) -> str:
+        """Its name in a job on the phone."""
+        return task(self.fingerprint, self.round)
+
+
+def task(fingerprint: str, number: int) -> str:
+    """A turn's name in a job on the phone."""
+    return f"{fingerprint}-{number}"
+
+
+def due(plan: Plan, names: Mapping[Cell, str], runs: Sequence[Run], given_up: Collection[str] = ()) -> list[Turn]:
+    """What is to be measured next, in its order; nothing when all is done. `names`: each cell's fingerprint.
+
+    First the rounds that were asked for; when none is missing, one more for each cell that is still too vague; when
+    none is, what must be kept up for long: it needs the rate of its burst, and leaves the phone hot. A cell whose
+    fingerprint is in `given_up` has no turn.
+    """
+    measured: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.failure is None:
+            measured.setdefault(run.fingerprint, []).append(run)
+    cells = [(names[cell], cell) for cell in plan.cells() if names[cell] not in given_up]
+    missing = [turn for turn in _asked_for(plan, names, measured) if turn.fingerprint not in given_up]
+    return missing or list(_too_vague(cells, measured)) or list(_to_keep_up(cells, names, measured))
+
+
+def _asked_for(plan: Plan, names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
+    done = {(name, run.round) for name, runs in measured.items() for run in runs}
+    for number in range(max(cell.rounds for cell in plan.cells())):
+        for cell in plan.turns(number):
+            if number < cell.rounds and not cell.test.sustained_s and (names[cell], number) not in done:
+                yield Turn(names[cell], cell, number, 1 if cell.test.prompt else cell.protocol.repetitions)
+
+
+def _too_vague(cells: Sequence[tuple[str, Cell]], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
+    for name, cell in cells:
+        runs, until = measured.get(name, []), cell.protocol.until
+        if until is None or cell.test.sustained_s or not runs or len(runs) >= MOST_ROUNDS:
+            continue
+        found = interval([rate for run in runs for rate in run.tokens_per_s])
+        if sum(run.wall_s for run in runs) < cell.protocol.budget_s and not found.half <= until * found.mean:
+            following = max(run.round for run in runs) + 1
+            yield Turn(name, cell, following, 1 if cell.test.prompt else cell.protocol.repetitions)
+
+
+def _to_keep_up(
+    cells: Sequence[tuple[str, Cell]], names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]
+) -> Iterator[Turn]:
+    for name, cell in cells:
+        burst = measured.get(names.get(cell.burst, ""), [])
+        if cell.test.sustained_s and burst and name not in measured:
+            rates = [rate for run in burst for rate in run.tokens_per_s]
+            # As fast as the best of the burst, it would be over just then; a phone that slows down takes longer.
+            repetitions = cell.test.sustained_s * max(rates) / (cell.test.n_prompt + cell.test.n_gen)
+            yield Turn(name, cell, 0, max(2, math.ceil(repetitions)))
