@@ -292,9 +292,9 @@ def test_the_shape_of_a_model(tmp_path: Path) -> None:
 
 def test_layers_without_keys_and_values_do_not_count(tmp_path: Path) -> None:
     recurrent = {"blk.4.attn_qkv.weight": (1024, 256), "blk.4.ssm_out.weight": (256, 256)}
-    assert shape_of(write(tmp_path / "hybrid.gguf", "qwen3next", more=recurrent)).layers == LAYERS
+    assert shape_of(write(tmp_path / "hybrid.gguf", "qwen3next", more=recurrent, block_count=5)).layers == LAYERS
     convolution = {"blk.4.ffn_up.weight": (384, 256)}
-    assert shape_of(write(tmp_path / "lfm2.gguf", "lfm2", more=convolution)).layers == LAYERS
+    assert shape_of(write(tmp_path / "lfm2.gguf", "lfm2", more=convolution, block_count=5)).layers == LAYERS
     assert shape_of(write(tmp_path / "shared.gguf", "gemma4", attention__shared_kv_layers=3)).layers == 1
     assert shape_of(write(tmp_path / "bert.gguf", "bert", attention__causal=False)).layers == 0
     assert shape_of(write(tmp_path / "dream.gguf", "dream")).layers == 0
