@@ -31,6 +31,22 @@ class BenchRecord(BaseModel):
     n_prompt: int
     n_gen: int
     n_depth: int = 0
+    # What was asked for, not what came of it: see device/kernels.py. None: this version of llama-bench does not tell.
+    backends: str | None = None
+    """Those that are there: CPU, or OpenCL."""
+    cpu_mask: str | None = None
+    cpu_strict: bool | None = None
+    poll: int | None = None
+    type_k: str | None = None
+    """Of the KV cache's keys."""
+    type_v: str | None = None
+    flash_attn: bool | int | None = None
+    """-1: llama.cpp decides. Older versions say true or false."""
+    repack: bool | None = None
+    load_mode: str | None = None
+    """auto, mmap or none."""
+    use_mmap: bool | None = None
+    """What older versions say instead."""
     samples_ns: list[int] = Field(min_length=1)
     samples_ts: list[float] = Field(min_length=1)
     """Tokens per second, one value a repetition."""

@@ -11,6 +11,8 @@ from gguf import GGUFReader
 from pydantic import BaseModel, ConfigDict
 
 from device.errors import BadInput
+from host.bench import shape
+from host.bench.shape import Shape
 from host.pypi import sha256_of
 
 MAGIC = b"GGUF"
@@ -33,6 +35,8 @@ class Artifact(BaseModel):
     """Of weights that each token of decode reads; None for a mixture of experts, which reads some of them."""
     manifest: dict[str, Any] | None
     """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
+    shape: Shape | None = None
+    """What its weights and its KV cache take; None in a record that is older than this field."""
 
 
 def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Artifact:
@@ -49,6 +53,7 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         reader = GGUFReader(path)
         field = reader.get_field("general.architecture")
         architecture = str(field.contents()) if field else ""
+        taken = shape.read(reader, architecture)
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
         decode_bytes = _decode_bytes({tensor.name: int(tensor.n_bytes) for tensor in reader.tensors})
@@ -71,6 +76,7 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         bits_per_weight=8 * tensor_bytes / parameters,
         decode_bytes=decode_bytes,
         manifest=_manifest(path.with_name(f"{path.name}.json")),
+        shape=taken,
     )
 
 

@@ -102,6 +102,18 @@ def test_a_field_of_a_later_llama_bench_does_no_harm() -> None:
     assert parse_bench(changed(new_field={"a": 1})) == parse_bench(PROMPT)
 
 
+def test_what_was_asked_for_is_told_where_the_version_tells_it() -> None:
+    record = parse_bench(PROMPT)[0]
+    assert (record.backends, record.cpu_mask, record.cpu_strict, record.poll) == ("CPU", "0x0", False, 50)
+    assert (record.type_k, record.type_v, record.flash_attn) == ("f16", "f16", -1)
+    assert (record.repack, record.load_mode, record.use_mmap) == (True, "auto", None)
+    older = json.loads(changed(flash_attn=False, use_mmap=True))
+    for name in ("backends", "cpu_mask", "cpu_strict", "poll", "type_k", "type_v", "repack", "load_mode"):
+        del older[name]
+    record = parse_bench(json.dumps(older))[0]
+    assert (record.flash_attn, record.use_mmap, record.repack, record.poll) == (False, True, None, None)
+
+
 # --- llama-bench's table ------------------------------------------------------------------------------------
 
 TABLE = output("llama-bench_md_s25_8elite_llamacpp_f16_run1.txt")

@@ -1,0 +1,113 @@
+"""What llama.cpp really used: which library, which kernels, which memory. Read in its own log.
+
+llama-bench tells it with `-v`, llama-completion with `-lv 4`: before it measures, and no more for more tokens. Its
+record holds what was asked for; `"repack": true` is there whether a weight was repacked or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Kernels(BaseModel):
+    """What one run used; what its log does not tell is None or empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend_library: str | None = None
+    """The file that the CPU's kernels came from, where llama.cpp chose among several when it started."""
+    weights_mb: dict[str, float] = {}
+    """Buffer -> its size, in 2**20 bytes: CPU_Mapped as in the file, CPU_REPACK and CPU_KLEIDIAI laid out anew."""
+    layouts: dict[str, int] = {}
+    """What weights were repacked to -> how many tensors. q8_0_4x8 is i8mm's, q8_0_4x4 dotprod's."""
+    kleidiai: dict[str, str] = {}
+    """KleidiAI's kernels: type of the weights -> what the kernel needs of the CPU (DOTPROD, I8MM, SVE, SME)."""
+    features: tuple[str, ...] = ()
+    """What the kernels were built with, and this CPU has; only llama-completion tells."""
+    flash_attention: bool | None = None
+    cache_mb: float | None = None
+    """The KV cache."""
+    compute_mb: float | None = None
+    """Room for what is computed; most of it is never touched."""
+
+    @property
+    def repack_mb(self) -> float | None:
+        """Weights in ggml's own layouts; 0 when the log tells of weights, and none are."""
+        return self.weights_mb.get("CPU_REPACK", 0.0) if self.weights_mb else None
+
+    @property
+    def kleidiai_mb(self) -> float | None:
+        """Weights in KleidiAI's layouts, as `repack_mb`."""
+        return self.weights_mb.get("CPU_KLEIDIAI", 0.0) if self.weights_mb else None
+
+    def __str__(self) -> str:
+        """`KleidiAI (q8 I8MM), repacked (q4_0_4x8)`, `not repacked`; empty where the log does not tell."""
+        if not self.weights_mb:
+            return ""
+        said = []
+        if self.kleidiai_mb:
+            said.append(_with("KleidiAI", (f"{kind} {needs}" for kind, needs in sorted(self.kleidiai.items()))))
+        if self.repack_mb:
+            said.append(_with("repacked", sorted(self.layouts)))
+        return ", ".join(said) or "not repacked"
+
+
+# Newer logs have a time before each line, and dots of progress have no line of their own: no pattern begins with ^.
+# A line without its end was cut, and may say another thing than it did.
+_NAME, _SIZE = r"([\w.-]{1,40})", r" buffer size = {1,9}(\d{1,9}\.\d\d) MiB(?=\n)"
+_LOAD = re.compile(r"load_tensors: loading model tensors")
+_CONTEXT = re.compile(r"llama_context: constructing llama_context(?=\n)")
+_LIBRARY = re.compile(r"load_backend: loaded CPU backend from (?:.{0,4096}[/\\])?([^/\\\n]{1,255})(?=\n)")
+_WEIGHTS = re.compile(rf"load_tensors: {{1,40}}{_NAME} model{_SIZE}")
+_CACHE = re.compile(rf"llama_kv_cache\w*: {{1,40}}{_NAME} KV{_SIZE}")
+_COMPUTE = re.compile(rf"(?:sched_reserve|llama_context): {{1,40}}{_NAME} compute{_SIZE}")
+_LAYOUT = re.compile(r"repack: repack tensor \S{1,200} with (\w{1,40})(?=\n)")
+_KLEIDIAI = re.compile(r"kleidiai: primary (\w{1,9}) kernel feature (\w{1,40})(?=\n)")
+_FEATURES = re.compile(r"system_info: [^\n|]{0,200}\| CPU : ((?:\w{1,40} = \d{1,9} \| )+)", re.ASCII)
+_ATTENTION = re.compile(
+    r"(?:llama_context: flash_attn {1,40}= |Flash Attention (?:was auto, set to )?)(enabled|disabled)$", re.MULTILINE
+)
+
+
+def parse_kernels(log: str) -> Kernels:
+    """What a log tells, whatever stands around it, and however little of it there is.
+
+    Of several models or contexts in one log the last counts: llama-completion may try a setting before it takes it.
+    """
+    log = log.replace("\r\n", "\n")
+    load = log[_last(_LOAD, log) :]
+    context = load[_last(_CONTEXT, load) :]
+    library, attention = _LIBRARY.findall(log), _ATTENTION.findall(context)
+    features = _FEATURES.search(log)
+    weights: Counter[str] = Counter()
+    for name, size in _WEIGHTS.findall(load):
+        weights[name] += round(100 * float(size))  # hundredths: what has two digits is added without an error
+    return Kernels(
+        backend_library=library[-1] if library else None,
+        weights_mb={name: size / 100 for name, size in weights.items()},
+        layouts=dict(Counter(_LAYOUT.findall(load))),
+        kleidiai=dict(_KLEIDIAI.findall(log)),
+        features=tuple(re.findall(r"(\w+) = [1-9]", features[1])) if features else (),
+        flash_attention=attention[-1] == "enabled" if attention else None,
+        cache_mb=_sum(_CACHE, context),
+        compute_mb=_sum(_COMPUTE, context),
+    )
+
+
+def _last(pattern: re.Pattern[str], text: str) -> int:
+    """Where it stands last; the beginning, where it does not."""
+    return max((match.start() for match in pattern.finditer(text)), default=0)
+
+
+def _sum(pattern: re.Pattern[str], text: str) -> float | None:
+    sizes = [float(size) for _, size in pattern.findall(text)]
+    return round(sum(sizes), 2) if sizes else None
+
+
+def _with(name: str, details: Iterable[str]) -> str:
+    told = ", ".join(details)
+    return f"{name} ({told})" if told else name
