@@ -23,7 +23,7 @@ from device.ssh import SshOptions
 from device.target import Target
 from device.targets import FORMS, open_target, the_only_one
 from host import console, doctor, prompt
-from host.bench import artifact, campaign, masks, plan, request, words
+from host.bench import artifact, campaign, masks, memory, plan, request, words
 from host.bench.request import Request
 from host.bench.results import Run
 from host.build import compile as compiler
@@ -390,6 +390,7 @@ def bench(
     flash_attention: Annotated[str | None, typer.Option(metavar="on,off,auto", help="To try.")] = None,
     mmap: Annotated[str | None, typer.Option(metavar="on,off", help="To try: weights mapped, or read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the order in which cells take turns. Default: 0.")] = None,
+    force: Annotated[bool, typer.Option(help="Try cells that do not fit in the phone's memory.")] = False,
     isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
@@ -407,6 +408,8 @@ def bench(
         built = _build_for(target, phone, isa, _source(llama_cpp))
         artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
         planned = plan.make(artifacts, asked, phone)
+        if not force:
+            memory.check_plan(planned, phone.available_mb)
         binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
         watch = campaign.Watch(
             on_step=console.step,
@@ -470,6 +473,7 @@ def plan_check(
         return
     with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (_, phone):
         planned = plan.make(artifacts, asked, phone)
+        memory.check_plan(planned, phone.available_mb)
     cells = list(planned.cells())
     if json:
         console.facts([cell.model_dump(mode="json") for cell in cells])

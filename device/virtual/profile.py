@@ -37,7 +37,6 @@ class Cluster(_Strict):
     part: int
     revision: int
     frequencies_khz: list[int] = Field(min_length=1)
-    current_khz: int
     governor: Line
 
     @property

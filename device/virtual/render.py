@@ -107,7 +107,8 @@ def _cpufreq(cluster: Cluster) -> dict[str, str | int]:
         "cpuinfo_max_freq": highest,
         "scaling_min_freq": lowest,
         "scaling_max_freq": highest,
-        "scaling_cur_freq": cluster.current_khz,
+        # As when it computes: what is measured on an idle phone is nothing, and files do not know which it is.
+        "scaling_cur_freq": highest,
         "scaling_available_frequencies": " ".join(str(khz) for khz in cluster.frequencies_khz),
         "scaling_governor": cluster.governor,
     }

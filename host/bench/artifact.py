@@ -56,7 +56,7 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         taken = shape.read(reader, architecture)
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
-        decode_bytes = _decode_bytes({tensor.name: int(tensor.n_bytes) for tensor in reader.tensors})
+        experts = any("_exps." in str(tensor.name) for tensor in reader.tensors)
         end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
     except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
         raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
@@ -74,18 +74,10 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         architecture=architecture,
         parameters=parameters,
         bits_per_weight=8 * tensor_bytes / parameters,
-        decode_bytes=decode_bytes,
+        decode_bytes=None if experts else taken.weights_bytes,
         manifest=_manifest(path.with_name(f"{path.name}.json")),
         shape=taken,
     )
-
-
-def _decode_bytes(tensors: dict[str, int]) -> int | None:
-    """All weights; of an embedding that is not the head too, a token reads one row."""
-    if any("_exps." in name for name in tensors):
-        return None
-    embedding = tensors.get("token_embd.weight", 0) if "output.weight" in tensors else 0
-    return sum(tensors.values()) - embedding
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

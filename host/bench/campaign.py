@@ -15,6 +15,7 @@ from typing import Any
 
 from device import store
 from device.errors import BadInput, CommandFailed
+from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
 from device.phone import Phone
 from device.session import Done, Session, Task
@@ -247,11 +248,12 @@ def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run
 
 def _measured(done: Done, cell: Cell) -> dict[str, Any]:
     """Fields of a Run. Raises NoNumber when the tool told none, or measured something else."""
+    kernels = parse_kernels(done.stderr)
     if cell.test.prompt:
         completion = parse_completion(done.stderr)
-        return {"completion": completion, "tokens_per_s": [completion.generated_tps]}
-    record = commands.check(parse_bench(done.stdout), cell)
-    return {"bench": record, "tokens_per_s": record.samples_ts}
+        return {"completion": completion, "tokens_per_s": [completion.generated_tps], "kernels": kernels}
+    record = commands.check(parse_bench(done.stdout), cell, kernels)
+    return {"bench": record, "tokens_per_s": record.samples_ts, "kernels": kernels}
 
 
 def why_it_died(error: CommandFailed) -> str:

@@ -13,7 +13,7 @@ from device.session import Cooling
 PROTOCOL_VERSION = 3
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
 
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0")
+KV_TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0")
 Switch = Literal["on", "off"]
 
 

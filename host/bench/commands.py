@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from device.kernels import Kernels
 from device.parse import BenchRecord, NoNumber
 from host.bench.cell import Cell, Options
 
@@ -14,7 +15,8 @@ def llama_bench(tool: str, model: str, cell: Cell, repetitions: int) -> list[str
     argv = [tool, "-m", model, "-t", str(cell.threads), "-p", str(cell.test.n_prompt), "-n", str(cell.test.n_gen)]
     argv += ["-d", str(options.depth)] if options.depth else []
     argv += ["-lm", "mmap" if options.mmap == "on" else "none"] if options.mmap else []
-    return [*argv, *_common(options), "-r", str(repetitions), "-o", "jsonl"]
+    # -v tells which kernels the weights were laid out for: 230 KB before it measures, nothing meanwhile.
+    return [*argv, *_common(options), "-r", str(repetitions), "-o", "jsonl", "-v"]
 
 
 def llama_completion(
@@ -23,9 +25,16 @@ def llama_completion(
     """llama-completion's command line for one prompt; its timings on standard error."""
     argv = [tool, "-m", model, "-p", prompt, "-n", str(max_tokens), "-t", str(threads)]
     argv += ["--temp", str(temperature), "--seed", str(seed), "--no-display-prompt", "--perf"]
-    # --no-escape: a backslash and an n in a prompt are those two characters. The context is what this prompt can
-    # need (a token is at least a byte), not the model's longest: its KV cache may be larger than the phone's memory.
-    return [*argv, "--no-escape", "--ctx-size", str(len(prompt.encode()) + max_tokens + TEMPLATE_TOKENS)]
+    # --no-escape: a backslash and an n in a prompt are those two characters.
+    return [*argv, "--no-escape", "--ctx-size", str(context(prompt, max_tokens))]
+
+
+def context(prompt: str, max_tokens: int) -> int:
+    """The tokens that a prompt can need at most (each is at least a byte), with its answer.
+
+    Not the model's longest: its KV cache may be larger than the phone's memory.
+    """
+    return len(prompt.encode()) + max_tokens + TEMPLATE_TOKENS
 
 
 def answer(tool: str, model: str, cell: Cell) -> list[str]:
@@ -33,29 +42,47 @@ def answer(tool: str, model: str, cell: Cell) -> list[str]:
     test, options = cell.test, cell.options
     argv = llama_completion(tool, model, test.prompt, max_tokens=test.n_gen, threads=cell.threads)
     argv += ["--no-mmap"] if options.mmap == "off" else []
-    return [*argv, *_common(options), "--ignore-eos", "--single-turn"]
+    return [*argv, *_common(options), "--ignore-eos", "--single-turn", "-lv", "4"]
 
 
-def check(records: list[BenchRecord], cell: Cell) -> BenchRecord:
-    """The one record that was asked for. Raises NoNumber when llama-bench measured something else."""
-    record = records[0]
-    got = {
+def check(records: list[BenchRecord], cell: Cell, kernels: Kernels) -> BenchRecord:
+    """The one record that was asked for. Raises NoNumber when llama-bench measured something else.
+
+    What this version of llama-bench, or its log, does not tell is not held against it.
+    """
+    record, options = records[0], cell.options
+    got: dict[str, object] = {
         "records": len(records),
         "threads": record.n_threads,
         "prompt": record.n_prompt,
         "generate": record.n_gen,
         "depth": record.n_depth,
         "repetitions": len(record.samples_ts),
+        "batch": record.n_batch,
+        "ubatch": record.n_ubatch,
+        "cache k": record.type_k,
+        "cache v": record.type_v,
+        "flash attention": None if kernels.flash_attention is None else "on" if kernels.flash_attention else "off",
     }
-    asked = {
+    asked: dict[str, object] = {
         "records": 1,
         "threads": cell.threads,
         "prompt": cell.test.n_prompt,
         "generate": cell.test.n_gen,
         "depth": cell.options.depth,
         "repetitions": len(record.samples_ts) if cell.test.sustained_s else cell.protocol.repetitions,
+        "batch": options.batch,
+        "ubatch": options.ubatch,
+        "cache k": options.cache_k,
+        "cache v": options.cache_v,
+        "flash attention": None if options.flash_attention == "auto" else options.flash_attention,
     }
-    if wrong := [f"{name} {asked[name]}, it ran {got[name]}" for name in asked if got[name] != asked[name]]:
+    wrong = [
+        f"{name} {asked[name]}, it ran {got[name]}"
+        for name in asked
+        if asked[name] is not None and got[name] is not None and got[name] != asked[name]
+    ]
+    if wrong:
         raise NoNumber(f"llama-bench did not measure what it was asked for: {'; '.join(wrong)}")
     return record
 

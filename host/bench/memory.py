@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from device.errors import BadInput
+from host.bench import commands
 from host.bench.artifact import Artifact
+from host.bench.plan import Plan
 
 MB = 2**20
 GB = 2**30
@@ -106,6 +108,32 @@ def needed(
         tokens=cells,
         types=types,
     )
+
+
+def check_plan(plan: Plan, available_mb: int) -> None:
+    """Raises BadInput naming the first cell of a plan that cannot fit, and how many there are."""
+    models = {model.sha256: model for model in plan.models}
+    refused = []
+    for cell in plan.cells():
+        test, options = cell.test, cell.options
+        prompt = commands.context(test.prompt, test.n_gen) if test.prompt else test.n_prompt + test.n_gen
+        needs = needed(
+            models[cell.model_sha256],
+            options.depth + prompt,
+            depth=options.depth,
+            at_once=max(test.n_prompt, options.depth),
+            cache_k=options.cache_k,
+            cache_v=options.cache_v,
+            ubatch=min((size for size in (options.batch, options.ubatch) if size), default=None),
+        )
+        name = ", ".join(filter(None, [cell.model, test.name, str(options)]))
+        try:
+            check(name, needs, available_mb) if needs else None
+        except BadInput as error:
+            refused.append(str(error))
+    if refused:
+        cells = f" ({len(refused)} of {len(list(plan.cells()))} cells do not fit)" if len(refused) > 1 else ""
+        raise BadInput(f"{refused[0]}{cells}")
 
 
 def check(name: str, needs: Needed, available_mb: int) -> None:

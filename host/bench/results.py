@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from device import series
 from device.errors import BadInput
 from device.journal import Waited
+from device.kernels import Kernels
 from device.parse import BenchRecord, CompletionRecord
 from device.phone import Phone
 from device.samples import Observation
@@ -67,6 +68,8 @@ class Run(_Record):
     bench: BenchRecord | None = None
     completion: CompletionRecord | None = None
     """Of a prompt."""
+    kernels: Kernels | None = None
+    """What its log says of the kernels that really ran."""
     job: str = ""
     """On the phone, of which this cell was a part; with the fingerprint, what must not be recorded twice."""
     attempt: int = 1

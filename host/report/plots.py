@@ -63,14 +63,14 @@ def over_time(sections: list[Section]) -> Figure | None:
         for index, row in enumerate(rows):
             kept_up = sustained.of(row.judged)
             label = f"{_label(_line(row))}, {row.threads} threads"
-            starts = [0.0, *kept_up.ends_s[:-1]]
-            axes.step([s / 60 for s in starts], kept_up.tokens_per_s, where="post", label=label, **_look(index))
+            minutes = [end_s / 60 for end_s in (0.0, *kept_up.ends_s)]
+            axes.stairs(kept_up.tokens_per_s, minutes, baseline=None, label=label, **_look(index))
         axes.set_title("\n".join(filter(None, [title, test, caveat])), fontsize=9)
         axes.set_xlabel("minutes")
         axes.set_ylabel("tokens/s of each repetition")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(axes.get_lines(), [line.get_label() for line in axes.get_lines()], frameon=False, fontsize=8)
+        axes.legend(axes.patches, [str(patch.get_label()) for patch in axes.patches], frameon=False, fontsize=8)
     return figure
 
 

@@ -65,6 +65,12 @@ class Row:
         return ", ".join(against) or VALID
 
     @property
+    def kernels(self) -> str:
+        """What the weights were laid out for: `repacked (q8_0_4x8)`; empty where the log did not tell."""
+        told = (str(run.kernels) for run in self.judged.runs if run.kernels)
+        return "; ".join(dict.fromkeys(filter(None, told)))
+
+    @property
     def first_token_s(self) -> Interval | None:
         """Of a prompt."""
         times = [run.first_token_s for run in self.judged.runs if run.first_token_s is not None]
@@ -95,6 +101,10 @@ class Section:
         findings = [finding for row in self.rows for finding in row.judged.verdict.findings]
         notes = {str(finding): None for finding in findings if _is_note(finding)}
         notes |= {f"{finding.check}: {finding.advice}": None for finding in findings if not _is_note(finding)}
+        kernels = {f"kernels of {row.model}: {row.kernels}": None for row in self.rows if row.kernels}
+        notes = {**kernels, **notes}
+        if any(row.judged.joules_per_token is not None for row in self.rows):
+            notes["J/token: of the whole phone, on battery"] = None
         return list(notes)
 
 
@@ -124,6 +134,7 @@ def _row_facts(row: Row) -> dict[str, Any]:
         "repetitions": rate.n if rate else 0,
         "first_token_s": row.first_token_s.mean if row.first_token_s else None,
         "joules_per_token": row.judged.joules_per_token,
+        "kernels": row.kernels,
         "verdict": row.verdict,
         "findings": [
             {"check": finding.check, "found": finding.found, "advice": finding.advice, "invalid": finding.invalid}

@@ -24,6 +24,8 @@ class Column:
     """Whether a row has something to say in it; where none has, the column is left out."""
 
 
+WIDE = 40  # of the remark on a terminal: a word a line is no sentence
+
 COLUMNS = (
     Column("model", lambda row: row.model, left=True),
     Column("test", lambda row: row.test, left=True),
@@ -35,7 +37,7 @@ COLUMNS = (
     Column("repetitions", lambda row: str(row.tokens_per_s.n) if row.tokens_per_s else "-"),
     Column("first token, s", lambda row: _mean(row.first_token_s), needed=lambda row: row.first_token_s is not None),
     Column(
-        "J/token, whole phone on battery",
+        "J/token",
         lambda row: "-" if row.judged.joules_per_token is None else number(row.judged.joules_per_token),
         needed=lambda row: row.judged.joules_per_token is not None,
     ),
@@ -56,7 +58,8 @@ def terminal(section: Section) -> Table:
     shown = columns(section)
     for column in shown:
         # Folded and not cut: models are told apart by the ends of their names.
-        table.add_column(column.head, justify="left" if column.left else "right", overflow="fold")
+        width = WIDE if column.head == "remark" else None
+        table.add_column(column.head, justify="left" if column.left else "right", overflow="fold", min_width=width)
     for row in section.rows:
         table.add_row(*(column.cell(row) for column in shown))
     return table

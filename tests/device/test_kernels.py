@@ -68,6 +68,13 @@ def test_llama_completion_tells_the_features_too() -> None:
     assert str(kernels) == "repacked"  # the layouts are on a level that llama-completion does not show
 
 
+def test_a_feature_that_is_off_is_none() -> None:
+    assert parse_kernels("system_info: n_threads = 8 / 8 | CPU : NEON = 1 | SVE = 0 | DOTPROD = 1 | \n").features == (
+        "NEON",
+        "DOTPROD",
+    )
+
+
 def test_kleidiai_and_the_library_that_was_chosen() -> None:
     kernels = parse_kernels(KLEIDIAI)
     assert kernels.backend_library == "libggml-cpu-android_armv8.6_1.so"

@@ -30,7 +30,8 @@ BUILD_ID = "0123456789abcdef"
 LLAMA_BENCH = """#!/bin/sh
 echo "$*" >>"${0%/*}/asked"
 while [ $# -gt 0 ]; do
-  case $1 in -d) d=$2 ;; -t) t=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -r) r=$2 ;; esac
+  [ "$1" = -v ] && shift && continue
+  case $1 in -d) d=$2 ;; -b) b=$2 ;; -ub) ub=$2 ;; -t) t=$2 ;; -p) p=$2 ;; -n) n=$2 ;; -r) r=$2 ;; esac
   shift 2
 done
 [ "$FAKE_DIES_AT" = "$t" ] && kill -ILL $$
@@ -42,7 +43,7 @@ done
 echo 'a line of the log' >&2
 cat <<END
 {"build_commit": "fake", "cpu_info": "none", "model_type": "tiny", "model_size": 1, "model_n_params": 1, \
-"n_batch": 1, "n_ubatch": 1, "n_threads": ${FAKE_THREADS:-$t}, "n_prompt": $p, "n_gen": $n, \
+"n_batch": ${b:-1}, "n_ubatch": ${ub:-1}, "n_threads": ${FAKE_THREADS:-$t}, "n_prompt": $p, "n_gen": $n, \
 "n_depth": ${d:-0}, "samples_ns": [$samples_ns], "samples_ts": [$samples_ts]}
 END
 """
@@ -246,7 +247,11 @@ class FolderPhone(LocalTarget):
 
     def measured(self) -> list[dict[str, str]]:
         """The options that llama-bench got, each time that it ran."""
-        asked = [line.split() for log in Path(self.root).glob("store/*/asked") for line in log.read_text().splitlines()]
+        asked = [
+            line.removesuffix(" -v").split()
+            for log in Path(self.root).glob("store/*/asked")
+            for line in log.read_text().splitlines()
+        ]
         return [dict(zip(words[::2], words[1::2], strict=True)) for words in asked]
 
 

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from host.bench.cell import Options, Protocol, Test
@@ -156,10 +157,12 @@ def test_what_was_kept_up_is_drawn_over_time(tmp_path: Path) -> None:
     figure = plots.over_time(sections)
     assert figure
     (axes,) = figure.axes
-    assert [line.get_label() for line in axes.get_lines()] == [f"{name}, 2 threads" for name in NAMES]
-    line = axes.get_lines()[0]
-    assert np.asarray(line.get_xdata()) == pytest.approx([0, 0.5, 1.5])
-    assert np.asarray(line.get_ydata()) == pytest.approx(slowing)
+    assert [steps.get_label() for steps in axes.patches] == [f"{name}, 2 threads" for name in NAMES]
+    steps = axes.patches[0]
+    assert isinstance(steps, StepPatch)
+    values, edges, _ = steps.get_data()
+    assert values == pytest.approx(slowing)
+    assert edges == pytest.approx([0, 0.5, 1.5, 2.5])
     assert [axes.get_title().splitlines()[1] for axes in plots.threads(sections).axes] == ["decode, 8 tokens"]
     written = [path.name for path in write.write(sections, tmp_path / "report")]
     assert written == ["report.md", "threads.png", "sustained.png"]
