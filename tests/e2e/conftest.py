@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,3 +49,11 @@ def prepared(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cli("sample", checkpoint)
     cli("prepare", checkpoint, "-o", work / "out", "--alpha", "0.5", "--n-samples", "16")
     return work / "out"
+
+
+def eventually(true: Callable[[], object], within_s: float = 60.0) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -1,0 +1,118 @@
+"""What being measured costs: tokens/s of llama-bench under our runner, against the bare command on the same phone.
+
+    python -m benchmarks.overhead MODEL.gguf [--on TARGET] [--pairs 6]
+
+The runner journals, samples and holds the lock; the bare command is run by the way's own shell, and nothing looks at
+it. Both in turn, the first of each pair changing, so that a phone that warms up slows both alike. Without a target an
+emulated phone is started and stopped: its tokens/s say nothing of a phone's speed, their ratio says what the runner
+takes of the CPUs that it shares with the benchmark. There a thread is left free, as a phone has CPUs to spare.
+
+Last come the figures, a JSON object a line: `tokens_per_second` is the geometric mean of the pairs' ratios, runner over
+bare, with its 95 % interval (Student's t on logarithms): it contains 1 when no cost can be seen. `cpu_share` is the
+processor time of the runner and its helpers over the time that the benchmark took, a share of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from device import store, virtual
+from device.parse import parse_bench
+from device.phone import describe
+from device.session import Session, Task
+from device.target import Target
+from device.targets import open_target
+from host.bench import artifact
+from host.bench.stats import Interval, interval
+from host.build import compile as compiler
+from host.build import source, variants
+
+TIMEOUT_S = 1800
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--on", help="a target; default: an emulated phone of its own")
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--generate", type=int, default=32, help="tokens of a repetition")
+    parser.add_argument("--repetitions", type=int, default=4)
+    arguments = parser.parse_args()
+    with _phone(arguments.on) as target:
+        command = _deployed(target, arguments.model)
+        command += ["-t", str(arguments.threads), "-p", "0", "-n", str(arguments.generate)]
+        command += ["-r", str(arguments.repetitions), "-o", "jsonl"]
+        ratios, shares = [], []
+        for number in range(arguments.pairs):
+            rates = {}
+            for way in ("runner", "bare") if number % 2 else ("bare", "runner"):
+                if way == "bare":
+                    rates[way] = _rate(target.run(command, timeout_s=TIMEOUT_S).stdout)
+                else:
+                    stdout, share = _under_the_runner(target, command, f"overhead-{number}")
+                    rates[way] = _rate(stdout)
+                    shares.append(share)
+            ratios.append(rates["runner"] / rates["bare"])
+            print(
+                f"pair {number + 1}: runner {rates['runner']:.3f}, bare {rates['bare']:.3f} tokens/s, "
+                f"ratio {ratios[-1]:.4f}; the runner took {shares[-1]:.2%} of a core",
+                flush=True,
+            )
+    logs = interval([math.log(ratio) for ratio in ratios])
+    whole = Interval(math.exp(logs.mean), math.exp(logs.low), math.exp(logs.high), logs.n)
+    _print_figure("tokens_per_second", whole, "ratio", "bare llama-bench on the same phone, in turn")
+    _print_figure("cpu_share", interval(shares), "share of one core", "0.01")
+
+
+@contextmanager
+def _phone(on: str | None) -> Iterator[Target]:
+    started = None if on else virtual.start(f"overhead-{os.getpid()}")
+    target = open_target(on or f"virtual:{started.name}" if started else str(on))
+    try:
+        yield target
+    finally:
+        target.close()
+        if started:
+            virtual.stop(started.name, erase=True)
+
+
+def _deployed(target: Target, model: Path) -> list[str]:
+    """The command line's beginning: llama-bench and the model on the phone."""
+    phone = describe(target)
+    origin = source.pinned()
+    built = compiler.find(variants.runnable(phone.abi, phone.features), origin)
+    if built is None:
+        raise SystemExit(f"no build runs on {phone.model}: `smoothdroid build --on {target.name}` makes one")
+    found = artifact.inspect(model)
+    tool = store.ensure(target, built.tool("llama-bench"), built.manifest.tools["llama-bench"], executable=True)
+    return [tool, "-m", store.ensure(target, found.path, found.sha256)]
+
+
+def _under_the_runner(target: Target, command: list[str], job: str) -> tuple[str, float]:
+    session = Session(target)
+    session.start(job, [Task("cell", command, TIMEOUT_S)])
+    (done,) = session.follow(job)
+    session.remove(job)
+    return done.stdout, done.ended.runner_cpu_s / done.ended.wall_s
+
+
+def _rate(stdout: str) -> float:
+    """All tokens over all time."""
+    return statistics.harmonic_mean(parse_bench(stdout)[0].samples_ts)
+
+
+def _print_figure(name: str, found: Interval, unit: str, against: str) -> None:
+    value, low, high = (round(end, 5) for end in (found.mean, found.low, found.high))
+    print(json.dumps({"name": name, "value": value, "low": low, "high": high, "unit": unit, "against": against}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What happens to a phone while it measures, seen by the real runner in its real sysfs, and said in the verdict."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.target import Target
+from device.targets import open_target
+from device.virtual import VirtualPhone
+from tests.e2e.conftest import SMOOTHDROID, eventually
+
+pytestmark = pytest.mark.e2e
+
+ONE_CELL = ("--threads", "1", "--prompt", "0", "--generate", "16", "--repetitions", "3", "--json")
+
+
+@pytest.fixture(params=["adb", "ssh"])
+def way(request: pytest.FixtureRequest, desk_phone: VirtualPhone) -> str:
+    return f"virtual:{desk_phone.name}" + ("/ssh" if request.param == "ssh" else "")
+
+
+@contextmanager
+def benched(model: Path, way: str, output: Path, *options: str) -> Iterator[tuple[Target, list[dict[str, Any]]]]:
+    """The block runs while a cell does; when it is left, the cell's facts are in the list."""
+    command = [str(SMOOTHDROID), "bench", str(model), "--on", way, *ONE_CELL, *options, "-o", str(output)]
+    cells: list[dict[str, Any]] = []
+    target = open_target(way)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            eventually(lambda: target.run(["pgrep", "-f", "[l]lama-bench -m"], check=False).exit_status == 0)
+            yield target, cells
+            out, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+            target.close()
+    assert process.returncode == 0, errors
+    cells += json.loads(out)["cells"]
+
+
+@contextmanager
+def changed(phone: VirtualPhone, **files: str) -> Iterator[None]:
+    """A thermal zone's files with another content, as `temp` or `trip_point_0_type`."""
+    folder = phone.folder / "sys/class/thermal/thermal_zone0"
+    before = {name: (folder / name).read_text() if (folder / name).exists() else None for name in files}
+    for name, text in files.items():
+        (folder / name).write_text(f"{text}\n")
+    try:
+        yield
+    finally:
+        for name, was in before.items():
+            if was is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_text(was)
+
+
+def test_a_zone_that_gets_hot_during_a_cell_makes_it_throttled(
+    prepared: Path, desk_phone: VirtualPhone, way: str, tmp_path: Path
+) -> None:
+    model = next(prepared.glob("*plain*.gguf"))
+    with changed(desk_phone, trip_point_0_type="passive", trip_point_0_temp="90000"):
+        with changed(desk_phone, temp="91500"), benched(model, way, tmp_path / "hot") as (_, hot):
+            pass
+        with benched(model, way, tmp_path / "cool") as (_, cool):
+            pass
+    (cell,) = hot
+    assert "throttled" in cell["verdict"]
+    assert "BIG was at 91.5 °C, and the phone begins to slow down at 90.0 °C" in cell["remark"]
+    assert cell["tokens_per_s"] > 0, "kept, and shown as what it is"
+    assert "throttled" not in cool[0]["verdict"]
+
+
+def test_a_mask_that_is_narrowed_from_outside_is_noticed(prepared: Path, way: str, tmp_path: Path) -> None:
+    model = next(prepared.glob("*plain*.gguf"))
+    with benched(model, way, tmp_path / "held", "--cpus", "0-1") as (_, held):
+        pass
+    with benched(model, way, tmp_path / "narrowed", "--cpus", "0-1") as (target, narrowed):
+        target.run(["sh", "-c", "for pid in $(pgrep -f '[l]lama-bench -m'); do taskset -ap 1 $pid; done"])
+    assert "mask not held" not in held[0]["verdict"]
+    assert "mask not held" in narrowed[0]["verdict"]
+    assert "CPUs 0-1 were asked for, the threads could run on 0" in narrowed[0]["remark"]
+
+
+def test_a_wait_for_a_cool_phone_that_is_in_vain_is_said(
+    prepared: Path, desk_phone: VirtualPhone, way: str, tmp_path: Path
+) -> None:
+    model = next(prepared.glob("*plain*.gguf"))
+    cooling = ("--cool", "40", "--cool-within", "2")
+    with changed(desk_phone, temp="61000"), benched(model, way, tmp_path, *cooling) as (_, cells):
+        pass
+    assert "thermal_zone0 was still above what was asked for" in cells[0]["remark"]
