@@ -6,6 +6,7 @@ from device.kernels import Kernels
 from device.parse import BenchRecord, NoNumber
 from host.bench.cell import Cell, Options
 
+LOAD_MODES = {"on": "mmap", "off": "none"}  # llama-bench's words for mmap
 TEMPLATE_TOKENS = 512  # room for what a chat template puts around a prompt
 
 
@@ -14,7 +15,7 @@ def llama_bench(tool: str, model: str, cell: Cell, repetitions: int) -> list[str
     options = cell.options
     argv = [tool, "-m", model, "-t", str(cell.threads), "-p", str(cell.test.n_prompt), "-n", str(cell.test.n_gen)]
     argv += ["-d", str(options.depth)] if options.depth else []
-    argv += ["-lm", "mmap" if options.mmap == "on" else "none"] if options.mmap else []
+    argv += ["-lm", LOAD_MODES[options.mmap]] if options.mmap else []
     # -v tells which kernels the weights were laid out for: 230 KB before it measures, nothing meanwhile.
     return [*argv, *_common(options), "-r", str(repetitions), "-o", "jsonl", "-v"]
 
@@ -62,6 +63,7 @@ def check(records: list[BenchRecord], cell: Cell, kernels: Kernels) -> BenchReco
         "ubatch": record.n_ubatch,
         "cache k": record.type_k,
         "cache v": record.type_v,
+        "load mode": record.load_mode,
         "flash attention": None if kernels.flash_attention is None else "on" if kernels.flash_attention else "off",
     }
     asked: dict[str, object] = {
@@ -75,6 +77,7 @@ def check(records: list[BenchRecord], cell: Cell, kernels: Kernels) -> BenchReco
         "ubatch": options.ubatch,
         "cache k": options.cache_k,
         "cache v": options.cache_v,
+        "load mode": options.mmap and LOAD_MODES[options.mmap],
         "flash attention": None if options.flash_attention == "auto" else options.flash_attention,
     }
     wrong = [
