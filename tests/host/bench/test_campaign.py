@@ -105,8 +105,8 @@ def test_the_record_says_what_was_measured_with_what(bench: Bench, plan: Plan) -
     assert outcome.folder.name == f"google-pixel-8-adb-{record.id}"
 
 
-def test_the_record_says_what_the_phone_was_like(bench: Bench) -> None:
-    run = bench(llama_bench("sleep 1.5")).measured[0]
+def test_the_record_says_what_the_phone_was_like(bench: Bench, small: Plan) -> None:
+    run = bench(llama_bench("sleep 1.5"), small).measured[0]
     assert run.conditions
     assert run.conditions.samples >= 1
     assert run.conditions.available_mb
