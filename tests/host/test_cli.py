@@ -18,6 +18,7 @@ from host import cli
 from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
+from tests.host.tiny_gguf import write_llama
 
 SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
 PLAN = Plan(
@@ -225,6 +226,39 @@ def test_bench_says_as_json_that_a_cell_failed(
     for run in json.loads(done.out)["runs"]:
         assert "threads 1, it ran 7" in run["failure"] or "threads 2, it ran 7" in run["failure"]
         assert run["tokens_per_s"] == []
+
+
+def test_a_cell_that_cannot_fit_is_refused_with_the_arithmetic_unless_forced(
+    smoothdroid: Smoothdroid, cache: Path, tmp_path: Path
+) -> None:
+    write_build(cache)
+    model = write_llama(tmp_path / "llama.gguf")
+    deep = ("bench", model, *SMALL, "--depth", "900000000", "-o", tmp_path / "results")
+    refused = smoothdroid(*deep)
+    assert (refused.status, refused.out) == (2, "")
+    assert "llama, pp16, depth 900000000: needs at least" in refused.err
+    assert "of KV cache (900000256 tokens, f16)" in refused.err
+    assert "or --force to try" in refused.err
+    assert not (tmp_path / "results").exists()
+    assert smoothdroid(*deep, "--force").status == 0
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'models = "{model}"\nthreads = 1\ndepth = 900000000\n')
+    assert "needs at least" in smoothdroid("plan", "check", plan, "--on", "local:").err
+
+
+def test_a_plan_is_checked_and_measured(smoothdroid: Smoothdroid, cache: Path, gguf: Path, tmp_path: Path) -> None:
+    write_build(cache)
+    plan = tmp_path / "plan.toml"
+    plan.write_text('models = "*.gguf"\nthreads = [1, 2]\nprompt = 16\ngenerate = 0\nrepetitions = 2\nrounds = 2\n')
+    assert "is well formed: 1 models" in smoothdroid("plan", "check", plan).out
+    cells = json.loads(smoothdroid("plan", "check", plan, "--on", "local:", "--json").out)
+    assert [cell["threads"] for cell in cells] == [1, 2]
+    shown = smoothdroid("plan", "check", plan, "--on", "local:").out
+    assert "2 cells on" in shown
+    measured = smoothdroid("bench", plan, "--on", "local:", "-o", tmp_path / "results", "--threads", "2", "--json")
+    facts = json.loads(measured.out)
+    assert [(run["cell"]["threads"], run["round"]) for run in facts["runs"]] == [(2, 0), (2, 1)]
+    assert [(cell["threads"], cell["repetitions"]) for cell in facts["cells"]] == [(2, 4)]
 
 
 def test_run_answers_on_stdout_and_tells_its_speed_on_stderr(smoothdroid: Smoothdroid, cache: Path, gguf: Path) -> None:

@@ -16,11 +16,14 @@ from gguf import GGUFWriter
 
 from device.errors import BadInput
 from host.bench.artifact import Artifact, inspect
-from host.bench.memory import MB, check, needed
+from host.bench.memory import MB, check, check_plan, needed
+from host.bench.plan import Plan, make
+from host.bench.request import Request
 from host.bench.shape import Shape
 from host.build import compile as compiler
 from host.build import source, variants
 from tests.host.fakes import model as fake
+from tests.host.fakes import phone
 
 VOCABULARY = 512
 LAYERS = 4
@@ -259,6 +262,27 @@ def test_the_types_of_keys_and_values_are_told() -> None:
     assert "(256 tokens, q8_0)" in str(needed(seven_billion(), 1, cache_k="q8_0", cache_v="q8_0"))
     with pytest.raises(BadInput, match="`q9_9` is no type"):
         needed(seven_billion(), 1, cache_k="q9_9")
+
+
+def planned(*models: Artifact, **changes: Any) -> Plan:
+    asked = Request(threads="4", prompt="512", generate="128").model_copy(update=changes)
+    return make(models, asked, phone())
+
+
+def test_a_plan_that_cannot_fit_names_the_first_cell_and_how_many_there_are() -> None:
+    small = planned(seven_billion())
+    check_plan(small, 16_000)
+    deep = planned(seven_billion(), depth="0,8192")
+    with pytest.raises(BadInput, match=r"^llama.*, pp512, depth 8192: needs at least .*\(2 of 4 cells do not fit\)$"):
+        check_plan(deep, 10_000)
+    check_plan(planned(seven_billion(), depth="0,8192", cache_k="q4_0", cache_v="q4_0"), 10_000)
+
+
+def test_a_prompt_is_as_long_as_its_bytes() -> None:
+    asked = planned(seven_billion(), prompt="0", ask=["x" * 40_000])
+    check_plan(planned(seven_billion(), prompt="0", ask=["x"]), 8_000)
+    with pytest.raises(BadInput, match="tokens, f16"):
+        check_plan(asked, 8_000)
 
 
 def test_an_older_record_is_not_judged() -> None:
