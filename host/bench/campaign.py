@@ -22,6 +22,7 @@ from device.session import Done, Session, Task
 from device.target import Progress, Target
 from host.bench import commands, results, schedule
 from host.bench.cell import PROTOCOL_VERSION, Cell
+from host.bench.judged import is_believed
 from host.bench.plan import Plan
 from host.bench.results import Campaign, Run
 from host.bench.schedule import Turn
@@ -100,6 +101,7 @@ class _Conduct:
         self._cells = {name: cell for cell, name in self._names.items()}
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
+        self._believed: dict[tuple[str, str, int], bool] = {}
 
     def to_the_end(self, binaries: Binaries) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
@@ -124,7 +126,13 @@ class _Conduct:
     def _due(self) -> list[Turn]:
         """What failed in this call is not tried again in it."""
         failed = {run.fingerprint for run in self._new if run.failure}
-        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed)
+        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed, self._is_believed)
+
+    def _is_believed(self, run: Run) -> bool:
+        key = run.job, run.fingerprint, run.round
+        if key not in self._believed:
+            self._believed[key] = is_believed(self._folder, self._campaign, run)
+        return self._believed[key]
 
     def _take_up(self, job: str) -> None:
         known = {schedule.task(run.fingerprint, run.round) for run in self._runs if run.job == job}
