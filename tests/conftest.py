@@ -18,6 +18,17 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+WAITING = ("tests/device", "tests/e2e", "tests/host/bench/test_campaign.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What drives a phone waits more than it computes, and shares its phone: all of it in one process of two."""
+    root = Path(__file__).parents[1]
+    for item in items:
+        if any(item.path.is_relative_to(root / place) for place in WAITING):
+            item.add_marker(pytest.mark.xdist_group("phone"))
+
+
 @pytest.fixture(scope="session")
 def llama_cpp() -> Path:
     """The source tree of llama.cpp."""

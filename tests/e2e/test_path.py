@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -132,7 +133,7 @@ def test_a_cpu_that_lacks_what_it_claims_is_a_failed_cell_with_the_reason(
     profile.write_text(
         re.sub(r'^qemu_cpu = ".*"$', 'qemu_cpu = "cortex-a57"', (PROFILES / "pixel-8.toml").read_text(), flags=re.M)
     )
-    phone = virtual.start("e2e-liar", str(profile))
+    phone = virtual.start(f"e2e-liar-{os.getpid()}", str(profile))
     try:
         arguments = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1", "-o", tmp_path / "results")
         on = f"virtual:{phone.name}"
