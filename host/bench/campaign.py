@@ -227,9 +227,15 @@ def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run
     measured: dict[str, Any] = {}
     failure: str | None = None
     if ended.how == "timeout":
-        failure = f"it had not ended after {ended.wall_s:.0f} s"
+        failure = (
+            f"it had not ended after {ended.wall_s:.0f} s, and was ended. If it hangs, close what else runs on the "
+            "phone; if it is only slow, ask for fewer repetitions or tokens"
+        )
     elif ended.how == "abandoned":
-        failure = f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down"
+        failure = (
+            f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down: too little "
+            "memory, or a phone too hot? Take a smaller model or fewer threads"
+        )
     elif ended.exit_status != 0:
         failure = why_it_died(CommandFailed("phone", [_tool(cell)], ended.exit_status, done.stdout, done.stderr))
     else:
@@ -271,8 +277,8 @@ def why_it_died(error: CommandFailed) -> str:
         127: "the phone cannot find it, or its loader",
         132: "illegal instruction: this build uses instructions that this phone's CPU lacks. Build a lower ISA level "
         "(`smoothdroid build --isa v8.0`)",
-        137: "it was killed: too little memory, or Android's limit on background processes (Termux: turn off "
-        "phantom process killing)",
+        137: "it was killed: too little memory (close other apps, or take a smaller model or depth), or Android's "
+        "limit on background processes (Termux: turn off phantom process killing)",
         139: "it crashed (segmentation fault)",
         153: "it wrote more than its output files may hold",
     }.get(error.status)
