@@ -21,6 +21,7 @@ settings.load_profile("untimed")
 WAITING = ("tests/device", "tests/e2e", "tests/host/bench/test_campaign.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What drives a phone waits more than it computes, and shares its phone: all of it in one process of two."""
     root = Path(__file__).parents[1]

@@ -219,7 +219,11 @@ def _task(turn: Turn, deployed: _Deployed) -> Task:
         argv = commands.answer(tool, model, cell)
     else:
         argv = commands.llama_bench(tool, model, cell, turn.repetitions)
-    return Task(turn.task, argv, CELL_TIMEOUT_S + SLOWED_DOWN * cell.test.sustained_s, cpus=cell.cpus)
+    return Task(turn.task, argv, _timeout_s(cell), cpus=cell.cpus)
+
+
+def _timeout_s(cell: Cell) -> int:
+    return CELL_TIMEOUT_S + SLOWED_DOWN * cell.test.sustained_s
 
 
 def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run:
@@ -228,7 +232,7 @@ def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run
     failure: str | None = None
     if ended.how == "timeout":
         failure = (
-            f"it had not ended after {ended.wall_s:.0f} s, and was ended. If it hangs, close what else runs on the "
+            f"it had not ended after {_timeout_s(cell)} s, and was ended. If it hangs, close what else runs on the "
             "phone; if it is only slow, ask for fewer repetitions or tokens"
         )
     elif ended.how == "abandoned":
