@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from device import adb, virtual
 from host.build import compile as compiler
@@ -18,16 +19,18 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-WAITING = ("tests/device", "tests/e2e", "tests/host/bench/test_campaign.py")
+WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _TwoKinds(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
     """What drives a phone waits more than it computes, and shares its phone: all of it in one process of two."""
-    root = Path(__file__).parents[1]
-    for item in items:
-        if any(item.path.is_relative_to(root / place) for place in WAITING):
-            item.add_marker(pytest.mark.xdist_group("phone"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "phone" if nodeid.startswith(WAITING) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return _TwoKinds(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -223,7 +223,7 @@ measure() { # CELL TIMEOUT_S
     else
       sample "$pid" >>"$output.samples"
     fi
-    wait "$clock"
+    started "$pid" && wait "$clock" # what ended since would not wake it
   done
   trap - CHLD
   kill -9 "$clock" 2>/dev/null
