@@ -185,7 +185,7 @@ wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
 is_ended() { grep -q "^end $1 .* \.$" "$folder/journal"; }
 
 end_orphan() { # the command of a runner that was killed would spoil the next measurement
-  [ -e "$root/measured" ] || return
+  [ -e "$root/measured" ] || return 0
   read -r orphan when on <"$root/measured"
   if [ "$on" = "$boot" ] && started "$orphan" && [ "$ticks" = "$when" ]; then
     kill -9 "-$orphan"

@@ -276,6 +276,15 @@ def test_a_mask_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert two.samples.allowed_cpus == [[others[-1]]]
 
 
+def test_a_job_can_be_stopped_between_two_tasks(target: Target, session: Session) -> None:
+    session.start("job", [sh("one", "sleep 60")])
+    measured_file = f"{target.root}/measured"
+    eventually(lambda: target.run(["test", "-e", measured_file], check=False).exit_status == 0, "it began")
+    remove(target, measured_file)  # as it is between two
+    session.stop("job")
+    assert session.at_work() is None
+
+
 # --- one at a time ----------------------------------------------------------------------------------------------
 
 
