@@ -59,7 +59,7 @@ def test_device_does_not_know_host() -> None:
 
 @pytest.mark.parametrize("package", ["model", "build", "bench"])
 def test_the_arrows_do_not_know_each_other(package: str) -> None:
-    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt"} - {package}
+    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt", "bundle"} - {package}
     assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
 
 
