@@ -72,7 +72,7 @@ def bundle(cli: Cli, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, desk_phone: VirtualPhone) -> None:
     on = f"virtual:{desk_phone.name}/ssh"
     with closing(open_target(on)) as target, unpacked(target, bundle) as folder:
-        done = target.run(here(folder, "./run.sh", "-n", "8", KOREAN), timeout_s=300)
+        done = target.run(here(folder, "./run.sh", "-n", "4", KOREAN), timeout_s=300)
         assert len(done.stdout.strip()) > 5
         assert "build i8mm: all cores have: asimd asimddp asimdhp fphp i8mm" in done.stderr
         assert "threads 5: 5 of 9 cores are faster than the slowest (cpufreq)" in done.stderr
@@ -80,7 +80,7 @@ def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, des
         assert re.search(r"prefill [\d.]+ tokens/s, decode [\d.]+ tokens/s\n$", done.stderr)
 
         # The same words by the other way: the same model, build and settings, so the same answer.
-        asked = ("--threads", "2", "-n", "8", "--temp", "0")
+        asked = ("--threads", "2", "-n", "4", "--temp", "0")
         by_bundle = target.run(here(folder, "./run.sh", "-q", *asked, HOSTILE), timeout_s=300)
         smooth = prepared / "SmolLM2-135M-Instruct-smooth-q8_0.gguf"
         by_us = cli("run", smooth, "--on", on, "-p", HOSTILE, *asked, "--isa", "i8mm", "--json")

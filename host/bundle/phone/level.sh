@@ -5,7 +5,6 @@
 #
 # `levels`, beside this file, has a line for each build, the best first: its name, and the words of /proc/cpuinfo that
 # it needs. A program may run on any core, so only words that all cores have count.
-set -f
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
 cpuinfo=${1:-/proc/cpuinfo}
 

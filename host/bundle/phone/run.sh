@@ -1,7 +1,7 @@
 #!/system/bin/sh
 # One prompt to a model of this bundle, on this phone. /system/bin/sh is on every Android; /bin/sh is not.
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
-here=$(cd "$here" && pwd) || exit 2
+here=$(cd "$here" >/dev/null && pwd) || exit 2
 
 usage() {
   cat <<END
@@ -41,7 +41,7 @@ number() {
 }
 
 default=''
-[ -r "$here/models/default" ] && read -r default <"$here/models/default"
+[ -r "$here/models/default" ] && IFS= read -r default <"$here/models/default"
 [ -n "$default" ] && default=$here/models/$default
 model=$default threads='' tokens=128 temp=0.8 seed=0 template=--single-turn level='' quiet=''
 
@@ -100,7 +100,9 @@ libraries=$here/bin/$level${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # The tokens that the prompt can need at most (each is at least a byte), its answer, and the chat template around it.
 # Not the model's longest: its memory may be larger than the phone's.
 context=$(($(printf %s "$prompt" | wc -c) + tokens + @TEMPLATE_TOKENS@))
-log=${TMPDIR:-$here}/smoothdroid-run.$$
+log=$here
+if [ -n "$TMPDIR" ] && [ -w "$TMPDIR" ]; then log=$TMPDIR; fi
+log=$log/smoothdroid-run.$$
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

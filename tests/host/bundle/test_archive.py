@@ -67,6 +67,12 @@ def test_members_tell_no_date_and_no_owner(tmp_path: Path, big: Path) -> None:
     assert found == [(name, archive.DATE, 0, 0, "", "") for name in ("x/a", "x/b")]
 
 
+def test_gzips_own_header_tells_no_date_and_no_name(tmp_path: Path) -> None:
+    write([Entry("a", b"")], tmp_path / "x.tar.gz")
+    flags, date = (tmp_path / "x.tar.gz").read_bytes()[3:4], (tmp_path / "x.tar.gz").read_bytes()[4:8]
+    assert (flags, date) == (b"\0", b"\0" * 4)
+
+
 def test_a_file_beyond_8_gib_has_a_header_that_tar_reads(tmp_path: Path) -> None:
     """A 7B model as f16 is one. A header says so; the file need not be written for that."""
     member = tarfile.TarInfo("x/model.gguf")

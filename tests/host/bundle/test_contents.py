@@ -83,6 +83,10 @@ def test_how_to_unpack(name: str, lines: list[str]) -> None:
     assert unpack_lines(Path("some/where") / name) == lines
 
 
+def test_a_name_that_a_shell_would_take_apart(cache: Path) -> None:
+    assert "\ncd 'o x'\n" in text_of(entries(wanted(cache), Path("o x.tar")), "README.md")
+
+
 def test_what_everything_was_made_from(cache: Path, tmp_path: Path) -> None:
     model = write_gguf(tmp_path / "한국어.gguf")
     told = json.loads(text_of(entries(wanted(cache, model), Path("x.tar")), "bundle.json"))
