@@ -69,9 +69,8 @@ def bundle(cli: Cli, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
     return output
 
 
-def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, desk_phone: VirtualPhone) -> None:
-    on = f"virtual:{desk_phone.name}/ssh"
-    with closing(open_target(on)) as target, unpacked(target, bundle) as folder:
+def test_a_bundle_answers_on_a_phone(bundle: Path, desk_phone: VirtualPhone) -> None:
+    with closing(open_target(f"virtual:{desk_phone.name}/ssh")) as target, unpacked(target, bundle) as folder:
         done = target.run(here(folder, "./run.sh", "-n", "4", KOREAN), timeout_s=300)
         assert len(done.stdout.strip()) > 5
         assert "build i8mm: all cores have: asimd asimddp asimdhp fphp i8mm" in done.stderr
@@ -79,14 +78,7 @@ def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, des
         assert "model SmolLM2-135M-Instruct-smooth-q8_0.gguf" in done.stderr
         assert re.search(r"prefill [\d.]+ tokens/s, decode [\d.]+ tokens/s\n$", done.stderr)
 
-        # The same words by the other way: the same model, build and settings, so the same answer.
-        asked = ("--threads", "2", "-n", "4", "--temp", "0")
-        by_bundle = target.run(here(folder, "./run.sh", "-q", *asked, HOSTILE), timeout_s=300)
-        smooth = prepared / "SmolLM2-135M-Instruct-smooth-q8_0.gguf"
-        by_us = cli("run", smooth, "--on", on, "-p", HOSTILE, *asked, "--isa", "i8mm", "--json")
-        assert by_bundle.stdout.strip() == json.loads(by_us.stdout)["text"].strip()
-        assert by_bundle.stderr == ""
-
+        # Nothing on the way to a tool takes a prompt apart: not SSH's shell, not the script.
         tool = f"{folder}/bin/echo/llama-completion"
         script = 'mkdir -p "${1%/*}" && printf %s "$2" >"$1" && chmod 755 "$1"'
         target.run(["sh", "-c", script, "sh", tool, ECHO])
@@ -94,8 +86,9 @@ def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, des
         assert f"<-p>\n<{HOSTILE}>\n<-n>\n" in given
 
         plain = "models/SmolLM2-135M-Instruct-plain-q8_0.gguf"
-        other = target.run(here(folder, "./run.sh", "-m", plain, "-t", "2", "-n", "2", "hi"), timeout_s=300)
-        assert "model SmolLM2-135M-Instruct-plain-q8_0.gguf" in other.stderr
+        other = target.run(here(folder, "./run.sh", "-q", "-m", plain, "-t", "2", "-n", "2", HOSTILE), timeout_s=300)
+        assert other.stdout.strip()
+        assert other.stderr == ""
         wrong = target.run(here(folder, "./run.sh", "-m", "README.md", "hi"), timeout_s=300, check=False)
         assert wrong.exit_status == 1
         assert "it ended with status" in wrong.stderr
