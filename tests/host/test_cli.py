@@ -251,7 +251,8 @@ def test_bundle_all_builds_what_is_missing(
 def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothdroid) -> None:
     """Whatever else is attached to this machine is listed too."""
     done = smoothdroid("devices", "--on", "nosuch:", "--on", "local:", "--json")
-    assert (done.status, "no such kind of target" in done.err) == (2, True)
+    assert done.status in (2, 3), "3 where an attached phone does not answer, as one that is just starting"
+    assert "no such kind of target" in done.err
     assert "local:" in [found["target"] for found in json.loads(done.out)]
 
 
