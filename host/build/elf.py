@@ -102,10 +102,12 @@ def _instructions(code: bytes) -> set[str]:
 class Claim:
     """What is said of a file's instructions."""
 
-    uses: frozenset[str]
-    """The extensions that it is built for: without one of them, it is slower than it says."""
+    uses: frozenset[str] = frozenset()
+    """The extensions that it must have instructions of: without them, it is slower than it says."""
+    may: frozenset[str] = frozenset()
+    """Those that it may have besides."""
     chooses: bool = False
-    """It looks at the CPU itself, and may hold more than it `uses` (KleidiAI)."""
+    """It looks at the CPU itself, and may have any (KleidiAI)."""
 
 
 def faults(found: Elf, abi: str, *, interpreter: str | None, shipped: Collection[str], claim: Claim) -> list[str]:
@@ -129,12 +131,16 @@ def faults(found: Elf, abi: str, *, interpreter: str | None, shipped: Collection
     if found.machine == "EM_AARCH64":
         if unused := sorted(claim.uses - found.instructions):
             wrong.append(f"it has no instruction of {', '.join(unused)}, for which it was built")
-        if not claim.chooses and (surprises := sorted(found.instructions - claim.uses)):
+        if not claim.chooses and (surprises := sorted(found.instructions - claim.uses - claim.may)):
             wrong.append(f"it has instructions of {', '.join(surprises)}, of which a CPU that it is for may die")
     return wrong
 
 
-def check(files: Mapping[Path, tuple[str | None, Claim]], abi: str, *, shipped: Collection[str]) -> None:
+Claims = Mapping[Path, tuple[str | None, Claim]]
+"""File -> what must load it, and what is said of its instructions."""
+
+
+def check(files: Claims, abi: str, *, shipped: Collection[str]) -> None:
     """Check each file against its interpreter and its claim. Raises BadInput with every fault of every file."""
     wrong = [
         f"{file.name}: {fault}"

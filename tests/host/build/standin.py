@@ -76,7 +76,7 @@ if [ $linking ]; then
   lib=$here/../sysroot/usr/lib/$arch-linux-android
   [ $shared ] || set -- -pie -Wl,--dynamic-linker=/system/bin/linker64 "$@"
   [ "$stl" = c++_shared ] && set -- "$@" "$lib/libc++_shared.so"
-  set -- -Wl,-z,max-page-size=4096 "$@" -Wl,--no-as-needed "$lib/28/libc.so"
+  set -- -Wl,-z,max-page-size=4096 -Wl,--no-as-needed "$@" "$lib/28/libc.so"
 fi
 exec '@ZIG@' cc -target $arch-linux-musl -nostdlib -fno-sanitize=all "$@"
 """
@@ -113,6 +113,16 @@ def sysroot(folder: Path, abi: str, api: str = "28", *, stl_alignment: int = 163
         command += [f"-Wl,-z,max-page-size={alignment}", f"-Wl,-soname,{Path(name).name}"]
         subprocess.run([*command, str(source), "-o", str(lib / name)], check=True, env=os.environ | env)
         source.unlink()
+
+
+def library(path: Path) -> Path:
+    """A library for arm64 that no phone has."""
+    binary, env = _zig_binary()
+    path.with_suffix(".c").write_text("int nothing;\n")
+    command = [binary, "cc", "-target", "aarch64-linux-musl", "-nostdlib", "-shared", f"-Wl,-soname,{path.name}"]
+    command += [str(path.with_suffix(".c")), "-o", str(path)]
+    subprocess.run(command, check=True, env=os.environ | env)
+    return path
 
 
 def _zig_binary() -> tuple[str, dict[str, str]]:
