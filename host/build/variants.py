@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from device.errors import BadInput
+from device.phone import Phone
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,56 @@ def usable(abi: str, features: Collection[str]) -> Sequence[Variant]:
     """What a phone can use, best first: a build that holds every level, then single ones."""
     every = [variant for variant in SHARED if variant.abi == abi and variant.needs <= set(features)]
     return [*every, *runnable(abi, features)]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best level for a phone."""
+
+    level: Variant | None
+    reason: str
+    """Why no better one, in words."""
+
+
+def explain(phone: Phone) -> Choice:
+    """The best single level that every CPU of a phone runs, and what keeps it from the next better one."""
+    levels = [variant for variant in VARIANTS if variant.abi == phone.abi]
+    fits = runnable(phone.abi, phone.features)
+    best = fits[0] if fits else None
+    said = [f"every CPU has {', '.join(sorted(best.needs))}"] if best and best.needs else []
+    if not levels:
+        said.append(f"there is no build for {phone.abi or 'a CPU that does not say what it is'}")
+    elif best is not levels[-1]:
+        following = levels[levels.index(best) + 1] if best else levels[0]
+        lacking = sorted(following.needs - set(phone.features))
+        said.append(f"{following.isa} needs {', '.join(lacking)}: " + "; ".join(_lacked(phone, lacking)))
+    if phone.unseen_cpus:
+        # It checks a CPU that comes up against what it has promised to programs, and leaves it off if it has less.
+        said.append(
+            f"of CPUs {', '.join(map(str, phone.unseen_cpus))} /proc/cpuinfo says nothing: they are off, and Linux, "
+            "unless it is very old, starts none with less than the others"
+        )
+    if best is None and "thumb" in phone.features:
+        said.append("a 32-bit process was asked, or the phone is one")
+    return Choice(best, "; ".join(said))
+
+
+def _lacked(phone: Phone, words: Sequence[str]) -> list[str]:
+    """Which CPUs lack what: those that are alike together."""
+    by_cpus: dict[str, list[str]] = {}
+    for word in words:
+        cpus = phone.lacking.get(word)
+        where = f"CPUs {_with_names(phone, cpus)} lack" if cpus else "no CPU has"
+        if not cpus and word in phone.withheld:
+            where = "/proc/cpuinfo names, and the kernel's hwcaps withhold,"
+        by_cpus.setdefault(where, []).append(word)
+    return [f"{where} {', '.join(lacked)}" for where, lacked in by_cpus.items()]
+
+
+def _with_names(phone: Phone, cpus: Sequence[int]) -> str:
+    name = {cpu: cluster.name for cluster in phone.clusters for cpu in cluster.cpus}
+    kinds = list(dict.fromkeys(name.get(cpu, "unknown") for cpu in cpus))
+    return f"{', '.join(map(str, cpus))} ({', '.join(kinds)})"
 
 
 def choose(
