@@ -422,7 +422,7 @@ def bench(
         if not force:
             memory.check_plan(planned, phone.available_mb)
         made = built.manifest
-        reason = variants.explain(phone).reason
+        reason = _why(built, phone, isa)
         binaries = campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
         watch = campaign.Watch(
             on_step=console.step,
@@ -790,6 +790,21 @@ def _build_for(target: Target, phone: Phone, isa: str | None, origin: source.Sou
         wanted = f"--abi {abi} --isa {_buildable(levels)}"
         raise BadInput(f"llama.cpp has not been built for {phone.model}: `smoothdroid build {wanted}`")
     return built
+
+
+def _why(built: compiler.Build, phone: Phone, isa: str | None) -> str:
+    """Why this build, for the record."""
+    if built.manifest.abi == "host":
+        return "built for this machine's own CPU"
+    chosen, mine = variants.explain(phone), built.manifest.isa
+    best = chosen.level.isa if chosen.level else "none"
+    if isa:
+        first = f"asked for with --isa {isa}; the best would be {best}"
+    elif mine == variants.EVERY_LEVEL:
+        first = f"it holds every level, and llama.cpp's loader takes one; among single ones {best} would be the best"
+    else:
+        first = f"{mine} is the best" if mine == best else f"{best} would be the best, and was not built"
+    return f"{first}: {chosen.reason}"
 
 
 def _buildable(levels: Sequence[variants.Variant]) -> str:
