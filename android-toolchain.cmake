@@ -23,7 +23,7 @@ endif()
 if(NOT DEFINED ANDROID_PLATFORM)
   set(ANDROID_PLATFORM android-28)
 endif()
-set(SMOOTHDROID_OLDEST_NDK 24) # the first whose clang knows every architecture that ggml's CPU variants are built for
+set(SMOOTHDROID_OLDEST_NDK 24) # clang 14; older ones are not promised to know the architectures that ggml is built for
 
 # Sets `fault` to what is wrong with the NDK in `ndk`, in words, or to nothing; and `revision`.
 function(smoothdroid_look_at ndk fault revision)

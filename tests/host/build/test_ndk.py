@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from host.build import compile as compiler
 from host.build import elf, source, variants
 from host.build.compile import SHARED_TOOLS, Build
 from host.build.source import Source
-from host.build.toolchain import Toolchain, for_abi
+from host.build.toolchain import Toolchain, for_abi, program
 from tests.host.build import standin
 
+PINNED = source.pinned()  # before a test gets a cache of its own
 REAL_NDK = os.environ.get("ANDROID_NDK", "")
 
 # llama.cpp's outline: libraries that need each other, kernels that nothing names, tools on top.
@@ -247,6 +250,31 @@ def test_kleidiai_that_cannot_be_downloaded_is_told_how_to_be_had(tiny: Source, 
     (tiny.folder / "CMakeLists.txt").write_text(text)
     with pytest.raises(SmoothdroidError, match=r"(?s)no network.*--kleidiai DIR"):
         compiler.build(variants.find("arm64-v8a", "i8mm"), tiny, make_ndk(), kleidiai=source.kleidiai(None))
+
+
+@pytest.mark.parametrize("abi", ["arm64-v8a", "x86_64"])
+def test_the_pinned_llama_cpp_takes_what_it_is_told(tmp_path: Path, make_ndk: MakeNdk, abi: str) -> None:
+    """cmake's part of the real thing, to the commands that would be run: names of files, architectures, no web page."""
+    if not PINNED.folder.exists():
+        pytest.skip("the pinned llama.cpp is not unpacked here")
+    ndk, tree = make_ndk(abi), tmp_path / "tree"
+    command = [program("cmake"), "-S", str(PINNED.folder), "-B", str(tree), "-G", "Ninja"]
+    command += [f"-DCMAKE_MAKE_PROGRAM={program('ninja')}", *compiler.OPTIONS, *ndk.cmake, *every_level(abi).cmake]
+    # The stand-in's libc is empty.
+    subprocess.run([*command, "-DCMAKE_HAVE_LIBC_PTHREAD=1"], check=True, capture_output=True)
+    dry = [program("ninja"), "-C", str(tree), "-n", "-v", *SHARED_TOOLS]
+    would_run = subprocess.run(dry, check=True, capture_output=True, text=True).stdout
+    made = set(re.findall(r" -o bin/(\S+)", would_run))
+    assert {*SHARED_TOOLS, "libllama.so", "libggml.so", "libggml-base.so"} <= made
+    kernels = {name for name in made if name.startswith("libggml-cpu-")}
+    if abi == "arm64-v8a":
+        assert kernels == set(variants.KERNEL_LIBRARIES)
+        assert "-march=armv8.6-a+dotprod+fp16+i8mm " in would_run
+    else:
+        assert {"libggml-cpu-x64.so", "libggml-cpu-haswell.so"} <= kernels
+    assert "-Wl,-soname,libllama.so " in would_run, "Android's libraries have no version in their names"
+    (web_page,) = re.findall(r"^.*ui-assets\.cmake.*$", would_run, re.MULTILINE)
+    assert "-DHF_ENABLED=OFF" in web_page, "it would be downloaded"
 
 
 @pytest.mark.e2e
