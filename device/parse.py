@@ -70,6 +70,11 @@ def parse_bench(stdout: str) -> list[BenchRecord]:
             continue
         try:
             record = BenchRecord.model_validate(json.loads(line), strict=True)
+        except json.JSONDecodeError as error:
+            raise NoNumber(
+                f"llama-bench's record cannot be read, it is torn: {error}. Is the phone's storage full? Else the tool "
+                f"is broken: build it again. The record is {line[:200]}"
+            ) from error
         except (ValueError, RecursionError) as error:  # JSON's and pydantic's errors are ValueErrors
             raise NoNumber(f"llama-bench's record cannot be read: {error}; it is {line[:200]}") from error
         _check(record)

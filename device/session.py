@@ -165,9 +165,14 @@ class Session:
 
     def _start_again(self, job: str, restarts: int) -> None:
         if restarts == MOST_RESTARTS:
-            log = self.again(lambda target: target.run(["tail", f"{target.root}/jobs/{job}/log"], check=False).stdout)
+            folder = f"{self.target.root}/jobs/{job}"
+            log = self.again(lambda target: target.run(["tail", f"{folder}/log"], check=False).stdout)
+            disk = self.again(lambda target: target.run(["df", "-k", folder], check=False).stdout).splitlines()[-1:]
             said = f"the runner was killed {restarts + 1} times. It said: {log.strip() or 'nothing'}"
-            said += "\nTermux: turn off phantom process killing. Else: is the phone's memory or storage full?"
+            said += (
+                "\nIs the phone's storage full? Free some. Or its memory? Close other apps. Termux: turn off phantom "
+            )
+            said += f"process killing. Then the same command again goes on: what ended is kept. Disk: {''.join(disk)}"
             raise CommandFailed(self.target.name, ["runner", job], 137, stderr=said)
         self.resume(job)
 

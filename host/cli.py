@@ -28,6 +28,8 @@ from host.bench.request import Request
 from host.bench.results import Run
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
+from host.build.licences import licences
+from host.bundle import archive, contents
 from host.model.inspect import inspect as inspect_gguf
 from host.model.inspect import lines
 from host.model.manifest import Manifest
@@ -252,18 +254,71 @@ def build(
     shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a").road == "ndk"
     builds = []
     for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
-        tools = toolchain.for_abi(variant.abi)
-        why = f" ({tools.why})" if tools.why else ""
-        added = " and KleidiAI" if with_kleidiai else ""
-        console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
-        with console.bar() as bar:
-            update = partial(bar.update, "compiling")
-            builds.append(compiler.build(variant, origin, tools, kleidiai=with_kleidiai, jobs=jobs, on_progress=update))
+        builds.append(_built(variant, origin, jobs, with_kleidiai))
     if json:
         console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
     for made in builds:
         console.out.print(f"{made.folder}  ({'cached' if made.hit else 'built'})", soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid bundle out/llama2-7b/*-smooth-q8_0.gguf -o llama2-7b-termux.tar.zst")
+def bundle(
+    output: Annotated[Path, typer.Option("-o", "--output", help=f"The file: {', '.join(archive.SUFFIXES)}.")],
+    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
+    no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
+    abi: Annotated[str, typer.Option(help="Of the phones: arm64-v8a or x86_64.")] = "arm64-v8a",
+    every: Annotated[bool, typer.Option("--all", help="Build the ISA levels that are not built yet.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="With --all: compilers at once.")] = 2,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Pack models and binaries into one file that runs on a phone with nothing but Termux.
+
+    In it are the builds of every ISA level that was built (on the phone, run.sh takes the best that its CPUs run),
+    checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
+    """
+    # A slip of the finger should not cost the hashing of 7 GB.
+    archive.check_output(output, replace=force)
+    if bool(models) == no_models:
+        raise BadInput("name the models to pack, or say --no-models" + (", not both" if models else ""))
+    origin = _source(llama_cpp)
+    if every:
+        for variant in (variant for variant in contents.levels_of(abi) if not compiler.find([variant], origin)):
+            _built(variant, origin, jobs)
+    builds = contents.built_levels(abi, origin)
+    packed = contents.Contents(
+        builds,
+        [artifact.inspect(model, on_step=console.step) for model in models or []],
+        licences(source.unpacked(origin), builds),
+    )
+    entries = contents.entries(packed, output)
+    missing = contents.not_built(packed)
+    if missing:
+        console.step(f"not built, so not in it: {', '.join(missing)} (--all builds them)")
+    with console.bar() as bar:
+        archive.write(
+            entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)
+        )
+    size = output.stat().st_size
+    if json:
+        told = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": contents.unpack_lines(output)}
+        console.facts({**told, **contents.facts(packed)})
+        return
+    console.out.print(f"{output}  {size / 1e6:.0f} MB", soft_wrap=True)
+    console.step(f"in Termux: {' && '.join(contents.unpack_lines(output))}, then README.md in {archive.stem(output)}")
+
+
+def _built(
+    variant: variants.Variant, origin: source.Source, jobs: int, kleidiai: source.KleidiAI | None = None
+) -> compiler.Build:
+    tools = toolchain.for_abi(variant.abi)
+    why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
+    console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
+    with console.bar() as bar:
+        update = partial(bar.update, "compiling")
+        return compiler.build(variant, origin, tools, kleidiai=kleidiai, jobs=jobs, on_progress=update)
 
 
 def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:

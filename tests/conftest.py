@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from device import adb, virtual
 from host.build import compile as compiler
@@ -16,6 +17,20 @@ from host.build import source, variants
 # No test is about time: on a busy machine a first call takes long.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
+
+
+class _TwoKinds(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
+    """What drives a phone waits more than it computes, and shares its phone: all of it in one process of two."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "phone" if nodeid.startswith(WAITING) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return _TwoKinds(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,9 @@ cool_down() { # CELL ATTEMPT: `waited` in the journal: for how long (1/100 s), a
   now
   since=$now
   while hottest && [ $((now - since)) -lt $((cool_within_s * 100)) ]; do
-    case $zone in hal:*) sleep 5 & ;; *) sleep 1 & ;; esac
-    started $! && now=$ticks
+    case $zone in hal:*) nap=5 ;; *) nap=1 ;; esac
+    sleep "$nap" &
+    started $! && now=$((ticks + nap * 100)) # when it ends, which is when the limit is asked again
     wait $!
   done
   now # the last second of waiting counts too

@@ -43,8 +43,13 @@ fail() {
   exit 1
 }
 
+unwritable() { # WHAT
+  fail "$1 cannot be written. Is the phone's storage full? Free some. Is it read-only? Restart the phone." \
+    "Then the same command again goes on: what ended is kept"
+}
+
 tell() { # EVENT...: one line of the journal, in one write
-  say "$* ." >>"$folder/journal" || fail "the journal $folder/journal cannot be written"
+  say "$* ." >>"$folder/journal" || unwritable "the journal $folder/journal"
 }
 
 now() { # -> $now
@@ -66,7 +71,7 @@ start() {
     say "running $holding_job"
     return
   fi
-  true >>"$folder/journal" || fail "$folder cannot be written"
+  true >>"$folder/journal" || unwritable "$folder"
   before=$(runners)
   setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
   worker=$!
@@ -88,7 +93,8 @@ state() {
 }
 
 watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike
-  seen=$1 waits=$2
+  # In 1/10 s. Looking takes processes: what ends soon is told at once, what takes long is looked at more rarely.
+  seen=$1 waits=$(($2 * 10)) pause=3
   if [ ! -e "$folder/journal" ]; then
     say gone
     return
@@ -100,8 +106,10 @@ watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, 
     lines=$(wc -l <"$folder/journal")
     [ $((lines)) -gt "$seen" ] && break
     [ "$word" = ended ] && break
-    [ "$((waits -= 1))" -lt 0 ] && break
-    sleep 1
+    [ "$waits" -le 0 ] && break
+    sleep "$((pause / 10)).$((pause % 10))"
+    waits=$((waits - pause))
+    [ "$pause" -lt 12 ] && pause=$((pause * 2))
   done
   say "$word"
   tail -n "+$((seen + 1))" "$folder/journal"
@@ -177,7 +185,7 @@ wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
 is_ended() { grep -q "^end $1 .* \.$" "$folder/journal"; }
 
 end_orphan() { # the command of a runner that was killed would spoil the next measurement
-  [ -e "$root/measured" ] || return
+  [ -e "$root/measured" ] || return 0
   read -r orphan when on <"$root/measured"
   if [ "$on" = "$boot" ] && started "$orphan" && [ "$ticks" = "$when" ]; then
     kill -9 "-$orphan"
@@ -195,7 +203,7 @@ measure() { # CELL TIMEOUT_S
   measured=$1 attempt=$((attempts + 1))
   cool_down "$1" "$attempt"
   output=$folder/$1.$attempt
-  { header >"$output.samples" && true >"$output.stdout"; } || fail "$output.* cannot be written"
+  { header >"$output.samples" && true >"$output.stdout"; } || unwritable "$output.*"
   tell begin "$1" "$attempt" "$(date +%s)"
   # A session of its own, so that its children end with it.
   trap : CHLD # wakes the wait between two samples when the command ends
@@ -215,7 +223,7 @@ measure() { # CELL TIMEOUT_S
     else
       sample "$pid" >>"$output.samples"
     fi
-    wait "$clock"
+    started "$pid" && wait "$clock" # what ended since would not wake it
   done
   trap - CHLD
   kill -9 "$clock" 2>/dev/null

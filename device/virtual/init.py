@@ -68,23 +68,21 @@ def main() -> int:
     make_root(args)
 
     environment = dict(pair.split("=", 1) for pair in args.env)
-    adbd = start(
-        [f"/{args.adbd}"],
-        args.folder / "root",
-        args.shell_uid,
+    root = args.folder / "root"
+
+    def start_adbd() -> int:
         # The groups that Android's shell is in: log, adb, sdcard_rw, inet, readproc.
-        [1007, 1011, 1015, 3003, 3009],
+        groups = [1007, 1011, 1015, 3003, 3009]
         # The port is the outer one, because vsock has no namespaces: there, two phones cannot share one.
-        {**environment, "TMPDIR": "/data/local/tmp", "HOME": "/", "ADBD_PORT": str(adb_port)},
-    )
-    # As Termux does it: not root but the app's own user runs sshd, so only that user can log in.
-    sshd = start(
-        ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config"],
-        args.folder / "root",
-        args.termux_uid,
-        [3003],
-        environment,
-    )
+        more = {"TMPDIR": "/data/local/tmp", "HOME": "/", "ADBD_PORT": str(adb_port)}
+        return start([f"/{args.adbd}"], root, args.shell_uid, groups, {**environment, **more})
+
+    def start_sshd() -> int:
+        # As Termux does it: not root but the app's own user runs sshd, so only that user can log in.
+        sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config"]
+        return start(sshd, root, args.termux_uid, [3003], environment)
+
+    daemons = {start_adbd(): start_adbd, start_sshd(): start_sshd}
     # The connections are made in this process's network, which is the phone's; the listeners stay where they
     # were made, which is the workstation's.
     for listener, inner_port in ((adb_listener, adb_port), (ssh_listener, args.ssh_port)):
@@ -97,10 +95,11 @@ def main() -> int:
 
     while True:
         ended, status = os.wait()  # orphans of the phone are this process's children too
-        for name, daemon in (("adbd", adbd), ("sshd", sshd)):
-            if ended == daemon:
-                print(f"{name} ended with status {os.waitstatus_to_exitcode(status)}", file=sys.stderr)
+        if again := daemons.pop(ended, None):
+            print(f"{again.__name__} ended with status {os.waitstatus_to_exitcode(status)}", file=sys.stderr)
+            if not os.WIFSIGNALED(status):
                 return 1
+            daemons[again()] = again  # as Android's init does with an adbd that was killed
 
 
 def listen(offset: int) -> tuple[socket.socket, int]:

@@ -23,6 +23,7 @@ from device.session import Done, Session, Task
 from device.target import Progress, Target
 from host.bench import commands, results, schedule
 from host.bench.cell import PROTOCOL_VERSION, Cell
+from host.bench.judged import is_believed
 from host.bench.plan import Plan
 from host.bench.results import Campaign, Run
 from host.bench.schedule import Turn
@@ -104,6 +105,7 @@ class _Conduct:
         self._cells = {name: cell for cell, name in self._names.items()}
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
+        self._believed: dict[tuple[str, str, int], bool] = {}
 
     def to_the_end(self, binaries: Binaries) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
@@ -128,7 +130,13 @@ class _Conduct:
     def _due(self) -> list[Turn]:
         """What failed in this call is not tried again in it."""
         failed = {run.fingerprint for run in self._new if run.failure}
-        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed)
+        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed, self._is_believed)
+
+    def _is_believed(self, run: Run) -> bool:
+        key = run.job, run.fingerprint, run.round
+        if key not in self._believed:
+            self._believed[key] = is_believed(self._folder, self._campaign, run)
+        return self._believed[key]
 
     def _take_up(self, job: str) -> None:
         known = {schedule.task(run.fingerprint, run.round) for run in self._runs if run.job == job}
@@ -216,8 +224,11 @@ def _task(turn: Turn, deployed: _Deployed) -> Task:
         argv = commands.answer(tool.path, model, cell)
     else:
         argv = commands.llama_bench(tool.path, model, cell, turn.repetitions)
-    timeout_s = CELL_TIMEOUT_S + SLOWED_DOWN * cell.test.sustained_s
-    return Task(turn.task, argv, timeout_s, env=tool.env, cpus=cell.cpus)
+    return Task(turn.task, argv, _timeout_s(cell), env=tool.env, cpus=cell.cpus)
+
+
+def _timeout_s(cell: Cell) -> int:
+    return CELL_TIMEOUT_S + SLOWED_DOWN * cell.test.sustained_s
 
 
 def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run:
@@ -225,9 +236,15 @@ def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run
     measured: dict[str, Any] = {}
     failure: str | None = None
     if ended.how == "timeout":
-        failure = f"it had not ended after {ended.wall_s:.0f} s"
+        failure = (
+            f"it had not ended after {_timeout_s(cell)} s, and was ended. If it hangs, close what else runs on the "
+            "phone; if it is only slow, ask for fewer repetitions or tokens"
+        )
     elif ended.how == "abandoned":
-        failure = f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down"
+        failure = (
+            f"it was tried {ended.attempt} times, and each time the phone or the runner on it went down: too little "
+            "memory, or a phone too hot? Take a smaller model or fewer threads"
+        )
     elif ended.exit_status != 0:
         failure = why_it_died(CommandFailed("phone", [_tool(cell)], ended.exit_status, done.stdout, done.stderr))
     else:
@@ -269,8 +286,8 @@ def why_it_died(error: CommandFailed) -> str:
         127: "the phone cannot find it, or its loader",
         132: "illegal instruction: this build uses instructions that this phone's CPU lacks. Build a lower ISA level "
         "(`smoothdroid build --isa v8.0`)",
-        137: "it was killed: too little memory, or Android's limit on background processes (Termux: turn off "
-        "phantom process killing)",
+        137: "it was killed: too little memory (close other apps, or take a smaller model or depth), or Android's "
+        "limit on background processes (Termux: turn off phantom process killing)",
         139: "it crashed (segmentation fault)",
         153: "it wrote more than its output files may hold",
     }.get(error.status)

@@ -64,6 +64,11 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run]) -> list[Jud
     ]
 
 
+def is_believed(folder: Path, campaign: Campaign, run: Run) -> bool:
+    """Whether the values of a run that measured count. Raises BadInput when its samples are damaged."""
+    return Verdict(list(_of_a_run(run, _measured(folder, campaign, run)))).valid
+
+
 def _name(campaign: Campaign, cell: Cell) -> str:
     return cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
 

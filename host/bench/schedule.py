@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from host.bench.cell import Cell
@@ -34,12 +34,18 @@ def task(fingerprint: str, number: int) -> str:
     return f"{fingerprint}-{number}"
 
 
-def due(plan: Plan, names: Mapping[Cell, str], runs: Sequence[Run], given_up: Collection[str] = ()) -> list[Turn]:
+def due(
+    plan: Plan,
+    names: Mapping[Cell, str],
+    runs: Sequence[Run],
+    given_up: Collection[str] = (),
+    believed: Callable[[Run], bool] = lambda run: True,
+) -> list[Turn]:
     """What is to be measured next, in its order; nothing when all is done. `names`: each cell's fingerprint.
 
     First the rounds that were asked for; when none is missing, one more for each cell that is still too vague; when
     none is, what must be kept up for long: it needs the rate of its burst, and leaves the phone hot. A cell whose
-    fingerprint is in `given_up` has no turn.
+    fingerprint is in `given_up` has no turn. A run that is not `believed` was measured, and makes nothing surer.
     """
     measured: dict[str, list[Run]] = {}
     for run in runs:
@@ -47,7 +53,7 @@ def due(plan: Plan, names: Mapping[Cell, str], runs: Sequence[Run], given_up: Co
             measured.setdefault(run.fingerprint, []).append(run)
     cells = [(names[cell], cell) for cell in plan.cells() if names[cell] not in given_up]
     missing = [turn for turn in _asked_for(plan, names, measured) if turn.fingerprint not in given_up]
-    return missing or list(_too_vague(cells, measured)) or list(_to_keep_up(cells, names, measured))
+    return missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, names, measured))
 
 
 def _asked_for(plan: Plan, names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
@@ -58,13 +64,16 @@ def _asked_for(plan: Plan, names: Mapping[Cell, str], measured: Mapping[str, Seq
                 yield Turn(names[cell], cell, number, 1 if cell.test.prompt else cell.protocol.repetitions)
 
 
-def _too_vague(cells: Sequence[tuple[str, Cell]], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
+def _too_vague(
+    cells: Sequence[tuple[str, Cell]], measured: Mapping[str, Sequence[Run]], believed: Callable[[Run], bool]
+) -> Iterator[Turn]:
     for name, cell in cells:
         runs, until = measured.get(name, []), cell.protocol.until
         if until is None or cell.test.sustained_s or not runs or len(runs) >= MOST_ROUNDS:
             continue
-        found = interval([rate for run in runs for rate in run.tokens_per_s])
-        if sum(run.wall_s for run in runs) < cell.protocol.budget_s and not found.half <= until * found.mean:
+        rates = [rate for run in runs if believed(run) for rate in run.tokens_per_s]
+        sure = bool(rates) and interval(rates).half <= until * interval(rates).mean
+        if not sure and sum(run.wall_s for run in runs) < cell.protocol.budget_s:
             following = max(run.round for run in runs) + 1
             yield Turn(name, cell, following, 1 if cell.test.prompt else cell.protocol.repetitions)
 

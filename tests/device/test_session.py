@@ -137,11 +137,11 @@ def test_a_job_can_be_stopped_and_taken_up_again(session: Session, target: Targe
 
 
 def test_samples_tell_what_the_command_was_and_had(session: Session) -> None:
-    (done,) = measured(session, [sh("one", "sleep 4.5")])
+    (done,) = measured(session, [sh("one", "sleep 3.5")])
     assert done.samples
     seen = done.samples.conditions()
-    assert 3 <= seen.samples <= 6
-    assert 3 <= seen.seconds <= 6
+    assert 3 <= seen.samples <= 5
+    assert 2 <= seen.seconds <= 5
     assert seen.rss_peak_mb is not None
     assert 0.1 < seen.rss_peak_mb < 50
     assert seen.pss_peak_mb is not None
@@ -189,7 +189,7 @@ def test_samples_tell_what_the_phone_shows(phone: VirtualPhone, request: pytest.
     assert seen.missing == []
     assert seen.celsius["BIG"].first == 26.0
     assert seen.celsius["VIRTUAL-SKIN"].highest == 24.833
-    assert (seen.mhz["5"].first, seen.cap_mhz["5"].first, seen.governor["5"]) == (1945.0, 2367.0, ["sched_pixel"])
+    assert (seen.mhz["5"].first, seen.cap_mhz["5"].first, seen.governor["5"]) == (2367.0, 2367.0, ["sched_pixel"])
     assert seen.online == ["0-8"]
     assert (seen.battery_status, seen.level_percent and seen.level_percent.first) == (["Discharging"], 77)
     assert seen.current_ma
@@ -274,6 +274,15 @@ def test_a_mask_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert one.samples.held([cpu]) is True
     assert two.samples.held([cpu]) is False
     assert two.samples.allowed_cpus == [[others[-1]]]
+
+
+def test_a_job_can_be_stopped_between_two_tasks(target: Target, session: Session) -> None:
+    session.start("job", [sh("one", "sleep 60")])
+    measured_file = f"{target.root}/measured"
+    eventually(lambda: target.run(["test", "-e", measured_file], check=False).exit_status == 0, "it began")
+    remove(target, measured_file)  # as it is between two
+    session.stop("job")
+    assert session.at_work() is None
 
 
 # --- one at a time ----------------------------------------------------------------------------------------------

@@ -12,17 +12,22 @@ class Cable:
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._plugged = True
         self._ends: list[socket.socket] = []
-        self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._lock = threading.RLock()
+        self._left: int | None = None
+        self._listener: socket.socket | None = None
+        self.port = 0
+        self.plug()
 
     def pull(self) -> None:
         """Break what is connected, and let nothing connect."""
         with self._lock:
-            self._plugged = False
+            self._left = None
+            if self._listener:
+                # Refused at once, as by a phone that is not there; and the thread that accepts hears of it.
+                self._listener.shutdown(socket.SHUT_RDWR)
+                self._listener.close()
+                self._listener = None
             for end in self._ends:
                 # A reset, not an end: nobody said goodbye.
                 with contextlib.suppress(OSError):
@@ -31,23 +36,35 @@ class Cable:
                 end.close()
             self._ends.clear()
 
-    def plug(self) -> None:
-        """Let connections through again."""
+    def pull_after(self, size: int) -> None:
+        """Pull it as soon as so many bytes more went through, either way."""
         with self._lock:
-            self._plugged = True
+            self._left = size
+
+    @property
+    def plugged(self) -> bool:
+        """Whether connections go through."""
+        return self._listener is not None
+
+    def plug(self) -> None:
+        """Let connections through again, at the same port."""
+        with self._lock:
+            if self._listener is None:
+                self._listener = socket.create_server(("127.0.0.1", self.port))
+                self.port = self._listener.getsockname()[1]
+                threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:
         """Give the port back."""
         self.pull()
-        self._listener.close()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                outer, _ = self._listener.accept()
+                outer, _ = listener.accept()
                 with self._lock:
                     try:
-                        inner = socket.create_connection(("127.0.0.1", self._to_port)) if self._plugged else None
+                        inner = socket.create_connection(("127.0.0.1", self._to_port)) if self.plugged else None
                     except OSError:
                         inner = None
                     if inner is None:
@@ -55,12 +72,19 @@ class Cable:
                         continue
                     self._ends += [outer, inner]
                 for source, sink in ((outer, inner), (inner, outer)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 14):
+                sink.sendall(data)
+                self._count(len(data))
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+    def _count(self, size: int) -> None:
+        with self._lock:
+            if self._left is not None:
+                self._left -= size
+                if self._left <= 0:
+                    self.pull()

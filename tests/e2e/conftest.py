@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ def cli() -> Cli:
 @pytest.fixture(scope="session")
 def desk_phone() -> Iterator[VirtualPhone]:
     """An emulated phone of its own for the whole path."""
-    phone = virtual.start("e2e-desk")
+    phone = virtual.start(f"e2e-desk-{os.getpid()}")
     yield phone
     adb.disconnect(phone.adb_address)
     virtual.stop(phone.name, erase=True)

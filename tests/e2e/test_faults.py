@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +20,22 @@ import pytest
 
 from device import adb, virtual
 from device.errors import CommandFailed, TargetLost
-from device.session import Session, Task
+from device.session import Cooling, Session, Task
 from device.ssh import SshOptions, SshTarget
 from device.target import Target, read, remove
-from device.virtual import VirtualPhone
-from device.virtual.host import as_root
+from device.virtual import VirtualPhone, tree
+from device.virtual.host import as_root, kill_as_root
+from host.bench.artifact import inspect
+from host.bench.campaign import Binaries, Outcome, run_campaign
+from host.bench.cell import Protocol
+from host.bench.plan import Plan, make
+from host.bench.request import Request
+from host.bench.results import Run, read_runs
+from host.pypi import sha256_of
 from tests.e2e.cable import Cable
+from tests.e2e.conftest import eventually
+from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
+from tests.host.fakes import phone as known_phone
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +68,11 @@ class Way:
     cable: Cable
     open: Callable[[], Target]
 
+    def plug_and_open(self) -> Target:
+        """As who finds the cable out, and plugs it in again."""
+        self.cable.plug()
+        return self.open()
+
 
 @pytest.fixture(params=["adb", "ssh"])
 def way(
@@ -79,8 +97,8 @@ def way(
 
     way = Way(cable, over_adb if request.param == "adb" else over_ssh)
     target = way.open()
-    remove(target, f"{target.root}/jobs")
-    remove(target, f"{target.root}/log")
+    for name in ("jobs", "log", "store"):
+        remove(target, f"{target.root}/{name}")
     yield way
     cable.plug()
     target = way.open()
@@ -95,24 +113,11 @@ def tasks(root: str) -> list[Task]:
     """Three that write down each time that they ran."""
     return [
         Task(name, ["sh", "-c", f"echo {name} >>{root}/log; sleep {seconds}; echo {name} measured"], 60)
-        for name, seconds in (("one", 0), ("two", 4), ("three", 1))
+        for name, seconds in (("one", 0), ("two", 3), ("three", 0))
     ]
 
 
 MEASURED = ["one measured\n", "two measured\n", "three measured\n"]
-
-
-def after(seconds: float, *, do: Callable[[], object]) -> subprocess.Popen[bytes] | None:
-    time.sleep(seconds)
-    do()
-    return None
-
-
-def eventually(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def in_the_middle(session: Session, root: str, what: Callable[[], object]) -> list[str]:
@@ -143,10 +148,9 @@ def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Wa
     session = Session(target, reopen=way.open, patience_s=2)
     with pytest.raises(TargetLost, match="goes on by itself; the same command again takes it up"):
         in_the_middle(session, target.root, way.cable.pull)
-    time.sleep(6)
     way.cable.plug()
     later = Session(way.open())
-    assert later.at_work() is None, "it finished alone"
+    eventually(lambda: later.at_work() is None)  # it finishes alone: nobody follows it
     later.resume("job")
     assert [done.stdout for done in later.follow("job")] == MEASURED
     assert read(later.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
@@ -208,27 +212,237 @@ def test_the_host_is_killed(way: Way, own_phone: VirtualPhone, tmp_path: Path) -
     assert read(target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
+@contextmanager
+def mounted(phone: VirtualPhone, place: str, *options: str | Path) -> Iterator[None]:
+    """Something else at a place of the phone, as only the phone sees it: `options` are mount's."""
+    inside = ["nsenter", f"--target={phone.pid}", "--mount"]
+    where = f"{phone.folder}/root{place}"
+    subprocess.run(as_root([*inside, "mount", *map(str, options), where]), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(as_root([*inside, "umount", "--lazy", where]), check=True)
+
+
 def test_the_storage_is_full_and_then_is_not(way: Way, own_phone: VirtualPhone) -> None:
     target = way.open()
     jobs = f"{target.root}/jobs"
     target.run(["mkdir", "-p", jobs])
     owner = "2000" if target.name.startswith("adb") else "10217"
-    inside = ["nsenter", f"--target={virtual.get(own_phone.name).pid}", "--mount"]
-    # A small one over it, as the phone sees it: below /data of its root.
-    where = f"{own_phone.folder}/root{jobs}"
     options = f"size=256k,uid={owner},gid={owner},mode=755"
-    subprocess.run(as_root([*inside, "mount", "-t", "tmpfs", "-o", options, "full", where]), check=True)
-    try:
+    with mounted(virtual.get(own_phone.name), jobs, "-t", "tmpfs", "-o", options, "full"):
         fill = f"head -c 999999 /dev/zero >>{jobs}/ballast; echo filled"
         fills, *others = tasks(target.root)
         session = Session(target)
         session.start("job", [replace(fills, argv=["sh", "-c", fill]), *others])
-        with pytest.raises(CommandFailed, match=r"did not start.*100%|cannot be written|killed \d times"):
+        why = (
+            r"(?s)did not start.*100%|killed \d times.*full\? Free some.*100%|cannot be written. Is the phone's storage"
+        )
+        with pytest.raises(CommandFailed, match=why):
             list(session.follow("job"))
         assert session.at_work() is None
         remove(target, f"{jobs}/ballast")
         session.resume("job")
         said = [done.stdout for done in session.follow("job")]
         assert said[1:] == MEASURED[1:]
+
+
+def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone) -> None:
+    """As Android does to a file system whose flash fails. What ended can still be collected, and says why it stops."""
+    target = way.open()
+    jobs = f"{target.root}/jobs"
+    session = Session(target)
+    session.start("job", tasks(target.root))
+    following = session.follow("job")
+    assert next(following).stdout == MEASURED[0]
+    eventually(lambda: "two" in read(target, f"{target.root}/log"))
+    phone = virtual.get(own_phone.name)
+    itself = f"{phone.folder}/data{jobs.removeprefix('/data')}"
+    with (
+        mounted(phone, jobs, "-o", "bind,ro", itself),
+        pytest.raises(CommandFailed, match=r"(?s)Read-only file system.*Restart the phone\. Then the same"),
+    ):
+        next(following)
+    session.resume("job")
+    assert [done.stdout for done in session.follow("job")] == MEASURED
+    assert read(target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n", "what ended is not run again"
+
+
+@pytest.mark.parametrize("with_all", [False, True], ids=["alone", "with-all-it-started"])
+def test_the_phones_daemon_is_killed_and_started_again(way: Way, own_phone: VirtualPhone, with_all: bool) -> None:
+    """A crash leaves the runner at work; when Android itself ends adbd or Termux, all that they started ends too."""
+    target = way.open()
+    name, uid = ("adbd", 2000) if target.name.startswith("adb") else ("sshd", 10217)
+
+    def kill_it() -> None:
+        init = virtual.get(own_phone.name).pid
+        subprocess.run(kill_as_root(processes(init, name, uid, with_all)), check=True)
+
+    session = Session(target, reopen=way.open)
+    assert in_the_middle(session, target.root, kill_it) == MEASURED
+    assert read(session.target, f"{target.root}/log") == ("one\ntwo\ntwo\nthree\n" if with_all else "one\ntwo\nthree\n")
+    assert read(session.target, f"{target.root}/jobs/job/journal").count("\nend ") == 3
+
+
+def processes(init: int, daemon: str, uid: int, with_all: bool) -> list[int]:
+    """A daemon of the phone that `init` is, or all of its user's processes there."""
+    its_own, found = os.readlink(f"/proc/{init}/ns/pid"), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.stat().st_uid != uid or os.readlink(folder / "ns/pid") != its_own:
+                continue
+            name, _, rest = (folder / "stat").read_text().partition(" (")[2].rpartition(") ")
+        except OSError:  # it ended meanwhile
+            continue
+        if with_all or (name, int(rest.split()[1])) == (daemon, init):
+            found.append(int(folder.name))
+    assert found
+    return found
+
+
+def test_the_way_is_cut_while_a_job_is_sent(way: Way) -> None:
+    target = way.open()
+    first, *others = tasks(target.root)
+    large = replace(first, env={f"A{number}": "x" * 50_000 for number in range(4)})
+    session = Session(target, reopen=way.plug_and_open)
+    way.cable.pull_after(100_000)
+    session.start("job", [large, *others])
+    assert session.target is not target, "it was cut"
+    assert [done.stdout for done in session.follow("job")] == MEASURED
+    assert read(session.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
+    assert session.jobs() == ["job"]
+
+
+def test_the_way_is_cut_while_a_result_is_collected(way: Way) -> None:
+    target = way.open()
+    session = Session(target, reopen=way.plug_and_open)
+    talks = Task("talks", ["seq", "60000"], 60)
+    session.start("job", [talks, Task("two", ["echo", "two measured"], 60)])
+    eventually(lambda: session.at_work() is None)
+    way.cable.pull_after(150_000)
+    one, two = session.follow("job")
+    assert session.target is not target, "it was cut"
+    assert one.stdout == "".join(f"{number}\n" for number in range(1, 60_001))
+    assert (one.ended.attempt, two.stdout) == (1, "two measured\n")
+
+
+# --- a whole campaign, with llama-bench played on the phone -----------------------------------------------------------
+
+
+PHONE = known_phone()
+HALF = """printf '{"build_commit": "fa'"""
+
+
+class Bench:
+    """A campaign on the emulated phone, again and again; a cell for each number of threads."""
+
+    def __init__(self, way: Way, folder: Path, threads: str, protocol: Protocol | None = None) -> None:
+        self.way, self.folder, self.target = way, folder, way.open()
+        request = Request(threads=threads, prompt="16", generate="0", repetitions=3)
+        plan = make([inspect(write_gguf(folder / "model.gguf"))], request, PHONE)
+        self.plan: Plan = plan.model_copy(update={"protocol": protocol}) if protocol else plan
+
+    def __call__(self, script: str) -> Outcome:
+        tool = self.folder / "llama-bench"
+        tool.write_text(script)
+        binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
+        return run_campaign(
+            self.plan, self.target, PHONE, binaries, self.folder / "results", reopen=self.way.plug_and_open
+        )
+
+    def recorded(self) -> list[Run]:
+        (folder,) = (self.folder / "results").iterdir()
+        return read_runs(folder)
+
+    def asked(self) -> list[int]:
+        """The threads that llama-bench was asked for, each time that it ran."""
+        told = self.target.run(["sh", "-c", f"cat {self.target.root}/store/*/asked"]).stdout
+        return sorted(int(threads) for threads in re.findall(r" -t (\d+) ", told))
+
+
+def place(run: Run) -> int:
+    return run.cell.threads
+
+
+def threads(runs: list[Run]) -> list[int]:
+    return sorted(map(place, runs))
+
+
+FAULTS = {
+    2: (
+        f"{HALF}; exit 0",
+        r"cannot be read, it is torn: .*Is the phone's storage full\?.* The record is \{\"build_commit",
+    ),
+    3: (f"{HALF}; kill -KILL $$", r'was killed: too little memory \(close other apps.*it said: \{"build_commit": "fa'),
+    4: (f"{HALF}; sleep 600", r"had not ended after \d s, and was ended. If it hangs, close what else runs"),
+    5: ("kill -ILL $$", "illegal instruction.*Build a lower ISA level .`smoothdroid build --isa"),
+}
+"""Threads -> what llama-bench does when it is asked for so many, and what the record then says."""
+
+
+def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
+    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 3)
+    bench = Bench(way, tmp_path, "1-6")
+    faults = "\n".join(f"{threads}) {does} ;;" for threads, (does, _) in FAULTS.items())
+    first = bench(llama_bench(f"case $t in\n{faults}\nesac"))
+    assert (threads(first.measured), threads(first.failed)) == ([1, 6], list(FAULTS))
+    for run in first.failed:
+        assert re.search(FAULTS[run.cell.threads][1], str(run.failure)), run.failure
+        assert (run.tokens_per_s, run.bench, run.attempt) == ([], None, 1)
+    for run in first.measured:
+        assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
+
+    again = bench(LLAMA_BENCH)
+    assert (threads(again.measured), again.failed, again.kept) == (list(FAULTS), [], 2)
+    assert sorted(bench.recorded()[:6], key=place) == sorted([*first.measured, *first.failed], key=place), (
+        "as they were"
+    )
+    assert threads(bench.recorded()) == bench.asked() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
+    assert (bench(LLAMA_BENCH).kept, len(bench.asked())) == (6, 10)
+
+
+DATE = """#!/system/bin/sh
+now=$(toybox date +%s)
+[ -e /sdcard/hours ] && now=$((now - 3600 * $(wc -l </sdcard/hours)))
+echo "$now"
+"""
+
+
+def test_a_clock_set_back_in_every_cell_changes_nothing(
+    way: Way, own_phone: VirtualPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's clock is this machine's too, so it is `date` that goes back: the runner knows no other clock."""
+    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 4)
+    programs = tmp_path / "bin"
+    shutil.copytree(tree.ensure(lambda step: None) / "system/bin", programs, symlinks=True)
+    (programs / "date").unlink()
+    (programs / "date").write_text(DATE)
+    (programs / "date").chmod(0o755)
+    in_vain = Cooling(celsius=1, within_s=1)
+    bench = Bench(way, tmp_path, "1,2", Protocol(repetitions=3, cooling=in_vain))
+    set_back = "sleep 1; echo >>/sdcard/hours"
+    try:
+        with mounted(virtual.get(own_phone.name), "/system/bin", "--bind", programs):
+            first = bench(llama_bench(f'{set_back}; [ "$t" = 2 ] && sleep 600; sleep 1'))
+            again = bench(LLAMA_BENCH)
     finally:
-        subprocess.run(as_root([*inside, "umount", "--lazy", where]), check=True)
+        remove(bench.target, "/sdcard/hours")
+
+    one, two = bench.recorded()[:2]
+    assert two.started_at.timestamp() < one.started_at.timestamp() - 3500, "it went back"
+    assert (threads(first.measured), threads(first.failed)) == ([1], [2])
+    assert str(first.failed[0].failure).startswith("it had not ended after ")
+    for run in (one, two):
+        assert (run.attempt, len(run.tokens_per_s)) == (1, 0 if run.failure else 3)
+        assert (4 if run.failure else 2) <= run.wall_s < (8 if run.failure else 4)
+        assert run.waited
+        assert 1 <= run.waited.seconds < 3
+        assert run.conditions
+        assert 1 <= run.conditions.seconds <= run.wall_s
+        assert run.conditions.samples <= run.wall_s + 1
+    for run in first.measured:
+        assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
+    assert (threads(again.measured), again.failed, again.kept) == ([2], [], 1)
+    assert bench.asked() == [1, 2, 2]

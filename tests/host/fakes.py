@@ -35,7 +35,8 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 [ "$FAKE_DIES_AT" = "$t" ] && kill -ILL $$
-ns() { echo $(((p + n) * 10000000000 / (10 * $1 + 5))); }  # of a repetition that runs at $1.5 tokens a second
+# Of a repetition that runs at $1.5 tokens a second. Android's shell counts in 32 bits.
+ns() { echo $((2 * (p + n) * (1000000000 / (2 * $1 + 1)))); }
 samples_ns=$(ns $((t * 10))) samples_ts=$((t * 10)).5
 while [ $((r -= 1)) -gt 0 ]; do
   samples_ns=$samples_ns,$(ns $((t * 10 + r))) samples_ts=$samples_ts,$((t * 10 + r)).5

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +16,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from device.errors import BadInput
 from host import cli
 from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
+from host.build import source, toolchain, variants
 from host.build.compile import Build, BuildManifest
+from tests.host.bundle.builds import build_of
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
 from tests.host.tiny_gguf import write_llama
 
@@ -145,6 +149,17 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("build --abi arm64-v8a --isa nosuch", 2, "v8.0, dotprod, fp16, i8mm"),
         ("build --abi host --llama-cpp {tmp}", 2, "{tmp} is no llama.cpp checkout"),
         ("build --abi host --jobs 0", 2, "--jobs"),
+        ("bundle {gguf} -o {tmp}/x.zip", 2, "ends with .tar.zst, .tar.gz or .tar"),
+        ("bundle {gguf} -o {tmp}/nosuch/x.tar", 2, "there is no folder {tmp}/nosuch"),
+        ("bundle {gguf} -o {tmp}/there.tar", 2, "{tmp}/there.tar is there already: --force replaces it"),
+        ("bundle -o {tmp}/x.tar", 2, "name the models to pack, or say --no-models"),
+        ("bundle {gguf} --no-models -o {tmp}/x.tar", 2, "not both"),
+        ("bundle {gguf} -o {tmp}/x.tar", 2, "llama.cpp has not been built for arm64-v8a: --all builds"),
+        ("bundle {gguf} -o {tmp}/x.tar --abi host", 2, "a bundle is for phones"),
+        ("bundle {gguf} -o {tmp}/x.tar --abi mips --all", 2, "a bundle is for phones"),
+        ("bundle {tmp}/cut.gguf -o {tmp}/x.tar --abi x86_64", 2, "{tmp}/cut.gguf is cut short"),
+        ("bundle {tmp}/wrong.toml -o {tmp}/x.tar --abi x86_64", 2, "{tmp}/wrong.toml is no GGUF file"),
+        ("bundle {tmp}/nosuch.gguf -o {tmp}/x.tar --abi x86_64", 2, "there is no file {tmp}/nosuch.gguf"),
         ("phone stop nosuch", 2, "no emulated phone nosuch runs"),
         ("phone start x --profile nosuch", 2, "nosuch"),
         ("nosuch", 2, "No such command"),
@@ -161,6 +176,8 @@ def test_wrong_input_gets_one_clear_message(
     (tmp_path / "damaged/campaign.json").write_text("{")
     (tmp_path / "wrong.toml").write_text("thread = 4")
     (tmp_path / "cut.gguf").write_bytes(gguf.read_bytes()[:-10])
+    (tmp_path / "there.tar").touch()
+    build_of(variants.find("x86_64", "avx2"), cache)
     places = {"gguf": gguf, "tmp": tmp_path}
     words = ["" if word == "EMPTY" else word.format(**places) for word in arguments.split()]
     done = smoothdroid(*words)
@@ -168,6 +185,69 @@ def test_wrong_input_gets_one_clear_message(
     assert says.format(**places) in done.err
     assert "Traceback" not in done.err
     assert done.out == ""
+
+
+def test_bundle(
+    smoothdroid: Smoothdroid,
+    cache: Path,
+    gguf: Path,
+    tmp_path: Path,
+    llama_cpp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for isa in ("v8.0", "i8mm"):
+        build_of(variants.find("arm64-v8a", isa), cache)
+    # The sources are where this machine has them, for their licences.
+    monkeypatch.setattr(source, "unpacked", lambda origin: source.Source(llama_cpp, origin.id, origin.commit))
+    output = tmp_path / "llama [x].tar.gz"
+    done = smoothdroid("bundle", gguf, "-o", output)
+    assert done.status == 0, done.err
+    assert done.out.startswith(f"{output}  0 MB")
+    assert "not built, so not in it: dotprod, fp16 (--all builds them)" in done.err
+    assert "packing MiB" in done.err
+    assert "in Termux: tar -xzf 'llama [x].tar.gz', then README.md in llama [x]" in done.err
+    with tarfile.open(output) as tar:
+        names = tar.getnames()
+    inside = {"run.sh", "README.md", "bin/i8mm/llama-completion", "models/tiny.gguf", "licences/llama.cpp/LICENSE"}
+    assert {f"llama [x]/{name}" for name in inside} <= set(names)
+
+    before = output.read_bytes()
+    told = json.loads(smoothdroid("bundle", gguf, "-o", output, "--force", "--json").out)
+    assert output.read_bytes() == before, "the same input, the same bytes"
+    assert (told["path"], told["size_bytes"]) == (str(output), len(before))
+    assert [build["isa"] for build in told["builds"]] == ["i8mm", "v8.0"]
+    assert ([model["name"] for model in told["models"]], told["not_built"]) == (["tiny.gguf"], ["dotprod", "fp16"])
+
+    assert smoothdroid("bundle", "--no-models", "-o", tmp_path / "none.tar").status == 0
+    with tarfile.open(tmp_path / "none.tar") as tar:
+        assert not [name for name in tar.getnames() if "/models/" in name]
+
+
+def test_bundle_all_builds_what_is_missing(
+    smoothdroid: Smoothdroid,
+    cache: Path,
+    gguf: Path,
+    tmp_path: Path,
+    llama_cpp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for with a compiler that fails: what was built already is not built again."""
+    monkeypatch.setattr(source, "unpacked", lambda origin: source.Source(llama_cpp, origin.id, origin.commit))
+    build_of(variants.find("arm64-v8a", "v8.0"), cache)
+    asked: list[str] = []
+
+    def no_compiler(abi: str) -> Any:
+        asked.append(abi)
+        raise BadInput("no compiler in this test")
+
+    monkeypatch.setattr(toolchain, "for_abi", no_compiler)
+    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar", "--all")
+    assert (done.status, "no compiler in this test" in done.err, asked) == (2, True, ["arm64-v8a"])
+    for isa in ("dotprod", "fp16", "i8mm"):
+        build_of(variants.find("arm64-v8a", isa), cache)
+    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar", "--all")
+    assert (done.status, "not built" in done.err) == (0, False), done.err
+    assert asked == ["arm64-v8a"]
 
 
 def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothdroid) -> None:

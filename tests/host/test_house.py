@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_device_does_not_know_host() -> None:
 
 @pytest.mark.parametrize("package", ["model", "build", "bench"])
 def test_the_arrows_do_not_know_each_other(package: str) -> None:
-    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt"} - {package}
+    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt", "bundle"} - {package}
     assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
 
 
@@ -119,3 +120,12 @@ def test_only_the_command_line_exits(path: Path) -> None:
     for call in calls(path):
         if ast.unparse(call.func) in ("sys.exit", "exit", "quit", "os._exit"):
             assert runs_on_its_own, ast.unparse(call)
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
+    """Left to itself, pytest does not look into a folder called `build`."""
+    passed_over = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert Path("tests/host/build") in folders
+    parts = {part for folder in folders for part in folder.parts}
+    assert [part for part in parts if any(fnmatch(part, pattern) for pattern in passed_over)] == []

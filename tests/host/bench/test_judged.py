@@ -9,7 +9,7 @@ import pytest
 from device.journal import Waited
 from device.parse import CompletionRecord
 from host.bench.cell import Cell, Protocol, Test
-from host.bench.judged import Judged, judge_all
+from host.bench.judged import Judged, is_believed, judge_all
 from host.bench.plan import Plan
 from host.bench.results import SAMPLES, Run
 from host.bench.verdict import ENERGY
@@ -79,6 +79,12 @@ def test_a_throttled_round_is_kept_shown_and_never_averaged_in(tmp_path: Path) -
     assert [run.round for run in one.rejected] == [1]
     (why,) = [finding for finding in one.verdict.findings if finding.check == "throttled"]
     assert why.found == "round 2 does not count: CPU 8 was held to 1500 of its 3000 MHz"
+
+
+def test_a_run_is_believed_or_not_by_itself(tmp_path: Path) -> None:
+    runs = [measured(CELL, STEADY, number) for number in range(2)]
+    judged(tmp_path, *runs, seen={0: COOL, 1: HOT})
+    assert [is_believed(tmp_path, CAMPAIGN, run) for run in runs] == [True, False]
 
 
 def test_a_cell_throttled_in_all_rounds_is_invalid(tmp_path: Path) -> None:

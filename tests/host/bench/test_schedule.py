@@ -81,6 +81,16 @@ def test_rounds_end_when_the_interval_is_narrow_enough() -> None:
     assert len(never.jobs) == MOST_ROUNDS
 
 
+def test_what_is_not_believed_makes_nothing_surer_and_costs_as_much() -> None:
+    phone_ = Measures(Protocol(repetitions=3, until=0.02, budget_s=6), a=STEADY)
+    runs = [phone_.run(turn) for turn in due(phone_.plan, phone_.names, [])]
+    hot = due(phone_.plan, phone_.names, runs, believed=lambda run: False)
+    assert [turn.round for turn in hot] == [1, 1]
+    assert due(phone_.plan, phone_.names, runs) == []
+    spent = [run.model_copy(update={"wall_s": 6.0}) for run in runs]
+    assert due(phone_.plan, phone_.names, spent, believed=lambda run: False) == []
+
+
 def test_one_repetition_has_no_interval_and_is_too_vague() -> None:
     phone_ = Measures(Protocol(repetitions=1, until=0.1, budget_s=3), a=STEADY)
     phone_.to_the_end()

@@ -1,0 +1,149 @@
+"""A tar archive whose bytes follow from what is in it: sorted, without dates and owners; there whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from device.errors import BadInput, SmoothdroidError
+from device.target import arriving
+
+OnProgress = Callable[[int, int], None]
+"""Called with (bytes packed, bytes in all)."""
+
+SUFFIXES = (".tar.zst", ".tar.gz", ".tar")
+# 1980-01-01, where zip's calendar begins: some tars warn of files from 1970.
+DATE = 315532800
+ZSTD_LEVEL = 6  # binaries shrink to a third; a quantised model to nearly nothing less, at any level
+CHUNK = 1 << 20
+SPARE_BYTES = 16 << 20  # headers, and what a compressor adds to what cannot be compressed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of an archive."""
+
+    name: str
+    source: Path | bytes
+    executable: bool = False
+    sha256: str | None = None
+    """What a file of this machine must hold; of bytes it follows."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+
+def stem(output: Path) -> str:
+    """The archive's name without what kind it is: llama2-7b-termux. Raises BadInput for a kind that there is not."""
+    for suffix in SUFFIXES:
+        name = output.name.removesuffix(suffix)
+        if name not in ("", output.name):
+            return name
+    raise BadInput(f"{output}: the name says what to make, and ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+
+
+def check_output(output: Path, *, replace: bool) -> None:
+    """Raises BadInput when `output` cannot be written: its kind, its folder, what is there."""
+    stem(output)
+    if not output.parent.is_dir():
+        raise BadInput(f"there is no folder {output.parent} for {output.name}: make it first")
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder")
+    if output.exists() and not replace:
+        raise BadInput(f"{output} is there already: --force replaces it, or give -o another name")
+
+
+def write(entries: Sequence[Entry], output: Path, *, on_progress: OnProgress | None = None) -> None:
+    """Pack `entries` into `output`, all in a folder called as it is.
+
+    Raises BadInput when there is too little room, SmoothdroidError when a file changed meanwhile.
+    """
+    folder = stem(output)
+    total = sum(entry.size for entry in entries)
+    free = shutil.disk_usage(output.parent).free
+    if free < total + SPARE_BYTES:
+        raise BadInput(
+            f"{output.parent} has {free >> 20} MiB free, and the bundle may take {(total + SPARE_BYTES) >> 20} MiB: "
+            "make room, or give -o another disk"
+        )
+    packed = 0
+    with (
+        arriving(output) as part,
+        part.open("wb") as raw,
+        _compressed(raw, output.name) as stream,
+        # GNU's form: it knows files beyond 8 GiB and names in UTF-8, and toybox reads it too.
+        tarfile.TarFile(
+            None, "w", fileobj=stream, format=tarfile.GNU_FORMAT, encoding="utf-8", copybufsize=CHUNK
+        ) as tar,
+    ):
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            member = tarfile.TarInfo(f"{folder}/{entry.name}")
+            member.size, member.mtime, member.mode = entry.size, DATE, 0o755 if entry.executable else 0o644
+            with _opened(entry) as file:
+                reader = _Reader(file, entry, partial(_tell, on_progress, packed, total))
+                tar.addfile(member, reader)
+                reader.check()
+            packed += member.size
+
+
+def _tell(on_progress: OnProgress | None, before: int, total: int, read: int) -> None:
+    if on_progress:
+        on_progress(before + read, total)
+
+
+class _Reader:
+    """A file as tarfile reads it: counted, hashed, and refused when it is not what it was."""
+
+    def __init__(self, file: IO[bytes], entry: Entry, on_read: Callable[[int], None]) -> None:
+        self._file, self._entry, self._on_read = file, entry, on_read
+        self._left, self._read = entry.size, 0
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if len(data) < min(size, self._left):
+            raise self._changed()
+        self._hash.update(data)
+        self._left -= len(data)
+        self._read += len(data)
+        self._on_read(self._read)
+        return data
+
+    def check(self) -> None:
+        """Raises SmoothdroidError when what was read is not what was to be packed."""
+        if self._entry.sha256 not in (None, self._hash.hexdigest()):
+            raise self._changed()
+
+    def _changed(self) -> SmoothdroidError:
+        return SmoothdroidError(f"{self._entry.source!s} changed while it was packed: try again when it is finished")
+
+
+def _opened(entry: Entry) -> IO[bytes]:
+    return BytesIO(entry.source) if isinstance(entry.source, bytes) else entry.source.open("rb")
+
+
+@contextmanager
+def _compressed(raw: IO[bytes], name: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    if name.endswith(".tar.zst"):
+        # With a checksum, so that zstd itself says when a copy is damaged.
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+        with compressor.stream_writer(raw, closefd=False) as stream:
+            yield stream
+    elif name.endswith(".tar.gz"):
+        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+            yield packed
+    else:
+        yield raw

@@ -1,0 +1,193 @@
+"""What goes into a bundle, and what its generated files say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device.errors import BadInput
+from host.bench.artifact import Artifact
+from host.bench.commands import TEMPLATE_TOKENS
+from host.build import compile as compiler
+from host.build.compile import Build
+from host.build.source import Source
+from host.build.variants import VARIANTS, Variant
+from host.bundle import archive
+from host.bundle.archive import Entry
+from host.pypi import sha256_of
+
+PHONE = Path(__file__).with_name("phone")
+TOOLS = ("llama-completion", "llama-bench")  # to ask, and to measure without smoothdroid
+
+UNPACK = {
+    # Termux comes with tar and gzip, not surely with zstd.
+    ".tar.zst": "pkg install zstd\nzstd -dc {archive} | tar -xf -",
+    ".tar.gz": "tar -xzf {archive}",
+    ".tar": "tar -xf {archive}",
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What somebody wants on a phone."""
+
+    builds: Sequence[Build]
+    """Of one ABI and one llama.cpp, a level each."""
+    models: Sequence[Artifact]
+    """The first is what run.sh takes when it is told none."""
+    licences: Mapping[str, Path]
+    """Name -> text."""
+
+
+def levels_of(abi: str) -> list[Variant]:
+    """The ISA levels of an ABI that phones have. Raises BadInput for another."""
+    known = [variant.abi for variant in VARIANTS if variant.abi != "host"]
+    if abi not in known:
+        raise BadInput(f"--abi {abi}: a bundle is for phones, which have {' or '.join(dict.fromkeys(known))}")
+    return [variant for variant in VARIANTS if variant.abi == abi]
+
+
+def built_levels(abi: str, source: Source) -> list[Build]:
+    """The builds of `source` for `abi`, at every level that was built. Raises BadInput when none was."""
+    found = [build for variant in levels_of(abi) if (build := compiler.find([variant], source))]
+    if not found:
+        raise BadInput(
+            f"llama.cpp has not been built for {abi}: --all builds every ISA level, or `smoothdroid build --abi {abi} "
+            f"--isa {levels_of(abi)[-1].isa}` one of them"
+        )
+    lacking = [build.manifest for build in found if TOOLS[0] not in build.manifest.tools]
+    if lacking:
+        raise BadInput(
+            f"the build in {found[0].folder.parent} of {abi} {lacking[0].isa} has no {TOOLS[0]}: `smoothdroid build "
+            f"--abi {abi} --isa {lacking[0].isa}` makes it anew"
+        )
+    return found
+
+
+def not_built(contents: Contents) -> list[str]:
+    """The ISA levels that the bundle lacks."""
+    there = {build.manifest.isa for build in contents.builds}
+    return [level.isa for level in levels_of(contents.builds[0].manifest.abi) if level.isa not in there]
+
+
+def best_first(builds: Sequence[Build]) -> list[tuple[Variant, Build]]:
+    """The builds with the row of the table that each was made from, the most demanding first."""
+    of = {(build.manifest.abi, build.manifest.isa): build for build in builds}
+    return [(variant, of[key]) for variant in reversed(VARIANTS) if (key := (variant.abi, variant.isa)) in of]
+
+
+def unpack_lines(output: Path) -> list[str]:
+    """What to type in Termux to unpack `output`, in the folder where it lies."""
+    name = archive.stem(output)
+    return UNPACK[output.name.removeprefix(name)].format(archive=shlex.quote(output.name)).splitlines()
+
+
+def entries(contents: Contents, output: Path) -> list[Entry]:
+    """Every file of the bundle `output`. Raises BadInput for models that cannot lie beside each other."""
+    models = _models(contents.models)
+    packed = [
+        *_binaries(contents.builds),
+        *models,
+        *(_of_file(f"licences/{name}", path) for name, path in contents.licences.items()),
+        _script("run.sh", TEMPLATE_TOKENS=str(TEMPLATE_TOKENS)),
+        _script("bin/level.sh"),
+        _script("bin/threads.sh"),
+        _text("bin/levels", levels(contents.builds)),
+        _text("bundle.json", json.dumps(facts(contents), indent=2, ensure_ascii=False) + "\n"),
+        _text("README.md", _readme(contents, output)),
+    ]
+    if models:
+        packed.append(_text("models/default", f"{contents.models[0].path.name}\n"))
+    return [*packed, _text("sha256sums", _sums(packed))]
+
+
+def levels(builds: Sequence[Build]) -> str:
+    """The table that level.sh reads, from the one of host/build/variants.py."""
+    return "".join(f"{variant.isa} {' '.join(sorted(variant.needs))}\n" for variant, _ in best_first(builds))
+
+
+def facts(contents: Contents) -> dict[str, object]:
+    """bundle.json: what everything was made from."""
+    return {
+        "schema_version": 1,
+        "llama_cpp": contents.builds[0].manifest.commit,
+        "abi": contents.builds[0].manifest.abi,
+        "builds": [build.manifest.model_dump(mode="json") for _, build in best_first(contents.builds)],
+        "models": [
+            {"name": model.path.name, "sha256": model.sha256, "size_bytes": model.size_bytes}
+            for model in contents.models
+        ],
+    }
+
+
+def _binaries(builds: Sequence[Build]) -> list[Entry]:
+    # A build's shared libraries belong beside its tools, in bin/ISA/: that folder is run.sh's LD_LIBRARY_PATH, and
+    # ggml looks for its CPU variants in the executable's folder.
+    return [
+        Entry(f"bin/{build.manifest.isa}/{tool}", build.tool(tool), executable=True, sha256=build.manifest.tools[tool])
+        for build in builds
+        for tool in TOOLS
+        if tool in build.manifest.tools
+    ]
+
+
+def _models(models: Sequence[Artifact]) -> list[Entry]:
+    names = [model.path.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"two of the models are called {name}: rename one, they lie in one folder of the bundle")
+        # sha256sum escapes these in a way of its own, and a terminal may obey them.
+        if not name.isprintable() or "\\" in name:
+            raise BadInput(f"{name!r} has a character that cannot stay in a bundle: rename the file")
+    return [Entry(f"models/{model.path.name}", model.path, sha256=model.sha256) for model in models]
+
+
+def _of_file(name: str, path: Path) -> Entry:
+    return Entry(name, path, sha256=sha256_of(path))
+
+
+def _text(name: str, text: str, *, executable: bool = False) -> Entry:
+    data = text.encode()
+    return Entry(name, data, executable=executable, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _filled(file: str, values: Mapping[str, str]) -> str:
+    """A text with @NAME@ in it; its dollars and braces are the shell's."""
+    return re.sub("@([A-Z_]+)@", lambda name: values[name[1]], (PHONE / file).read_text(encoding="utf-8"))
+
+
+def _script(name: str, **values: str) -> Entry:
+    return _text(name, _filled(Path(name).name, values), executable=True)
+
+
+def _readme(contents: Contents, output: Path) -> str:
+    lines = [
+        f"- `bin/{variant.isa}/`: {', '.join(tool for tool in TOOLS if tool in build.manifest.tools)}, for CPUs with "
+        f"{' '.join(sorted(variant.needs))}"
+        for variant, build in best_first(contents.builds)
+    ]
+    lines += [f"- `models/{model.path.name}`: {model.size_bytes / 1e6:.0f} MB" for model in contents.models]
+    lines += [] if contents.models else ["- no model: `./run.sh -m FILE` takes any `.gguf` file"]
+    first = contents.builds[0].manifest
+    return _filled(
+        "README.md",
+        {
+            "FOLDER": archive.stem(output),
+            "CD": shlex.quote(archive.stem(output)),
+            "ARCHIVE": output.name,
+            "COMMIT": first.commit,
+            "ABI": first.abi,
+            "UNPACK": "\n".join(unpack_lines(output)),
+            "MODEL": "" if contents.models else "-m ../MODEL.gguf ",
+            "CONTENTS": "\n".join(lines),
+        },
+    )
+
+
+def _sums(packed: Sequence[Entry]) -> str:
+    return "".join(f"{entry.sha256}  {entry.name}\n" for entry in sorted(packed, key=lambda entry: entry.name))

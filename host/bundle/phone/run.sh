@@ -1,0 +1,125 @@
+#!/system/bin/sh
+# One prompt to a model of this bundle, on this phone. /system/bin/sh is on every Android; /bin/sh is not.
+case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
+here=$(cd "$here" && pwd) || exit 2
+
+usage() {
+  cat <<END
+./run.sh [OPTIONS] "WHAT TO SAY"
+
+  -m, --model FILE    the model (default: $default)
+  -t, --threads N     default: as many as this phone has big cores
+  -n, --tokens N      longest answer (default: $tokens)
+      --temp X        temperature; 0: always the likeliest word (default: $temp)
+      --seed N        another number, another answer (default: $seed)
+      --raw           continue the text as it is, without the model's chat template
+      --level NAME    the build (default: the best that this phone runs, of: $(names))
+  -q, --quiet         the answer alone
+  -h, --help
+END
+}
+
+names() {
+  separator=''
+  while read -r name _; do
+    printf '%s%s' "$separator" "$name"
+    separator=', '
+  done <"$here/bin/levels"
+}
+
+die() {
+  printf 'run.sh: %s\n' "$*" >&2
+  exit 2
+}
+
+say() {
+  [ -n "$quiet" ] || printf '%s\n' "· $*" >&2
+}
+
+number() {
+  case $2 in '' | *[!0-9]* | 0*) die "$1 $2: a number from 1 on is wanted" ;; esac
+}
+
+default=''
+[ -r "$here/models/default" ] && read -r default <"$here/models/default"
+[ -n "$default" ] && default=$here/models/$default
+model=$default threads='' tokens=128 temp=0.8 seed=0 template=--single-turn level='' quiet=''
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage && exit 0 ;;
+    -q | --quiet) quiet=yes && shift && continue ;;
+    --raw) template=-no-cnv && shift && continue ;;
+    --) shift && break ;;
+    -m | --model | -t | --threads | -n | --tokens | --temp | --seed | --level)
+      [ $# -gt 1 ] || die "$1: a value is missing"
+      ;;
+    -?*) die "no option is called $1; ./run.sh --help tells which there are. A text that begins so: -- first" ;;
+    *) break ;;
+  esac
+  case $1 in
+    -m | --model) model=$2 ;;
+    -t | --threads) number "$1" "$2" && threads=$2 ;;
+    -n | --tokens) number "$1" "$2" && tokens=$2 ;;
+    --temp) temp=$2 ;;
+    --seed) seed=$2 ;;
+    --level) level=$2 ;;
+  esac
+  shift 2
+done
+prompt=$*
+[ -n "$prompt" ] || {
+  usage >&2
+  exit 2
+}
+[ -n "$model" ] || die "there is no model in this bundle: name a .gguf file with -m"
+[ -r "$model" ] || die "there is no model $model"
+
+why='as you say'
+if [ -z "$level" ]; then
+  chosen=$(sh "$here/bin/level.sh") || exit 1
+  level=${chosen%% *} why=${chosen#* }
+fi
+tool=$here/bin/$level/llama-completion
+[ -e "$tool" ] || die "no build here is called $level; there are $(names)"
+# Says no on shared storage too, from which Android runs nothing.
+[ -x "$tool" ] || die "$tool cannot be executed: unpack the bundle in Termux's home (cd; tar ...), not on /sdcard"
+say "build $level: $why"
+
+why='as you say'
+if [ -z "$threads" ]; then
+  chosen=$(sh "$here/bin/threads.sh") || exit 1
+  threads=${chosen%% *} why=${chosen#* }
+fi
+say "threads $threads: $why"
+say "model ${model##*/}"
+
+# Libraries lie beside the tools that need them: llama.cpp looks for its kernels in the folder of the executable.
+# For this one command: with it, Termux's own programs would load the wrong ones.
+libraries=$here/bin/$level${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# The tokens that the prompt can need at most (each is at least a byte), its answer, and the chat template around it.
+# Not the model's longest: its memory may be larger than the phone's.
+context=$(($(printf %s "$prompt" | wc -c) + tokens + @TEMPLATE_TOKENS@))
+log=${TMPDIR:-$here}/smoothdroid-run.$$
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+LD_LIBRARY_PATH=$libraries "$tool" -m "$model" -p "$prompt" -n "$tokens" -t "$threads" --temp "$temp" --seed "$seed" \
+  --no-display-prompt --perf --no-escape --ctx-size "$context" "$template" </dev/null 2>"$log"
+status=$?
+echo
+case $status in
+  0)
+    speed=$(sed -n -e 's/.*_print: prompt eval time = .*, *\([0-9.]*\) tokens per second.*/prefill \1 tokens\/s,/p' \
+      -e 's/.*_print:  *eval time = .*, *\([0-9.]*\) tokens per second.*/decode \1 tokens\/s/p' "$log")
+    say $speed # unquoted: two lines become one
+    ;;
+  132) why='the CPU met an instruction that it does not know. Try another build: --level' ;;
+  137) why='killed; by Android mostly, for the memory that it took. Close other apps, or take a smaller model' ;;
+  *) why="it ended with status $status" ;;
+esac
+[ $status = 0 ] && exit 0
+tail -n 8 "$log" >&2
+printf 'run.sh: %s\n' "$why" >&2
+exit 1

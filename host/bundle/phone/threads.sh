@@ -1,0 +1,59 @@
+#!/system/bin/sh
+# How many threads: as many as this phone has big cores, because the small ones make all wait. Prints the number
+# and why.
+#
+#   sh threads.sh [CPUS]
+cpus=${1:-/sys/devices/system/cpu}
+
+# The value of one file of every CPU, into $values. False when one of them cannot be read: an offline CPU has none,
+# and Android does not let every app look.
+read_all() {
+  values=''
+  for cpu in "$cpus"/cpu[0-9]*; do
+    value=''
+    [ -r "$cpu/$1" ] && read -r value 2>/dev/null <"$cpu/$1"
+    case $value in '' | *[!0-9]*) return 1 ;; esac
+    values="$values $value"
+  done
+}
+
+# $values -> how many there are, the largest and the smallest.
+extremes() {
+  count=0 largest=0 smallest=''
+  for value in $values; do
+    count=$((count + 1))
+    if [ "$value" -gt $largest ]; then largest=$value; fi
+    if [ "$value" -lt "${smallest:-$((value + 1))}" ]; then smallest=$value; fi
+  done
+}
+
+count_above() {
+  big=0
+  for value in $values; do
+    [ "$value" -gt "$1" ] && big=$((big + 1))
+  done
+}
+
+# The kernel's own word on how much a core gets done at its top speed: more than half of the biggest is big. It knows
+# that some phones have no small cores, and that in others the small ones run nearly as fast.
+if read_all cpu_capacity && extremes && [ $largest != "$smallest" ]; then
+  count_above $((largest / 2))
+  echo "$big $big of $count cores are big (cpu_capacity)"
+elif read_all cpufreq/cpuinfo_max_freq && extremes; then
+  if [ $largest = "$smallest" ]; then
+    echo "$count all $count cores are equally fast (cpufreq)"
+  else
+    count_above "$smallest"
+    echo "$big $big of $count cores are faster than the slowest (cpufreq)"
+  fi
+else
+  count=0
+  for cpu in "$cpus"/cpu[0-9]*; do
+    [ -d "$cpu" ] && count=$((count + 1))
+  done
+  # Most phones have as many big cores as small ones, or fewer small ones.
+  half=$((count / 2))
+  [ $count = 0 ] && half=4
+  [ $half = 0 ] && half=1
+  echo "$half this phone does not tell how fast its cores are: half of ${count}"
+fi

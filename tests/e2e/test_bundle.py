@@ -1,0 +1,151 @@
+"""A bundle as a Termux user meets it: sent over SSH, unpacked and started with the phone's own shell and tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from device import adb, virtual
+from device.target import Target, remove
+from device.targets import open_target
+from device.virtual import VirtualPhone
+from device.virtual.profile import PROFILES
+from tests.e2e.conftest import SMOOTHDROID, Cli, eventually
+from tests.host.tiny_gguf import Q8_0, write_llama
+
+pytestmark = pytest.mark.e2e
+
+KOREAN = "안녕하세요! 한국어로 대답해주세요."
+HOSTILE = "안녕하세요! \"$(id)\" `id` 'x' \\n * $HOME ; exit\n둘째 줄"
+
+# In a tool's place: what it was given, one argument a line.
+ECHO = r"""#!/system/bin/sh
+for word; do printf '<%s>\n' "$word"; done
+"""
+
+
+@contextmanager
+def unpacked(target: Target, bundle: Path) -> Iterator[str]:
+    """The bundle's folder in Termux's home, every file checked there against the sums.
+
+    As .tar.gz: the phone's tar is toybox's, which calls no zstd, and there is none to call.
+    """
+    home = str(PurePosixPath(target.root).parent)
+    folder = f"{home}/{bundle.name.removesuffix('.tar.gz')}"
+    try:
+        target.push(bundle, f"{home}/{bundle.name}")
+        target.run(["sh", "-c", f"cd && tar -xzf {bundle.name}"], timeout_s=120)
+        checked = target.run(["sh", "-c", f"cd {folder} && sha256sum -c sha256sums"], timeout_s=120).stdout
+        files = target.run(["find", folder, "-type", "f"]).stdout.splitlines()
+        assert re.findall(r": (\w+)$", checked, re.MULTILINE) == ["OK"] * (len(files) - 1), checked
+        yield folder
+    finally:
+        remove(target, folder)
+        remove(target, f"{home}/{bundle.name}")
+
+
+def here(folder: str, *words: str) -> list[str]:
+    """What a user types in the bundle's folder."""
+    return ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", folder, *words]
+
+
+@pytest.fixture(scope="module")
+def bundle(cli: Cli, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's smooth and plain model, in this order, with every build that there is."""
+    output = tmp_path_factory.mktemp("bundle") / "smollm2-termux.tar.gz"
+    models = sorted(prepared.glob("*.gguf"), reverse=True)
+    told = json.loads(cli("bundle", *models, "-o", output, "--json").stdout)
+    assert "i8mm" in [build["isa"] for build in told["builds"]]
+    assert told["size_bytes"] == output.stat().st_size
+    return output
+
+
+def test_a_bundle_answers_on_a_phone(cli: Cli, bundle: Path, prepared: Path, desk_phone: VirtualPhone) -> None:
+    on = f"virtual:{desk_phone.name}/ssh"
+    with closing(open_target(on)) as target, unpacked(target, bundle) as folder:
+        done = target.run(here(folder, "./run.sh", "-n", "8", KOREAN), timeout_s=300)
+        assert len(done.stdout.strip()) > 5
+        assert "build i8mm: all cores have: asimd asimddp asimdhp fphp i8mm" in done.stderr
+        assert "threads 5: 5 of 9 cores are faster than the slowest (cpufreq)" in done.stderr
+        assert "model SmolLM2-135M-Instruct-smooth-q8_0.gguf" in done.stderr
+        assert re.search(r"prefill [\d.]+ tokens/s, decode [\d.]+ tokens/s\n$", done.stderr)
+
+        # The same words by the other way: the same model, build and settings, so the same answer.
+        asked = ("--threads", "2", "-n", "8", "--temp", "0")
+        by_bundle = target.run(here(folder, "./run.sh", "-q", *asked, HOSTILE), timeout_s=300)
+        smooth = prepared / "SmolLM2-135M-Instruct-smooth-q8_0.gguf"
+        by_us = cli("run", smooth, "--on", on, "-p", HOSTILE, *asked, "--isa", "i8mm", "--json")
+        assert by_bundle.stdout.strip() == json.loads(by_us.stdout)["text"].strip()
+        assert by_bundle.stderr == ""
+
+        tool = f"{folder}/bin/echo/llama-completion"
+        script = 'mkdir -p "${1%/*}" && printf %s "$2" >"$1" && chmod 755 "$1"'
+        target.run(["sh", "-c", script, "sh", tool, ECHO])
+        given = target.run(here(folder, "./run.sh", "--level", "echo", "--", HOSTILE)).stdout
+        assert f"<-p>\n<{HOSTILE}>\n<-n>\n" in given
+
+        plain = "models/SmolLM2-135M-Instruct-plain-q8_0.gguf"
+        other = target.run(here(folder, "./run.sh", "-m", plain, "-t", "2", "-n", "2", "hi"), timeout_s=300)
+        assert "model SmolLM2-135M-Instruct-plain-q8_0.gguf" in other.stderr
+        wrong = target.run(here(folder, "./run.sh", "-m", "README.md", "hi"), timeout_s=300, check=False)
+        assert wrong.exit_status == 1
+        assert "it ended with status" in wrong.stderr
+        left = target.run(["sh", "-c", 'ls "${TMPDIR:-/nosuch}"'], check=False).stdout
+        assert "smoothdroid-run" not in left
+
+
+def test_a_damaged_bundle_is_noticed_on_the_phone(bundle: Path, desk_phone: VirtualPhone) -> None:
+    with closing(open_target(f"virtual:{desk_phone.name}/ssh")) as target, unpacked(target, bundle) as folder:
+        target.run(["sh", "-c", f"echo x >>{folder}/bin/levels"])
+        checked = target.run(here(folder, "sha256sum", "-c", "sha256sums"), check=False, timeout_s=120)
+        assert checked.exit_status != 0
+        assert re.findall(r"^(.*): FAILED$", checked.stdout, re.MULTILINE) == ["bin/levels"]
+
+
+def test_an_older_phone_gets_the_build_that_it_can_run(cli: Cli, tmp_path: Path) -> None:
+    """A CPU of 2014, and cores that say so: the best build would die there, the right one is chosen and runs."""
+    output = tmp_path / "tiny.tar.gz"
+    told = json.loads(cli("bundle", write_llama(tmp_path / "tiny.gguf", Q8_0), "-o", output, "--json").stdout)
+    if "v8.0" not in [build["isa"] for build in told["builds"]]:
+        pytest.fail("this test runs a second level: `smoothdroid build --abi arm64-v8a --isa v8.0`")
+    pixel = (PROFILES / "pixel-8.toml").read_text()
+    pixel = re.sub(r'^qemu_cpu = ".*"$', 'qemu_cpu = "cortex-a57"', pixel, flags=re.M)
+    features = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
+    profile = tmp_path / "old.toml"
+    profile.write_text(re.sub(r'^features = ".*"$', f'features = "{features}"', pixel, flags=re.M))
+    phone = virtual.start(f"e2e-old-{os.getpid()}", str(profile))
+    try:
+        with closing(open_target(f"virtual:{phone.name}/ssh")) as target, unpacked(target, output) as folder:
+            done = target.run(here(folder, "./run.sh", "--raw", "-n", "4", "a b"), timeout_s=300)
+            assert "build v8.0: all cores have: asimd; i8mm needs" in done.stderr
+            assert re.search(r"decode [\d.]+ tokens/s\n$", done.stderr)
+            dead = target.run(here(folder, "./run.sh", "--level", "i8mm", "--raw", "a b"), check=False, timeout_s=300)
+            assert dead.exit_status == 1
+            assert "an instruction that it does not know. Try another build: --level" in dead.stderr
+    finally:
+        adb.disconnect(phone.adb_address)
+        virtual.stop(phone.name, erase=True)
+
+
+def test_ctrl_c_leaves_nothing(prepared: Path, tmp_path: Path) -> None:
+    output = tmp_path / "x.tar.gz"
+    models = [str(path) for path in prepared.glob("*.gguf")]
+    # Started in the background, a shell's child ignores SIGINT, and so would ours.
+    command = ["env", "--default-signal=INT", str(SMOOTHDROID), "bundle", *models, "-o", str(output)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        eventually(lambda: list(tmp_path.iterdir()) or process.poll() is not None)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
