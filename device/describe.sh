@@ -4,6 +4,8 @@ root=$1
 echo ==getprop; getprop 2>/dev/null
 echo ==uname; uname -srm
 echo ==cpuinfo; cat /proc/cpuinfo
+# The kernel's own promise to programs, and of which architecture the program is that was asked: od, itself.
+echo ==hwcaps; od -An -v -tx1 -N20 /proc/self/exe 2>/dev/null; echo --; od -An -v -tx8 /proc/self/auxv 2>/dev/null
 echo ==meminfo; cat /proc/meminfo
 echo ==cpus
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do

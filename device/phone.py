@@ -9,7 +9,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from device.errors import CommandFailed
 from device.target import Target
@@ -20,6 +20,20 @@ EMULATED = "smoothdroid.emulated"  # the property that the emulated phone sets, 
 PLAUSIBLE_CELSIUS = (-30.0, 150.0)  # thermal zones also hold mV, mA, percent and "no sensor" in the same files
 # Zones of Pixels and Snapdragons that are currents, voltages, percents, counts and differences of temperatures.
 NO_TEMPERATURE = re.compile(r"(soft_)?ocp_.*|vdroop\d|smpl_gm|batoilo|socd?|[vi]bat|battery_cycle|.*-MINUS-.*")
+
+# What decides about an ISA level, as the kernel promises it to programs: where in the auxiliary vector, and which bit
+# (linux/auxvec.h; arch/arm64/include/uapi/asm/hwcap.h).
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+HWCAPS = {
+    "asimd": (_AT_HWCAP, 1),
+    "fphp": (_AT_HWCAP, 9),
+    "asimdhp": (_AT_HWCAP, 10),
+    "asimddp": (_AT_HWCAP, 20),
+    "sve": (_AT_HWCAP, 22),
+    "sve2": (_AT_HWCAP2, 1),
+    "i8mm": (_AT_HWCAP2, 13),
+    "bf16": (_AT_HWCAP2, 14),
+}
 
 
 class _Record(BaseModel):
@@ -58,7 +72,13 @@ class Phone(_Record):
     kernel: str
     abi: str
     features: list[str]
-    """The words of the Features line that every CPU has, sorted."""
+    """The words of the Features line that every CPU listed has, and that the kernel's hwcaps do not deny; sorted."""
+    lacking: dict[str, list[int]] = Field(default_factory=dict)
+    """Words that only some of the CPUs listed have -> the CPUs that lack them."""
+    withheld: list[str] = Field(default_factory=list)
+    """Words that every CPU listed has, and that the kernel does not promise to programs."""
+    unseen_cpus: list[int] = Field(default_factory=list)
+    """CPUs that the phone has, and of which /proc/cpuinfo says nothing: they were off."""
     clusters: list[Cluster]
     """Fastest first."""
     cpu_count: int
@@ -98,6 +118,9 @@ def parse(text: str, target: str) -> Phone:
     serial = get("ro.serialno") or get("ro.boot.serialno") or f"{target} {get('ro.build.fingerprint', '')}"
     maker, model = get("ro.product.manufacturer", ""), get("ro.product.model", "")
     clusters = parse_clusters(cpuinfo, section.get("cpus", ""))
+    features, lacking = parse_features(cpuinfo), parse_lacking(cpuinfo)
+    withheld = features & set(HWCAPS) - hwcaps if (hwcaps := parse_hwcaps(section.get("hwcaps", ""))) else set()
+    listed = parse_parts(cpuinfo)
     return Phone(
         id=hashlib.sha256(serial.encode()).hexdigest()[:12],
         model=f"{maker} {model}".strip() or _host_model(cpuinfo) or f"{kernel_name} {machine}",
@@ -105,7 +128,10 @@ def parse(text: str, target: str) -> Phone:
         android=get("ro.build.version.release", ""),
         kernel=kernel,
         abi=get("ro.product.cpu.abi") or {"aarch64": "arm64-v8a"}.get(machine, machine),
-        features=sorted(parse_features(cpuinfo)),
+        features=sorted(features - withheld),
+        lacking=lacking,
+        withheld=sorted(withheld),
+        unseen_cpus=sorted(cpu for cluster in clusters for cpu in cluster.cpus if cpu not in listed),
         clusters=clusters,
         cpu_count=sum(len(cluster.cpus) for cluster in clusters),
         memory_mb=total_mb,
@@ -121,6 +147,31 @@ def parse_features(cpuinfo: str) -> set[str]:
     """The features that every CPU listed in /proc/cpuinfo has (a binary may run on any of them)."""
     lines = re.findall(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, flags=re.MULTILINE)
     return set.intersection(*(set(line.split()) for line in lines)) if lines else set()
+
+
+def parse_lacking(cpuinfo: str) -> dict[str, list[int]]:
+    """Words that only some CPUs have -> the CPUs that lack them; only where each CPU has a line of its own."""
+    of_cpu: dict[int, set[str]] = {}
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        cpu = re.findall(r"^processor\s*:\s*(\d+)\s*$", block, flags=re.MULTILINE)
+        words = re.findall(r"^(?:Features|flags)\s*:(.*)$", block, flags=re.MULTILINE)
+        if len(cpu) == len(words) == 1:
+            of_cpu[int(cpu[0])] = set(words[0].split())
+    some = set.union(set(), *of_cpu.values()) - parse_features(cpuinfo)
+    return {word: [cpu for cpu, words in sorted(of_cpu.items()) if word not in words] for word in sorted(some)}
+
+
+def parse_hwcaps(text: str) -> set[str]:
+    """The words of HWCAPS that the kernel promises to programs, from two lines: od's of the ELF file that a process
+    runs, and of its auxiliary vector (man 3 getauxval). Empty where they are not readable or not of 64-bit ARM.
+    """
+    elf, _, vector = text.partition("\n--\n")
+    header = elf.split()
+    if header[:5] != ["7f", "45", "4c", "46", "02"] or header[18:20] != ["b7", "00"]:
+        return set()
+    values = [int(word, 16) for word in vector.split() if re.fullmatch(r"[0-9a-f]{16}", word)]
+    hwcap = dict(zip(values[::2], values[1::2], strict=False))
+    return {word for word, (kind, bit) in HWCAPS.items() if hwcap.get(kind, 0) >> bit & 1}
 
 
 def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:

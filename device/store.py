@@ -11,14 +11,21 @@ RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain 
 
 
 def ensure(
-    target: Target, source: Path, sha256: str, *, executable: bool = False, progress: Progress | None = None
+    target: Target,
+    source: Path,
+    sha256: str,
+    *,
+    executable: bool = False,
+    progress: Progress | None = None,
+    group: str | None = None,
 ) -> str:
     """Put `source`, whose hash is `sha256`, on the phone unless it is there; returns its path over there.
 
-    The file keeps its name, in a folder named by its hash, and is seen there only whole and verified.
+    The file keeps its name, in a folder named by its hash, and is seen there only whole and verified. `group`, the
+    hash of several files, puts them all into one folder.
     Raises BadInput when the phone has too little space, CommandFailed when what arrived is not what was sent.
     """
-    folder = PurePosixPath(target.root) / "store" / sha256[:16]
+    folder = PurePosixPath(target.root) / "store" / (group or sha256)[:16]
     remote = str(folder / source.name)
     if target.run(["test", "-e", remote], check=False).exit_status == 0:
         return remote

@@ -226,24 +226,35 @@ def build(
     ] = None,
     on: On = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
+    kleidiai: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|download",
+            help="With Arm's kernels: from their source tree, or as cmake downloads them. Then --isa LEVEL+kleidiai "
+            "runs it.",
+        ),
+    ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
-    """Build llama.cpp for phones, with the NDK of ANDROID_NDK or with zig; or for this machine (--abi host).
+    """Build llama.cpp for phones, with an NDK (ANDROID_NDK, or the newest of an Android SDK), else with zig; or for
+    this machine (--abi host).
 
-    Which ISA level: the one that --isa names; else the best that the phone of --on, or each phone attached, can run;
-    with no phone at hand, every level.
+    Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
+    of --on, or each phone attached, can run; with no phone at hand, every level.
     """
     phones = []
     if isa is None and abi != "host":
         phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
     origin = _source(llama_cpp)
+    with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a").road == "ndk"
     builds = []
-    for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones]):
-        builds.append(_built(variant, origin, jobs))
+    for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
+        builds.append(_built(variant, origin, jobs, with_kleidiai))
     if json:
         console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
@@ -299,11 +310,15 @@ def bundle(
     console.step(f"in Termux: {' && '.join(contents.unpack_lines(output))}, then README.md in {archive.stem(output)}")
 
 
-def _built(variant: variants.Variant, origin: source.Source, jobs: int) -> compiler.Build:
+def _built(
+    variant: variants.Variant, origin: source.Source, jobs: int, kleidiai: source.KleidiAI | None = None
+) -> compiler.Build:
     tools = toolchain.for_abi(variant.abi)
-    console.step(f"llama.cpp {origin.commit} for {variant.name}, with {tools.id}")
+    why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
+    console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
     with console.bar() as bar:
-        return compiler.build(variant, origin, tools, jobs=jobs, on_progress=partial(bar.update, "compiling"))
+        update = partial(bar.update, "compiling")
+        return compiler.build(variant, origin, tools, kleidiai=kleidiai, jobs=jobs, on_progress=update)
 
 
 def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
@@ -382,10 +397,8 @@ def _summary(phone: Phone) -> list[str]:
 
 def _details(name: str, phone: Phone) -> None:
     console.out.print(f"\n{name}: {phone.model}, id {phone.id}, kernel {phone.kernel}, {phone.abi}")
-    best = variants.runnable(phone.abi, phone.features)
-    if best:
-        level = best[0]
-        console.out.print(f"  ISA level: {level.isa} (every CPU has {', '.join(sorted(level.needs))})")
+    chosen = variants.explain(phone)
+    console.out.print(f"  ISA level: {chosen.level.isa if chosen.level else 'none'}; {chosen.reason}", soft_wrap=True)
     for cluster in phone.clusters:
         console.out.print(f"  CPUs {', '.join(map(str, cluster.cpus))}: {cluster.name}, {cluster.max_mhz or '?'} MHz")
     for zone, celsius in phone.celsius.items():
@@ -463,7 +476,9 @@ def bench(
         planned = plan.make(artifacts, asked, phone)
         if not force:
             memory.check_plan(planned, phone.available_mb)
-        binaries = campaign.Binaries(built.manifest.id, built.manifest.isa, built.manifest.commit, _tools(built))
+        made = built.manifest
+        reason = _why(built, phone, isa)
+        binaries = campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
         watch = campaign.Watch(
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
@@ -574,6 +589,7 @@ def run(
                 target,
                 _tools(built)["llama-completion"],
                 artifact.inspect(model, on_step=console.step),
+                beside=_beside(built),
                 on_step=console.step,
                 on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
             )
@@ -692,7 +708,12 @@ def _other_kernels(
             (tool, sha256), emulated = tools["llama-perplexity"], " (emulated)" if phone.emulated else ""
             name = f"{phone.model}{emulated}, {manifest.abi}-{manifest.isa}, llama.cpp {manifest.commit}"
             yield PhoneKernels(
-                name, sha256, tool, target, lambda done, total: bar.update("moving MiB", done >> 20, total >> 20)
+                name,
+                manifest.id if manifest.libraries else sha256,
+                tool,
+                target,
+                lambda done, total: bar.update("moving MiB", done >> 20, total >> 20),
+                _beside(built),
             )
     else:
         yield None
@@ -813,21 +834,47 @@ def _source(llama_cpp: Path | None) -> source.Source:
 def _build_for(target: Target, phone: Phone, isa: str | None, origin: source.Source) -> compiler.Build:
     """The best build that is there and runs on this phone. Raises BadInput, saying what to build."""
     abi = "host" if target.name == "local:" else phone.abi
+    levels = variants.usable(abi, phone.features)
     if isa is not None:
-        campaign.check_runnable(sorted(variants.find(abi, isa).needs), phone)
-    levels = [variant for variant in variants.runnable(abi, phone.features) if isa in (None, variant.isa)]
+        levels = [variants.find(abi, isa)]
+        campaign.check_runnable(sorted(levels[0].needs), phone)
     if not levels:
         raise BadInput(f"{phone.model} runs {abi}, for which there is no build; there are {', '.join(variants.ABIS)}")
     built = compiler.find(levels, origin)
     if built is None:
-        raise BadInput(
-            f"llama.cpp has not been built for {phone.model}: `smoothdroid build --abi {abi} --isa {levels[0].isa}`"
-        )
+        wanted = f"--abi {abi} --isa {_buildable(levels)}"
+        raise BadInput(f"llama.cpp has not been built for {phone.model}: `smoothdroid build {wanted}`")
     return built
+
+
+def _why(built: compiler.Build, phone: Phone, isa: str | None) -> str:
+    """Why this build, for the record."""
+    if built.manifest.abi == "host":
+        return "built for this machine's own CPU"
+    chosen, mine = variants.explain(phone), built.manifest.isa
+    best = chosen.level.isa if chosen.level else "none"
+    if isa:
+        first = f"asked for with --isa {isa}; the best would be {best}"
+    elif mine == variants.EVERY_LEVEL:
+        first = f"it holds every level, and llama.cpp's loader takes one; among single ones {best} would be the best"
+    else:
+        first = f"{mine} is the best" if mine == best else f"{best} would be the best, and was not built"
+    return f"{first}: {chosen.reason}"
+
+
+def _buildable(levels: Sequence[variants.Variant]) -> str:
+    """The best level that needs no NDK; the best of all where each needs one."""
+    return next((level.isa for level in levels if not level.shared), levels[0].isa)
 
 
 def _tools(built: compiler.Build) -> dict[str, tuple[Path, str]]:
     return {tool: (built.tool(tool), sha256) for tool, sha256 in built.manifest.tools.items()}
+
+
+def _beside(built: compiler.Build) -> list[tuple[Path, str]]:
+    """What must lie in one folder with each tool on a phone: where there are libraries, the whole build."""
+    files = built.manifest.tools | built.manifest.libraries if built.manifest.libraries else {}
+    return [(built.tool(name), sha256) for name, sha256 in files.items()]
 
 
 def _need_torch() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from device import store
 from device.errors import CommandFailed, SmoothdroidError
 from device.parse import CompletionRecord, NoNumber, parse_completion
+from device.program import File, Installed, install
 from device.target import OnOutput, Progress, Target
 from host.bench import commands
 from host.bench.artifact import Artifact
@@ -41,24 +41,25 @@ class Answer:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What an answer needs, as paths on the phone."""
+    """What an answer needs, on the phone."""
 
-    tool: str
+    tool: Installed
     model: str
 
 
 def deploy(
     target: Target,
-    tool: tuple[Path, str],
+    tool: File,
     model: Artifact,
     *,
+    beside: Sequence[File] = (),
     on_step: Callable[[str], None] = lambda step: None,
     on_push: Progress | None = None,
 ) -> Deployed:
-    """Put llama-completion (`tool`: file and sha256) and the model on the phone, unless they are there."""
+    """Put llama-completion (`tool`), what must lie `beside` it, and the model on the phone, unless they are there."""
     on_step(f"deploying {model.name}")
-    remote = store.ensure(target, *tool, executable=True, progress=on_push)
-    return Deployed(remote, store.ensure(target, model.path, model.sha256, progress=on_push))
+    installed = install(target, tool, beside, progress=on_push)
+    return Deployed(installed, store.ensure(target, model.path, model.sha256, progress=on_push))
 
 
 def ask(
@@ -69,7 +70,7 @@ def ask(
     Raises SmoothdroidError when llama-completion dies, saying what that means.
     """
     argv = commands.llama_completion(
-        deployed.tool,
+        deployed.tool.path,
         deployed.model,
         prompt,
         max_tokens=sampling.max_tokens,
@@ -79,7 +80,7 @@ def ask(
     )
     argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
     try:
-        done = target.run(argv, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
+        done = target.run(argv, env=deployed.tool.env, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
     except CommandFailed as error:
         raise SmoothdroidError(why_it_died(error)) from error
     text = done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip()

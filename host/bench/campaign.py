@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from device.errors import BadInput, CommandFailed
 from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
 from device.phone import Phone
+from device.program import File, Installed, install
 from device.session import Done, Session, Task
 from device.target import Progress, Target
 from host.bench import commands, results, schedule
@@ -38,8 +39,11 @@ class Binaries:
     id: str
     isa: str
     commit: str
-    tools: dict[str, tuple[Path, str]]
-    """Tool -> (file, sha256)."""
+    tools: dict[str, File]
+    beside: Sequence[File] = ()
+    """What must lie beside each tool on the phone."""
+    reason: str = ""
+    """Why this build and no better one."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> C
         build_isa=binaries.isa,
         build_commit=binaries.commit,
         build_tools={tool: sha256 for tool, (_, sha256) in binaries.tools.items()},
+        build_reason=binaries.reason,
         plan=plan,
         token=secrets.token_hex(4),
     )
@@ -191,7 +196,7 @@ def _slug(name: str) -> str:
 class _Deployed:
     """Paths on the phone."""
 
-    tools: dict[str, str]
+    tools: dict[str, Installed]
     models: dict[str, str]
     """By their sha256."""
 
@@ -201,7 +206,7 @@ def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> _De
     tools, models = {}, {}
     for tool in dict.fromkeys(_tool(cell) for cell in plan.cells()):
         watch.on_step(f"deploying {tool}")
-        tools[tool] = store.ensure(target, *binaries.tools[tool], executable=True, progress=watch.on_push)
+        tools[tool] = install(target, binaries.tools[tool], binaries.beside, progress=watch.on_push)
     for model in plan.models:
         watch.on_step(f"deploying {model.name}")
         models[model.sha256] = store.ensure(target, model.path, model.sha256, progress=watch.on_push)
@@ -216,10 +221,10 @@ def _task(turn: Turn, deployed: _Deployed) -> Task:
     cell = turn.cell
     tool, model = deployed.tools[_tool(cell)], deployed.models[cell.model_sha256]
     if cell.test.prompt:
-        argv = commands.answer(tool, model, cell)
+        argv = commands.answer(tool.path, model, cell)
     else:
-        argv = commands.llama_bench(tool, model, cell, turn.repetitions)
-    return Task(turn.task, argv, _timeout_s(cell), cpus=cell.cpus)
+        argv = commands.llama_bench(tool.path, model, cell, turn.repetitions)
+    return Task(turn.task, argv, _timeout_s(cell), env=tool.env, cpus=cell.cpus)
 
 
 def _timeout_s(cell: Cell) -> int:

@@ -48,6 +48,8 @@ class Campaign(_Record):
     build_commit: str
     build_tools: dict[str, str]
     """Tool -> sha256."""
+    build_reason: str = ""
+    """Why this build and no better one: which CPU lacks what."""
     plan: Plan
     token: str = ""
     """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""

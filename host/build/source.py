@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +85,36 @@ def checkout(folder: Path) -> Source:
     for needed in ("CMakeLists.txt", "ggml/CMakeLists.txt", "tools/llama-bench"):
         if not (folder / needed).exists():
             raise BadInput(f"{folder} is no llama.cpp checkout: {needed} is not there")
+    digest = _digest(folder, COMPILED)
+    return Source(folder.resolve(), digest[:16], f"checkout-{digest[:9]}")
+
+
+@dataclass(frozen=True)
+class KleidiAI:
+    """Arm's kernels, which llama.cpp can be built with."""
+
+    folder: Path | None
+    """None: cmake downloads the release that llama.cpp names, by its hash."""
+    id: str
+
+
+def kleidiai(folder: Path | None) -> KleidiAI:
+    """KleidiAI from a source tree, or as llama.cpp downloads it. Raises BadInput when `folder` does not hold it."""
+    if folder is None:
+        return KleidiAI(None, "as llama.cpp names it")
+    for needed in ("CMakeLists.txt", "kai/kai_common.h"):
+        if not (folder / needed).exists():
+            raise BadInput(f"{folder} is no source tree of KleidiAI: {needed} is not there")
+    return KleidiAI(folder.resolve(), _digest(folder, ("CMakeLists.txt", "cmake", "kai"))[:16])
+
+
+def _digest(folder: Path, names: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for name in COMPILED:
+    for name in names:
         top = folder / name
         files = [top] if top.is_file() else sorted(top.rglob("*"))
         for file in files:
             if file.is_file():
                 digest.update(f"{file.relative_to(folder)}\0".encode())
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return Source(folder.resolve(), digest.hexdigest()[:16], f"checkout-{digest.hexdigest()[:9]}")
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What compiles: an Android NDK, zig, or this machine's own compiler."""
+"""What compiles: an Android NDK, zig, or this machine's own compiler. android-toolchain.cmake decides which."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from device.cache import cache_root
 from device.errors import BadInput
+from host.build import elf
 from host.pypi import sha256_of
 
 # In a checkout the file lies at the top, where people use it by hand; a wheel carries it beside this module.
@@ -22,6 +24,9 @@ _PLACES = (Path(__file__).parents[2], Path(__file__).parent)
 TOOLCHAIN_FILE = next(
     place / "android-toolchain.cmake" for place in _PLACES if (place / "android-toolchain.cmake").exists()
 )
+
+
+Road = Literal["host", "ndk", "zig"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,35 @@ class Toolchain:
     """Name and version, part of a build's identity; holds no path."""
     cmake: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    road: Road = "host"
+    why: str = ""
+    """Why it is this one, in words."""
+    runtime: Path | None = None
+    """Of an NDK: the C++ library that several libraries of one program share, where it can be shipped."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What android-toolchain.cmake decided."""
+
+    road: Literal["ndk", "zig"]
+    ndk: Path | None
+    why: str
+
+
+def decide(abi: str) -> Decision:
+    """Which road to take for `abi`. Raises BadInput for an NDK that was named and cannot be used, saying why.
+
+    The file that people use by hand is asked, so that there is one search and not two.
+    """
+    command = [program("cmake"), f"-DANDROID_ABI={abi}", "-P", str(TOOLCHAIN_FILE)]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        refused = re.search(r"^\s*smoothdroid: (.*)$", asked.stderr, re.MULTILINE)
+        raise BadInput(refused[1] if refused else f"`{shlex.join(command)}` fails: {asked.stderr.strip()}")
+    said = dict(re.findall(r"^-- smoothdroid-(\w+)=(.*)$", asked.stdout, re.MULTILINE))
+    ndk = Path(said["NDK"]) if said["NDK"] else None
+    return Decision("ndk" if said["ROAD"] == "ndk" else "zig", ndk, said["WHY"])
 
 
 def for_abi(abi: str) -> Toolchain:
@@ -41,11 +75,8 @@ def for_abi(abi: str) -> Toolchain:
     """
     if abi == "host":
         return _host()
-    ndk = next(
-        (os.environ[n] for n in ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT") if os.environ.get(n)),
-        "",
-    )
-    return _ndk(Path(ndk).absolute(), abi) if ndk else _zig(abi)
+    decided = decide(abi)
+    return _ndk(decided.ndk, abi, decided.why) if decided.ndk else _zig(abi, decided.why)
 
 
 def _host() -> Toolchain:
@@ -75,28 +106,34 @@ def _cpu_flags() -> str:
     return flags[1] if flags else ""
 
 
-def _ndk(folder: Path, abi: str) -> Toolchain:
-    properties = folder / "source.properties"
-    if not (folder / "build/cmake/android.toolchain.cmake").exists() or not properties.exists():
-        raise BadInput(
-            f"ANDROID_NDK points to {folder}, which is no NDK (no build/cmake/android.toolchain.cmake or no "
-            "source.properties). Point it to an unpacked NDK, or unset it to build with zig."
-        )
-    revision = re.search(r"Pkg\.Revision\s*=\s*(\S+)", properties.read_text())
+def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
+    properties = (folder / "source.properties").read_text()
+    revision = re.search(r"^Pkg\.Revision *= *(\S+)", properties, re.MULTILINE)
     if not revision:
-        raise BadInput(f"{properties} names no Pkg.Revision: the NDK is broken, unpack it again")
+        raise BadInput(f"{folder} names no Pkg.Revision: the NDK is broken, unpack it again")
+    # r26 and older ship a shared C++ library that phones with pages of 16 KiB do not load. There each library gets
+    # a C++ library of its own, which is only wrong where an exception leaves the library that threw it.
+    triple = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}[abi]
+    shared = sorted(folder.glob(f"toolchains/llvm/prebuilt/*/sysroot/usr/lib/{triple}/libc++_shared.so"))
+    runtime = shared[0] if shared and elf.read(shared[0]).alignment_bytes >= elf.PAGE_BYTES else None
     return Toolchain(
         f"NDK {revision[1]}, {_file_id()}",
-        (f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}", f"-DANDROID_NDK={folder}", f"-DANDROID_ABI={abi}"),
+        (
+            f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}",
+            "-DSMOOTHDROID_ROAD=ndk",
+            f"-DSMOOTHDROID_NDK={folder}",
+            f"-DANDROID_ABI={abi}",
+        ),
+        road="ndk",
+        why=why,
+        runtime=runtime,
     )
 
 
-def _zig(abi: str) -> Toolchain:
+def _zig(abi: str, why: str) -> Toolchain:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise BadInput(
-            "no NDK (ANDROID_NDK is not set) and no zig: `pip install 'smoothdroid[build]'`, or set ANDROID_NDK"
-        )
+        raise BadInput(f"no zig ({why}): `pip install 'smoothdroid[build]'`, or set ANDROID_NDK")
     zig = Path(spec.origin).with_name("zig")
     version = _answer([str(zig), "version"], "`pip install --force-reinstall ziglang`, or set ANDROID_NDK")
     return Toolchain(
@@ -109,6 +146,8 @@ def _zig(abi: str) -> Toolchain:
         ),
         # zig's C and C++ libraries, made once for all: where the user keeps them, if anywhere.
         {"ZIG_GLOBAL_CACHE_DIR": os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(cache_root() / "zig")},
+        road="zig",
+        why=why,
     )
 
 

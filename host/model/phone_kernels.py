@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from device import store
 from device.errors import BadInput, SmoothdroidError, TargetLost, TargetTimeout
+from device.program import File, install
 from device.target import Progress, Target, remove
 from host.model.perplexity import OnWindow, Task, arguments, check_length
 from host.model.perplexity_output import running_perplexity, windows_done
@@ -20,13 +21,15 @@ FOLDER = "evaluate"  # below the target's root; what a broken connection left th
 
 @dataclass(frozen=True)
 class PhoneKernels:
-    """See Kernels. `id` is the hash of the binary: it computes the same on every CPU that runs it."""
+    """See Kernels. `id` is the binary's hash, which computes the same on every CPU that runs it; else the build's."""
 
     name: str
     id: str
     binary: Path
     target: Target
     on_push: Progress | None = None
+    beside: Sequence[File] = ()
+    """What must lie beside the binary."""
 
     def save_logits(
         self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
@@ -44,7 +47,7 @@ class PhoneKernels:
             if on_window and (done := windows_done(heard)):
                 on_window(done, task.windows)
 
-        tool = store.ensure(target, self.binary, self.id, executable=True, progress=self.on_push)
+        tool = install(target, (self.binary, sha256_of(self.binary)), self.beside, progress=self.on_push)
         model = store.ensure(target, gguf, sha256_of(gguf), progress=self.on_push)
         with _folder(target) as folder:
             if (free := store.free_bytes(target, folder)) < task.logits_bytes + store.RESERVE_BYTES:
@@ -55,8 +58,8 @@ class PhoneKernels:
                 )
             text, logits = f"{folder}/text.txt", f"{folder}/logits"
             target.push(task.text, text)
-            argv = [tool, *arguments(model, text, task, logits)]
-            done = target.run(argv, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
+            argv = [tool.path, *arguments(model, text, task, logits)]
+            done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
             check_length(done.stderr, task)
             # Before it is pulled: a full phone is no error to llama-perplexity.
             size = target.run(["stat", "-c", "%s", logits]).stdout.strip()

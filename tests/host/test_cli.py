@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from host import cli
 from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
 from host.build import source, toolchain, variants
+from host.build.compile import Build, BuildManifest
 from tests.host.bundle.builds import build_of
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
 from tests.host.tiny_gguf import write_llama
@@ -254,6 +256,47 @@ def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothd
     assert done.status in (2, 3), "3 where an attached phone does not answer, as one that is just starting"
     assert "no such kind of target" in done.err
     assert "local:" in [found["target"] for found in json.loads(done.out)]
+
+
+def test_devices_tells_the_level_and_why(smoothdroid: Smoothdroid) -> None:
+    done = smoothdroid("devices", "--on", "local:", "-v")
+    assert re.search(r"ISA level: \w+(\.\d)?; (every CPU has|\S+ needs)", done.out), done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--isa", "i8mm", "--kleidiai", "/nonexistent"], "is no source tree of KleidiAI"),
+        (["--abi", "x86_64", "--isa", "avx2", "--kleidiai", "download"], "KleidiAI has kernels for arm64-v8a"),
+        (["--isa", "all"], "needs an NDK"),
+        (["--isa", "nosuch"], "v8.0, dotprod, fp16, i8mm, all"),
+    ],
+)
+def test_build_refuses_what_does_not_go_together(
+    smoothdroid: Smoothdroid, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], says: str
+) -> None:
+    for name in ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = smoothdroid("build", *options)
+    assert (done.status, says in " ".join(done.err.split())) == (2, True), done.err
+
+
+@pytest.mark.parametrize(
+    ("mine", "isa", "says"),
+    [
+        ("fp16", None, "fp16 is the best: every CPU has"),
+        ("v8.0", None, "fp16 would be the best, and was not built: every CPU has"),
+        ("v8.0", "v8.0", "asked for with --isa v8.0; the best would be fp16: "),
+        ("all", None, "it holds every level, and llama.cpp's loader takes one; among single ones fp16 would be"),
+    ],
+)
+def test_why_a_build_was_taken(tmp_path: Path, mine: str, isa: str | None, says: str) -> None:
+    manifest = BuildManifest(id="0", abi="arm64-v8a", isa=mine, needs=[], source="", commit="", toolchain="", tools={})
+    found = phone(features=["asimd", "asimddp", "asimdhp", "fphp"])
+    why = cli._why(Build(tmp_path, manifest), found, isa)
+    assert why.startswith(says)
+    assert why.endswith("i8mm needs i8mm: no CPU has i8mm")
 
 
 def test_a_phone_without_a_build_is_told_how_to_make_one(smoothdroid: Smoothdroid, gguf: Path) -> None:

@@ -105,6 +105,19 @@ def test_the_record_says_what_was_measured_with_what(bench: Bench, plan: Plan) -
     assert outcome.folder.name == f"google-pixel-8-adb-{record.id}"
 
 
+def test_what_a_tool_loads_is_sent_with_it_and_found(bench: Bench, small: Plan) -> None:
+    tool = bench.binaries.tools["llama-bench"]
+    library = tool[0].with_name("libllama.so")
+    library.write_text("a library")
+    bench.binaries = replace(bench.binaries, beside=[tool, (library, sha256_of(library))], reason="no CPU has i8mm")
+    script = llama_bench('cat "$LD_LIBRARY_PATH/libllama.so" "$(dirname "$0")/libllama.so" >&2 || exit 1')
+    tool[0].write_text(script)
+    bench.binaries = replace(bench.binaries, beside=[(tool[0], sha256_of(tool[0])), *bench.binaries.beside[1:]])
+    outcome = bench(script, small)
+    assert outcome.failed == []
+    assert read_campaign(outcome.folder).build_reason == "no CPU has i8mm"
+
+
 def test_the_record_says_what_the_phone_was_like(bench: Bench, small: Plan) -> None:
     run = bench(llama_bench("sleep 1.5"), small).measured[0]
     assert run.conditions

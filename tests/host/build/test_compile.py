@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from device.cache import cache_root
-from device.errors import SmoothdroidError
+from device.errors import BadInput, SmoothdroidError
 from host.build import compile as compiler
-from host.build import variants
+from host.build import elf, variants
 from host.build.compile import HOST_TOOLS, PHONE_TOOLS, Build
 from host.build.source import Source
 from host.build.toolchain import Toolchain, for_abi
@@ -32,9 +32,21 @@ foreach(tool llama-bench llama-completion llama-quantize llama-perplexity)
 endforeach()
 """
 
-# Says what the compiler was told that the CPU has.
+# Says what the compiler was told that the CPU has, and has an instruction of each.
 TINY = """
 #include <stdio.h>
+#ifdef __ARM_NEON
+#include <arm_neon.h>
+#endif
+#ifdef __ARM_FEATURE_DOTPROD
+int32x4_t dotprod(int32x4_t sum, int8x16_t x, int8x16_t y) { return vdotq_s32(sum, x, y); }
+#endif
+#ifdef __ARM_FEATURE_FP16_VECTOR_ARITHMETIC
+float16x8_t fp16(float16x8_t sum, float16x8_t x, float16x8_t y) { return vfmaq_f16(sum, x, y); }
+#endif
+#ifdef __ARM_FEATURE_MATMUL_INT8
+int32x4_t i8mm(int32x4_t sum, int8x16_t x, int8x16_t y) { return vmmlaq_s32(sum, x, y); }
+#endif
 int main(void) {
   puts("isa:"
 #ifdef __ARM_FEATURE_DOTPROD
@@ -58,7 +70,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # zig's own cache stays the user's: filling a new one takes a minute.
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(cache_root() / "zig")))
     monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
-    for name in ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT"):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_HOME", "ANDROID_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -234,25 +247,15 @@ def levels(tiny: Source) -> dict[str, Build]:
     return {v.isa: compiler.build(v, tiny, zig) for v in variants.VARIANTS if v.abi == "arm64-v8a"}
 
 
-def program_headers(elf: bytes) -> tuple[int, set[int]]:
-    """Machine and the kinds of program headers of a 64-bit ELF (man 5 elf)."""
-    assert elf[:6] == b"\x7fELF\x02\x01"
-    (machine,) = struct.unpack_from("<H", elf, 18)
-    (start,) = struct.unpack_from("<Q", elf, 32)
-    size, count = struct.unpack_from("<HH", elf, 54)
-    return machine, {struct.unpack_from("<I", elf, start + index * size)[0] for index in range(count)}
-
-
 def test_zig_makes_static_arm64_binaries_of_every_level(levels: dict[str, Build], tiny: Source) -> None:
-    aarch64, dynamic, interpreter = 183, 2, 3
     told = {"v8.0": b"isa: of", "dotprod": b"isa: dotprod of", "fp16": b"isa: dotprod fp16 of"}
     told["i8mm"] = b"isa: dotprod fp16 i8mm of"
     for isa, build in levels.items():
         assert set(build.manifest.tools) == set(PHONE_TOOLS)
         binary = build.tool("llama-bench").read_bytes()
-        machine, kinds = program_headers(binary)
-        assert machine == aarch64
-        assert not kinds & {dynamic, interpreter}
+        static = elf.read(build.tool("llama-bench"))
+        assert (static.machine, static.interpreter, static.needed) == ("EM_AARCH64", None, ())
+        assert build.manifest.libraries == {}
         assert told[isa] + b" llama.cpp/tiny.c" in binary
         assert str(tiny.folder).encode() not in binary
 
@@ -267,3 +270,36 @@ def test_zig_makes_static_arm64_binaries_of_every_level(levels: dict[str, Build]
     assert found.manifest.isa == "dotprod"
     assert compiler.find([], tiny) is None
     assert compiler.find(runs, Source(tiny.folder, "other", tiny.commit)) is None
+
+
+def test_a_binary_that_is_not_of_its_level_is_not_kept(make_source: MakeSource) -> None:
+    """Flags that do not reach the compiler, and flags that reach it unasked."""
+    zig = for_abi("arm64-v8a")
+    slow = make_source("slow", identity="slow")
+    (slow.folder / "CMakeLists.txt").write_text(PROJECT.replace("-march=${GGML_CPU_ARM_ARCH}", "-march=armv8-a"))
+    with pytest.raises(BadInput, match="llama-bench: it has no instruction of asimddp, asimdhp, i8mm"):
+        compiler.build(variants.find("arm64-v8a", "i8mm"), slow, zig)
+    deadly = make_source("deadly", identity="deadly")
+    (deadly.folder / "CMakeLists.txt").write_text(
+        PROJECT.replace("-march=${GGML_CPU_ARM_ARCH}", "-march=armv8.2-a+dotprod")
+    )
+    with pytest.raises(BadInput, match="it has instructions of asimddp, of which a CPU that it is for may die"):
+        compiler.build(variants.find("arm64-v8a", "v8.0"), deadly, zig)
+    assert visible() == []
+
+
+def test_every_level_in_one_build_needs_an_ndk(tiny: Source) -> None:
+    with pytest.raises(BadInput, match=r"needs an NDK \(no NDK is named.*Set ANDROID_NDK"):
+        compiler.build(variants.find("arm64-v8a", "all"), tiny, for_abi("arm64-v8a"))
+    assert visible() == []
+
+
+@pytest.mark.parametrize("isa", ["i8mm", "i8mm+kleidiai"])
+def test_a_checkout_that_does_not_know_a_flag_is_refused(make_source: MakeSource, gcc: Toolchain, isa: str) -> None:
+    """cmake would warn in the log, and build something else."""
+    source = make_source()
+    text = PROJECT.replace("GGML_CPU_ARM_ARCH", "OTHER") if isa == "i8mm" else PROJECT
+    (source.folder / "CMakeLists.txt").write_text(text)
+    flag = "GGML_CPU_ARM_ARCH" if isa == "i8mm" else "GGML_CPU_KLEIDIAI"
+    with pytest.raises(BadInput, match=f"does not know {flag}, which arm64-v8a-{re.escape(isa)} is built with"):
+        compiler.build(variants.find("arm64-v8a", isa), source, for_abi("arm64-v8a"))

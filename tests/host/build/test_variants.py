@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from device.errors import BadInput
-from host.build.variants import ABIS, VARIANTS, choose, find, runnable
+from host.build import source
+from host.build.variants import ABIS, KERNEL_LIBRARIES, SHARED, VARIANTS, choose, find, runnable, usable, with_kleidiai
 
 PIXEL_8 = (
     "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 "
@@ -40,8 +43,48 @@ def test_this_machine_runs_what_was_built_for_it() -> None:
 
 
 def test_every_variant_is_found_by_its_name() -> None:
-    assert [find(variant.abi, variant.isa) for variant in VARIANTS] == list(VARIANTS)
-    assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
+    known = [*VARIANTS, *SHARED]
+    assert [find(variant.abi, variant.isa) for variant in known] == known
+    assert len({variant.name for variant in known}) == len(known)
+
+
+def test_a_build_of_every_level_comes_before_single_ones() -> None:
+    assert [variant.isa for variant in usable("arm64-v8a", SDM855.split())] == ["all", "fp16", "dotprod", "v8.0"]
+    assert [variant.isa for variant in usable("x86_64", [])] == ["all"]
+    assert list(usable("arm64-v8a", [])) == []
+    assert [variant.name for variant in usable("host", [])] == ["host-native"]
+
+
+def test_kleidiai_is_a_level_of_its_own_that_is_only_named() -> None:
+    named = find("arm64-v8a", "i8mm+kleidiai")
+    plain = find("arm64-v8a", "i8mm")
+    assert named == with_kleidiai(plain)
+    assert (named.isa, named.needs) == ("i8mm+kleidiai", plain.needs)
+    assert "-DGGML_CPU_KLEIDIAI=ON" in named.cmake
+    assert find("arm64-v8a", "all+kleidiai").shared
+    assert named not in usable("arm64-v8a", PIXEL_8.split())
+    with pytest.raises(BadInput, match="KleidiAI has kernels for arm64-v8a, and none for x86_64"):
+        find("x86_64", "avx2+kleidiai")
+
+
+def test_the_libraries_of_kernels_are_those_of_the_pinned_llama_cpp() -> None:
+    """Their names and what they are built for, as ggml's own cmake says it, where it is on this machine."""
+    lists = source.pinned().folder / "ggml/src/CMakeLists.txt"
+    if not lists.exists():
+        pytest.skip("the pinned llama.cpp is not unpacked here")
+    word = {
+        "DOTPROD": "asimddp",
+        "FP16_VECTOR_ARITHMETIC": "asimdhp",
+        "MATMUL_INT8": "i8mm",
+        "SVE": "sve",
+        "SVE2": "sve",
+    }
+    listed = re.findall(r"ggml_add_cpu_backend_variant\((android_\S+?)((?:\s+\w+)*)\)", lists.read_text())
+    built = {
+        f"libggml-cpu-{name}.so": frozenset(word[feature] for feature in features.split() if feature != "SME")
+        for name, features in listed
+    }
+    assert built == dict(KERNEL_LIBRARIES)
 
 
 @pytest.mark.parametrize("level", [v for v in VARIANTS if v.abi == "arm64-v8a"], ids=lambda v: v.isa)
@@ -87,6 +130,23 @@ def test_chooses_what_the_phones_at_hand_run_best(
     abi: str | None, isa: str | None, phones: list[tuple[str, list[str]]], chosen: list[str]
 ) -> None:
     assert [variant.name for variant in choose(abi, isa, phones)] == chosen
+
+
+@pytest.mark.parametrize(
+    ("abi", "isa", "phones", "chosen"),
+    [
+        (None, None, [], ["arm64-v8a-all"]),
+        (None, None, [OLD, NEW], ["arm64-v8a-all"]),
+        (None, None, [NEW, TABLET], ["arm64-v8a-all", "x86_64-all"]),
+        ("x86_64", None, [], ["x86_64-all"]),
+        ("host", None, [], ["host-native"]),
+        (None, "i8mm", [], ["arm64-v8a-i8mm"]),
+    ],
+)
+def test_with_an_ndk_one_build_holds_every_level(
+    abi: str | None, isa: str | None, phones: list[tuple[str, list[str]]], chosen: list[str]
+) -> None:
+    assert [variant.name for variant in choose(abi, isa, phones, shared=True)] == chosen
 
 
 @pytest.mark.parametrize(("abi", "isa"), [("mips", None), ("mips", "v8.0"), (None, "nosuch"), ("host", "fp16")])
