@@ -1,18 +1,18 @@
 """How long a question about many campaigns takes: 10,000 campaigns of 1,000 cells each, by default.
 
-    python -m benchmarks.query [--campaigns 10000] [--cells 1000] [--judged 8]
+    python -m benchmarks.query [--campaigns 10000] [--cells 1000] [--judged 4]
 
-A run that was really made (tests/data/campaign, on the emulated phone) is the template: `--judged` campaigns are made of
-it, each cell with a setting and rates of its own and the template's samples, about 9 KB a cell. These are judged, as any
-results are: `index_ms_per_campaign`. The others, 10,000 times as long to judge and 90 GB, are folders that share runs and
-samples with one of them through links, and their rows in the index are copies with other rates and fingerprints. So a
+A run that was really made (tests/data/campaign, on the emulated phone) is the template: `--judged` campaigns are made
+of it, each cell with a setting and rates of its own and the template's samples. These are judged, as any results are:
+`index_ms_per_campaign`. To judge all would take as many times as long. So the others are folders that share runs and
+samples with one of them through links, and their rows in the index are copies with other rates and fingerprints: a
 query reads from the index what it would read had all been judged, and looks at every folder, as it always does to see
 whether the index still holds.
 
-Last come the figures, a JSON object a line. `query_seconds`: `smoothdroid query` from the start of its process to its end
-(the best, median and worst rate for each phone, test and number of threads, over all cells); median, lowest and highest
-of `--rounds`; against the 10 s that it may take. `index_ms_per_campaign`: judging and storing one, on all CPUs.
-`index_bytes_per_cell`: on disk. `query_peak_gib`: the largest query process.
+Last come the figures, a JSON object a line. `query_seconds`: `smoothdroid query` from the start of its process to its
+end (the best, median and worst rate for each phone, test and number of threads, over all cells); median, lowest and
+highest of `--rounds`; against the 10 s that it may take. `index_ms_per_campaign`: judging and storing one, on all CPUs.
+`record_bytes_per_cell` and `index_bytes_per_cell`: on disk. `query_peak_gib`: the largest query process.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--campaigns", type=int, default=10_000)
     parser.add_argument("--cells", type=int, default=1_000, help="of a campaign; a multiple of 8")
-    parser.add_argument("--judged", type=int, default=8, help="campaigns whose index is measured")
+    parser.add_argument("--judged", type=int, default=4, help="campaigns whose index is measured")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="smoothdroid-query-") as work:
@@ -88,6 +88,8 @@ def _measure(results: Path, arguments: argparse.Namespace) -> None:
     cells = arguments.campaigns * arguments.cells
     _print_figure("query_seconds", told, "s", f"{LIMIT_S:g}, over {cells} cells in {arguments.campaigns} campaigns")
     _print_figure("index_ms_per_campaign", [judged_ms], "ms", f"{arguments.cells} cells each, {os.cpu_count()} CPUs")
+    record = sum(file.stat().st_size for file in made[0].rglob("*") if file.is_file()) / arguments.cells
+    _print_figure("record_bytes_per_cell", [record], "B", "campaign.json, a run and its samples")
     _print_figure("index_bytes_per_cell", [current.path.stat().st_size / cells], "B", "a cell with one run")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     _print_figure("query_peak_gib", [peak], "GiB", "the largest process")
@@ -141,7 +143,7 @@ def _fill(path: Path, copies: dict[Path, Path]) -> None:
         connection.execute(f"CREATE TEMP TABLE copies AS {told}", [folders, stamps, originals])
         connection.execute("INSERT INTO judged SELECT campaign, stamp, '', nextval('numbers') FROM copies")
         for start in range(0, len(rows), AT_ONCE):
-            part = f"(SELECT * FROM copies LIMIT {AT_ONCE} OFFSET {start}) copies"
+            part = f"(SELECT * FROM copies LIMIT {AT_ONCE} OFFSET {start}) copies"  # noqa: S608 (numbers)
             for statement in (COPY_CAMPAIGNS, COPY_CELLS, COPY_RUNS):
                 connection.execute(statement.replace("FROM copies", f"FROM {part}"))
             _say("copying campaigns", start, len(rows))
