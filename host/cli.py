@@ -228,6 +228,7 @@ def build(
     isa: Annotated[
         str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
     on: On = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     kleidiai: Annotated[
@@ -248,10 +249,12 @@ def build(
     this machine (--abi host).
 
     Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
-    of --on, or each phone attached, can run; with no phone at hand, every level.
+    of --on, or each phone attached, can run; with --all, or no phone at hand, every level.
     """
+    if every and (isa or on):
+        raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
     phones = []
-    if isa is None and abi != "host":
+    if isa is None and not every and abi != "host":
         phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
     origin = _source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
@@ -272,26 +275,29 @@ def bundle(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
     no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
     abi: Annotated[str, typer.Option(help="Of the phones: arm64-v8a or x86_64.")] = "arm64-v8a",
-    every: Annotated[bool, typer.Option("--all", help="Build the ISA levels that are not built yet.")] = False,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="With --all: compilers at once.")] = 2,
+    built_only: Annotated[bool, typer.Option("--built-only", help="Only the ISA levels that were built.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Pack models and binaries into one file that runs on a phone with nothing but Termux.
 
-    In it are the builds of every ISA level that was built (on the phone, run.sh takes the best that its CPUs run),
-    checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
+    In it are builds of every ISA level, made where they are not there yet (on the phone, run.sh takes the best that
+    its CPUs run), checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
     """
     # A slip of the finger should not cost the hashing of 7 GB.
     archive.check_output(output, replace=force)
     if bool(models) == no_models:
         raise BadInput("name the models to pack, or say --no-models" + (", not both" if models else ""))
     origin = _source(llama_cpp)
-    if every:
-        for variant in (variant for variant in contents.levels_of(abi) if not compiler.find([variant], origin)):
-            _built(variant, origin, jobs)
-    builds = contents.built_levels(abi, origin)
+    if built_only:
+        builds = contents.built(abi, origin)
+    else:
+        shared = toolchain.decide(abi).road == "ndk"
+        levels = contents.wanted(abi, shared=shared)
+        builds = [compiler.find([level], origin) or _built(level, origin, jobs) for level in levels]
+    contents.check_tools(builds)
     packed = contents.Contents(
         builds,
         [artifact.inspect(model, on_step=console.step) for model in models or []],
@@ -300,7 +306,7 @@ def bundle(
     entries = contents.entries(packed, output)
     missing = contents.not_built(packed)
     if missing:
-        console.step(f"not built, so not in it: {', '.join(missing)} (--all builds them)")
+        console.step(f"not built, so not in it: {', '.join(missing)} (without --built-only they will be)")
     with console.bar() as bar:
         archive.write(
             entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)

@@ -82,9 +82,13 @@ def for_abi(abi: str) -> Toolchain:
 def _host() -> Toolchain:
     compiler = shlex.split(os.environ.get("CXX") or "c++")  # split as cmake does: it may be `ccache c++`
     version = _answer([*compiler, "--version"], "`sudo apt-get install build-essential`, or set CXX to a C++ compiler")
+    version = version.splitlines()[0]
+    if of_c := os.environ.get("CC"):
+        answer = _answer([*shlex.split(of_c), "--version"], "set CC to a C compiler, or unset it")
+        version += f", {answer.splitlines()[0]}"
     # -march=native: what comes out depends on the CPU, so the CPU is part of the compiler's identity.
     cpu = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:8]
-    return Toolchain(f"{version.splitlines()[0]} native-{cpu}")
+    return Toolchain(f"{version} native-{cpu}")
 
 
 def _file_id() -> str:
