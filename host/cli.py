@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from device.targets import FORMS, open_target, the_only_one
 from host import console, doctor, prompt
 from host.bench import artifact, campaign, masks, memory, plan, request, words
 from host.bench.request import Request
-from host.bench.results import Run
+from host.bench.results import Run, find_campaigns
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
@@ -36,6 +36,10 @@ from host.model.manifest import Manifest
 
 if TYPE_CHECKING:
     from host.model.perplexity import Kernels
+    from host.query.ask import Answer
+
+MOST_ROWS = 200
+"""Of an answer on a terminal."""
 
 app = typer.Typer(
     name="smoothdroid",
@@ -779,6 +783,85 @@ def compare(
             console.out.print(line, soft_wrap=True)
     if compared.regressions:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog='Example: smoothdroid query "SELECT phone, test, max(tokens_per_s) FROM cells GROUP BY ALL" results/\n\n'
+    'A file of all: smoothdroid query "FROM cells" results/ --parquet cells.parquet\n\n'
+    "What can be asked: smoothdroid query --tables"
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.")] = "",
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results. Default: results.")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Print the tables, their columns and what they say.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Judge anew what seems unchanged, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask all results one question in SQL: campaigns, their cells with verdicts and intervals, their runs.
+
+    Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
+    question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
+    """
+    from host.query import ask, index
+    from host.query.tables import TABLES
+    from host.report.rows import NOT_A_SPEED
+
+    if tables:
+        if json:
+            console.facts({table.name: [dataclasses.asdict(column) for column in table.shown] for table in TABLES})
+            return
+        for table in TABLES:
+            rows = [[column.name, column.kind, column.says] for column in table.shown]
+            console.table(f"{table.name}: {table.says}", ["column", "type", "what it says"], rows)
+        return
+    if not sql:
+        raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
+    if sum((json, bool(csv), bool(parquet))) > 1:
+        raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
+    output = ask.Output(csv, "csv") if csv else ask.Output(parquet, "parquet") if parquet else None
+    if output:
+        output.check(replace=force)
+    ask.check(sql)  # a slip of the finger should not cost the judging
+    folders = find_campaigns(results or [Path("results")])
+    with ExitStack() as held:
+        with console.bar() as bar:
+            current = held.enter_context(
+                index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
+            )
+        answer = held.enter_context(ask.asked(sql, current, output))
+        if output:
+            answer.write(output)
+            console.out.print(str(output.path), soft_wrap=True)
+        elif json:
+            answer.check_names()
+            console.facts([dict(zip(answer.columns, row, strict=True)) for row in answer.rows()])
+        else:
+            _print_answer(answer)
+        if ask.is_emulated(current):
+            console.step(NOT_A_SPEED)
+    for damage in current.damaged:
+        console.error(f"left out: {damage}")
+    if current.damaged:
+        raise typer.Exit(1)
+
+
+def _print_answer(answer: Answer) -> None:
+    rows = list(answer.rows(MOST_ROWS + 1))
+    console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
+    if len(rows) > MOST_ROWS:
+        console.step(f"the first {MOST_ROWS} rows; --csv, --parquet and --json give all")
+
+
+def _shown(value: object) -> str:
+    """For a person to read: six digits are more than any of these measurements has."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
