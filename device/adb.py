@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import socket
 import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import adbutils
 from adbutils.errors import AdbError, AdbTimeout
 
 from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
-from device.target import Completed, OnOutput, Progress, arriving, command_line
+from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
+from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 ROOT = "/data/local/tmp/smoothdroid"
 DEFAULT_PORT = 5037
@@ -24,6 +24,7 @@ COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
 
 # Packet ids of adb's shell protocol, version 2 (AOSP, packages/modules/adb/shell_protocol.h).
 STDOUT, STDERR, EXIT = 1, 2, 3
+LONGEST_PACKET = 1 << 20  # AOSP's MAX_PAYLOAD
 
 # adb's sync protocol, for files (AOSP, packages/modules/adb/SYNC.TXT).
 SYNC_CHUNK = 64 << 10  # the longest that adbd takes
@@ -72,8 +73,8 @@ class AdbTarget:
         if (length := len(command.encode())) > COMMAND_BYTES:
             said = f"the command is too long for adb: {length} bytes, {COMMAND_BYTES} at most"
             raise CommandFailed(self.name, [argv[0], "..."], 126, stderr=said)
-        output = {STDOUT: bytearray(), STDERR: bytearray()}
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        stdout, stderr = Output(self.name, argv, on_output), Output(self.name, argv)
+        output = {STDOUT: stdout, STDERR: stderr}
         with self._translated(argv), self._device.open_transport(timeout=timeout_s) as connection:
             connection.send_command(command)
             connection.check_okay()
@@ -81,17 +82,15 @@ class AdbTarget:
                 connection.conn.settimeout(max(deadline - time.monotonic(), 0.001))
                 header = connection.read_exact(5)
                 kind, length = header[0], int.from_bytes(header[1:], "little")
+                if length > LONGEST_PACKET:
+                    raise AdbError(f"a packet of {length} bytes, which no adbd sends")
                 data = connection.read_exact(length)
-                if kind == EXIT:
+                if kind == EXIT and data:
                     exit_status = data[0]
                     break
                 if kind in output:
-                    output[kind] += data
-                    if kind == STDOUT and on_output:
-                        on_output(decoder.decode(data))
-        done = Completed(
-            exit_status, output[STDOUT].decode("utf-8", "replace"), output[STDERR].decode("utf-8", "replace")
-        )
+                    output[kind].add(data)
+        done = Completed(exit_status, str(stdout), str(stderr))
         if check and exit_status != 0:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
         return done
@@ -115,6 +114,24 @@ class AdbTarget:
         if (there := self._size(remote)) != done:
             raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
 
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """See Target.append. As a stream to a shell: at a cut, adbd removes what its sync protocol got."""
+        argv = ["append", remote]
+        with self._translated(argv), self._device.open_transport(timeout=SYNC_TIMEOUT_S) as connection:
+            connection.send_command(f"exec:{receiver(remote, start)}")
+            connection.check_okay()
+            said = b""
+            while not is_ready(said, self.name, remote):
+                if not (more := connection.conn.recv(LONGEST_WORD)):
+                    raise EOFError(f"it said {said!r}")
+                said += more
+            with suppress(ConnectionError):  # what it has is asked for next
+                for piece in pieces(source, start, progress):
+                    connection.conn.sendall(piece)
+                connection.conn.shutdown(socket.SHUT_WR)
+                while connection.conn.recv(LONGEST_WORD):  # until the shell over there has ended
+                    pass
+
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
         argv, total, done = ["pull", remote], self._size(remote), 0
@@ -125,8 +142,9 @@ class AdbTarget:
             self._sync(b"RECV", remote) as connection,
         ):
             while (length := self._sync_answer(connection, argv)) is not None:
+                if (done := done + length) > total:
+                    raise CommandFailed(self.name, argv, 0, stderr=f"more came than the {total} bytes that it has")
                 file.write(connection.read_exact(length))
-                done += length
                 if progress:
                     progress(done, total)
 
@@ -152,6 +170,8 @@ class AdbTarget:
         """How many bytes of data follow, None at the end. Raises CommandFailed when the phone says no."""
         header = connection.read_exact(8)
         kind, length = header[:4], int.from_bytes(header[4:], "little")
+        if kind in (b"FAIL", b"DATA") and length > SYNC_CHUNK:
+            raise AdbError(f"a packet of {length} bytes, which no adbd sends")
         if kind == b"FAIL":
             raise CommandFailed(self.name, argv, 1, stderr=connection.read_exact(length).decode("utf-8", "replace"))
         return length if kind == b"DATA" else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import shutil
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import CommandFailed, TargetTimeout
-from device.target import Completed, OnOutput, Progress, arriving, command_line
+from device.receiver import is_ready, pieces, receiver
+from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 SH = "/bin/sh"
 CHUNK = 1 << 16
@@ -56,13 +56,11 @@ class LocalTarget:
         stderr = bytearray()
         reader = threading.Thread(target=lambda: stderr.extend(process.stderr.read() if process.stderr else b""))
         reader.start()
-        stdout, decoder = bytearray(), codecs.getincrementaldecoder("utf-8")("replace")
+        stdout = Output(self.name, argv, on_output)
         with process:
             try:
                 while process.stdout and (data := os.read(process.stdout.fileno(), CHUNK)):
-                    stdout += data
-                    if on_output:
-                        on_output(decoder.decode(data))
+                    stdout.add(data)
                 reader.join()
             except BaseException:
                 _kill(process)
@@ -72,7 +70,7 @@ class LocalTarget:
         if expired.is_set():
             raise TargetTimeout(f"{self.name}: `{argv[0]}` did not end in {timeout_s:.0f} s")
         status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        done = Completed(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        done = Completed(status, str(stdout), stderr.decode("utf-8", "replace"))
         if check and status != 0:
             raise CommandFailed(self.name, argv, status, done.stdout, done.stderr)
         return done
@@ -87,6 +85,25 @@ class LocalTarget:
         if progress:
             size = source.stat().st_size
             progress(size, size)
+
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """See Target.append."""
+        said = b""
+        with subprocess.Popen(
+            [SH, "-c", receiver(remote, start)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin  # noqa: S101 (asked for above)
+            assert process.stdout  # noqa: S101
+            try:
+                said = process.stdout.readline()
+                is_ready(said, self.name, remote)
+                for piece in pieces(source, start, progress):
+                    process.stdin.write(piece)
+            except BrokenPipeError:
+                process.stdin = None  # a full disk: what is there is for the caller to see
+            except BaseException:
+                process.kill()
+                raise
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import getpass
 import hashlib
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,12 +17,14 @@ import paramiko
 from paramiko.pkey import UnknownKeyType
 
 from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout
-from device.target import Completed, OnOutput, Progress, arriving, command_line
+from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
+from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 TERMUX_PORT = 8022
 CONNECT_TIMEOUT_S = 15
 POLL_S = 0.02  # between two looks at a silent channel: far below what a person or a benchmark notices
 CHUNK = 1 << 16
+SEND_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,18 @@ class SshTarget:
     ) -> Completed:
         """See Target.run."""
         deadline = time.monotonic() + timeout_s
-        stdout, stderr = bytearray(), bytearray()
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        with self._translated(argv):
-            channel = self._session()
+        stdout, stderr = Output(self.name, argv, on_output), Output(self.name, argv)
+        with self._translated(argv), closing(self._session()) as channel:
             channel.exec_command(command_line(argv, env, tied=tied))
             while True:
                 # Asked before looking for data: what the command wrote, it wrote before it ended.
                 ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
                 silent = True
                 while channel.recv_ready():
-                    data = channel.recv(CHUNK)
-                    stdout += data
+                    stdout.add(channel.recv(CHUNK))
                     silent = False
-                    if on_output:
-                        on_output(decoder.decode(data))
                 while channel.recv_stderr_ready():
-                    stderr += channel.recv_stderr(CHUNK)
+                    stderr.add(channel.recv_stderr(CHUNK))
                     silent = False
                 if ended:
                     break
@@ -148,7 +144,7 @@ class SshTarget:
                 if not channel.eof_received:
                     raise TargetLost(f"{self.name}: the connection broke during `{argv[0]}`")
                 exit_status = 128 + signal.SIGKILL
-        done = Completed(exit_status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        done = Completed(exit_status, str(stdout), str(stderr))
         if check and exit_status != 0:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
         return done
@@ -158,6 +154,24 @@ class SshTarget:
         with self._translated(["put", str(source), remote]), self._client.open_sftp() as sftp:
             sftp.put(str(source), remote, callback=progress, confirm=True)
             sftp.chmod(remote, mode)
+
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """See Target.append."""
+        argv = ["append", remote]
+        with self._translated(argv), closing(self._session()) as channel:
+            channel.settimeout(SEND_TIMEOUT_S)
+            channel.exec_command(receiver(remote, start))
+            said = b""
+            while not is_ready(said, self.name, remote):
+                if not (more := channel.recv(LONGEST_WORD)):
+                    raise EOFError(f"it said {said!r}")
+                said += more
+            with suppress(OSError):  # what it has is asked for next
+                for piece in pieces(source, start, progress):
+                    channel.sendall(piece)
+                channel.shutdown_write()
+                while channel.recv(LONGEST_WORD):  # until the shell over there has ended
+                    pass
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""

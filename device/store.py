@@ -1,13 +1,67 @@
-"""Files on the phone, by content: what is there whole is not sent again."""
+"""Files on the phone, by content: what is there whole is not sent again, what came in part is gone on with."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
-from device.errors import BadInput, CommandFailed
+from device import stored
+from device.errors import BadInput, CommandFailed, PhoneBusy, SmoothdroidError, TargetLost
 from device.target import Progress, Target, remove
 
 RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain and to kill below about that
+CHUNK = 16 << 20  # what is wrong is found, and sent again, from the beginning of one of these on
+MOST_TRIES = 3  # of a file that arrives wrong: a cable that spoils more than that is broken
+SETTLED_S = 10.0  # what has not arrived so long after it was sent does not come any more
+TAKE_OVER_S = 15.0  # a sender that gets nothing through for so long has lost its connection, and has not noticed
+MOST_WAITS = 5  # for somebody else who sends the same file, and does not come to an end
+POLL_S = 0.05
+SLOWEST_HASH = 20e6  # bytes in a second, of a little core without instructions for it
+
+# FOLDER NAME PART ALONE: what is there of a file, in one line: `whole NAME`, `part SIZE` or `busy`, or nothing. Whole
+# is what has the size and the time that were noted when it was verified; what has others is looked at as a part is. A
+# file that is alone in its folder may be called otherwise.
+_LOOK = """
+cd "$1" 2>/dev/null || exit 0
+name=$2
+if [ "$4" ] && [ ! -f "$name" ]; then
+  for name in *; do [ -f "$name" ] && break; done
+fi
+if [ -f "$name" ]; then
+  if [ "$(stat -c '%s %Y' "$name")" = "$(cat ".$name.whole" 2>/dev/null)" ]; then
+    touch ".$name.whole"
+    echo "whole $name"
+    exit
+  fi
+  mv "$name" "$3"
+fi
+[ -f "$3" ] || exit 0
+{
+  if command -v flock >/dev/null && ! flock -n 9; then echo busy; exit; fi
+} 9>>"$3.lock"
+echo "part $(stat -c %s "$3")"
+"""
+# FOLDER PART NAME MODE: on flash before it is seen, so that a phone that loses power has no file of zeros.
+_PUBLISH = """
+cd "$1" || exit
+[ ! -f "$2" ] && [ -f "$3" ] && exit # somebody else was faster
+chmod "$4" "$2" || exit
+{ fsync "$2" || sync "$2" || sync; } 2>/dev/null
+mv "$2" "$3" && stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
+"""
+# FILE CHUNK COUNT: the sha256 of each chunk.
+_CHUNKS = """
+i=0
+while [ $i -lt "$3" ]; do
+  head -c "$2" | sha256sum
+  i=$((i + 1))
+done <"$1"
+"""
+# PART: ends who takes it, with all that it started.
+_TAKE_OVER = 'read -r group <"$1.holder" && kill -9 "-$group"'
 
 
 def ensure(
@@ -21,33 +75,164 @@ def ensure(
 ) -> str:
     """Put `source`, whose hash is `sha256`, on the phone unless it is there; returns its path over there.
 
-    The file keeps its name, in a folder named by its hash, and is seen there only whole and verified. `group`, the
-    hash of several files, puts them all into one folder.
-    Raises BadInput when the phone has too little space, CommandFailed when what arrived is not what was sent.
+    The file lies in a folder named by its hash, whatever it is called, and is seen there only whole and verified. One
+    that was cut off is gone on with, one that was changed over there is mended. `group`, the hash of several files,
+    puts them all into one folder, by their names.
+    Raises BadInput when the phone has too little space or the file changed, PhoneBusy when somebody else sends it,
+    CommandFailed when what arrives is not what is sent.
     """
-    folder = PurePosixPath(target.root) / "store" / (group or sha256)[:16]
-    remote = str(folder / source.name)
-    if target.run(["test", "-e", remote], check=False).exit_status == 0:
-        return remote
-    target.run(["mkdir", "-p", str(folder)])
-    size = source.stat().st_size
-    free = free_bytes(target, str(folder))
-    if free < size + RESERVE_BYTES:
-        raise BadInput(
-            f"{target.name} has {free >> 20} MiB free where {source.name} ({size >> 20} MiB) should go, and "
-            f"{RESERVE_BYTES >> 20} MiB should stay free. Remove files on the phone; those of earlier runs lie in "
-            f"{target.root}/store"
+    folder = f"{target.root}/store/{(group or sha256)[: stored.ID_LENGTH]}"
+    sending = _Sending(target, source, sha256, folder, f".{sha256[: stored.ID_LENGTH]}.part", progress)
+    for waited in range(MOST_WAITS):
+        try:
+            whole, arrived = sending.look(alone=group is None)
+            if whole is not None:
+                return f"{folder}/{whole}"
+            sending.send(arrived)
+            break
+        except PhoneBusy:
+            if waited == MOST_WAITS - 1:
+                raise
+            sending.wait()
+    mode = "755" if executable else "644"
+    target.run(
+        ["sh", "-c", _PUBLISH, "publish", folder, sending.part, source.name, mode], timeout_s=hashing_s(sending.total)
+    )
+    return f"{folder}/{source.name}"
+
+
+@dataclass(frozen=True)
+class _Sending:
+    """A file on its way to the phone."""
+
+    target: Target
+    source: Path
+    sha256: str
+    folder: str
+    part: str
+    """Its name while it is not whole."""
+    progress: Progress | None
+
+    @property
+    def total(self) -> int:
+        return self.source.stat().st_size
+
+    @property
+    def _path(self) -> str:
+        return f"{self.folder}/{self.part}"
+
+    def look(self, *, alone: bool) -> tuple[str | None, int]:
+        """The name of the file where it is there whole, and how many bytes of it are there where it is not."""
+        argv = ["sh", "-c", _LOOK, "look", self.folder, self.source.name, self.part, "alone" if alone else ""]
+        said = self.target.run(argv).stdout.removesuffix("\n")
+        word, _, rest = said.partition(" ")
+        if word == "whole" and rest and "/" not in rest and "\n" not in rest:
+            return rest, 0
+        if word == "part" and re.fullmatch(r"\d{1,18}", rest):
+            return None, int(rest)
+        if word == "busy":
+            raise PhoneBusy(f"{self.target.name}: somebody else is sending {self.source.name}")
+        if said:
+            raise self._failed(f"the phone said {said[:80]!r} of what it has")
+        self.target.run(["mkdir", "-p", self.folder])
+        return None, 0
+
+    def send(self, arrived: int) -> None:
+        """Send what is missing behind the `arrived` bytes, until the phone's own sha256sum is that of the file."""
+        for _ in range(MOST_TRIES):
+            right = self._right(min(arrived, self.total)) if arrived else 0
+            if right < arrived:
+                self.target.run(["truncate", "-s", str(right), self._path])
+            if right < self.total:
+                self._check_room(self.total - right)
+                self.target.append(self.source, self._path, right, progress=self.progress)
+            arrived = self._settled()
+            hashed = self.target.run(["sha256sum", self._path], timeout_s=hashing_s(arrived), check=False)
+            if hashed.stdout[:64] == self.sha256:
+                return
+            if hashed.exit_status != 0 and self._size() < 0:
+                raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}")
+            with self.source.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != self.sha256:
+                    raise BadInput(f"{self.source} changed since it was looked at: run the command again")
+        remove(self.target, self._path)
+        raise self._failed(f"what arrived is not what was sent, {MOST_TRIES} times: try another cable")
+
+    def wait(self) -> None:
+        """While somebody else sends the same file: until it gets nothing more through, or has come to an end."""
+        seen, since = -1, time.monotonic()
+        while (size := self._size()) != seen or time.monotonic() - since < TAKE_OVER_S:
+            if size != seen:
+                seen, since = size, time.monotonic()
+            if size < 0 or size >= self.total:
+                return
+            if self.progress:
+                self.progress(size, self.total)
+            time.sleep(10 * POLL_S)
+        # Over there a shell still waits for the rest of what a dead connection sent.
+        self.target.run(["sh", "-c", _TAKE_OVER, "take-over", self._path], check=False)
+
+    def _right(self, arrived: int) -> int:
+        """How many of the bytes that are there, from the first on, are the file's own."""
+        count = -(-arrived // CHUNK)
+        argv = ["sh", "-c", _CHUNKS, "chunks", self._path, str(CHUNK), str(count)]
+        there = self.target.run(argv, timeout_s=hashing_s(arrived)).stdout.splitlines()
+        right = 0
+        with self.source.open("rb") as file:
+            for line in there:
+                chunk = file.read(min(CHUNK, arrived - right))
+                if line[:64] != hashlib.sha256(chunk).hexdigest():
+                    break
+                right += len(chunk)
+        return right
+
+    def _full(self) -> bool:
+        try:
+            return free_bytes(self.target, self.folder) < 1 << 20
+        except SmoothdroidError:
+            return False
+
+    def _settled(self) -> int:
+        """The size of what is there, when all has been written."""
+        size, since = self._size(), time.monotonic()
+        while size < self.total:
+            if (now := self._size()) > size:
+                size, since = now, time.monotonic()
+            elif self._full():
+                raise self._too_little(self.total - size)
+            elif time.monotonic() - since > SETTLED_S:
+                raise TargetLost(f"{self.target.name}: {size} bytes arrived of {self.total}; run the command again")
+            else:
+                time.sleep(POLL_S)
+        return size
+
+    def _size(self) -> int:
+        """Bytes that are there; -1 where there is no such file."""
+        said = self.target.run(["stat", "-c", "%s", self._path], check=False).stdout.strip()
+        return int(said) if re.fullmatch(r"\d{1,18}", said) else -1
+
+    def _check_room(self, missing: int) -> None:
+        if free_bytes(self.target, self.folder) < missing + RESERVE_BYTES:
+            raise self._too_little(missing)
+
+    def _too_little(self, missing: int) -> BadInput:
+        free, idle = free_bytes(self.target, self.folder), [one for one in stored.listing(self.target) if not one.busy]
+        largest = sorted(idle, key=lambda one: -one.size_bytes)[:3]
+        shown = ", ".join(f"{one.name} ({one.size_bytes >> 20} MiB)" for one in largest)
+        room = f"`smoothdroid phone clean` can remove {shown}" if shown else "there is nothing that could be removed"
+        return BadInput(
+            f"{self.target.name} has {free >> 20} MiB free where {self.source.name} ({missing >> 20} MiB to send) "
+            f"should go, and {RESERVE_BYTES >> 20} MiB should stay free. Remove files on the phone; in "
+            f"{self.target.root}/store {room}. What was sent is kept"
         )
-    arriving = f"{remote}.part"
-    target.push(source, arriving, mode=0o755 if executable else 0o644, progress=progress)
-    arrived = target.run(["sha256sum", arriving], timeout_s=600).stdout.split()[0]
-    if arrived != sha256:
-        remove(target, arriving)
-        raise CommandFailed(
-            target.name, ["push", str(source)], 1, stderr="what arrived is not what was sent; try again"
-        )
-    target.run(["mv", arriving, remote])
-    return remote
+
+    def _failed(self, why: str) -> CommandFailed:
+        return CommandFailed(self.target.name, ["push", str(self.source)], 1, stderr=why)
+
+
+def hashing_s(size: int) -> float:
+    """How long a phone may take to hash so many bytes, or to write them to its flash."""
+    return 60 + size / SLOWEST_HASH
 
 
 def free_bytes(target: Target, folder: str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from device.errors import CommandFailed
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all)."""
@@ -57,6 +60,14 @@ class Target(Protocol):
         """Copy a file of this machine to the phone; the folder must exist."""
         ...
 
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """Send `source` from byte `start` on to the end of `remote`, which must have just so many bytes.
+
+        What has arrived stays when the way breaks. Whether all has is for the caller to ask: a phone that is full ends
+        it early. Raises PhoneBusy when somebody else is sending to the same file.
+        """
+        ...
+
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Copy a file of the phone to this machine."""
         ...
@@ -76,20 +87,48 @@ _TIED = f"exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s
 _FREE = "{command}; exit $?"
 
 
-def command_line(argv: Sequence[str], env: Mapping[str, str] | None = None, *, tied: bool = False) -> str:
+def command_line(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, *, tied: bool = False, fed: bool = False
+) -> str:
     """One line for a POSIX shell that runs `argv` with `env` added: the one place where arguments are quoted.
 
-    Standard input is closed: a tool that waits for a key would hang where nobody can press it.
+    Standard input is closed, unless the command is `fed`: a tool that waits for a key would hang where nobody can
+    press it.
     """
     words = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
     words += [shlex.quote(word) for word in argv]
-    return (_TIED if tied else _FREE).format(command=" ".join(words) + " </dev/null")
+    return (_TIED if tied else _FREE).format(command=" ".join(words) + ("" if fed else " </dev/null"))
 
 
 def script(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """Lines of a POSIX shell script that becomes the command: quoted as in `command_line`, under its process number."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in (env or {}).items()]
     return "\n".join([*exports, f"exec {shlex.join(argv)}"])
+
+
+MOST_OUTPUT = 64 << 20  # of a command, in bytes: the longest log of llama.cpp has a tenth
+
+
+class Output:
+    """What a command says, decoded and kept: so much and no more, whatever the phone is."""
+
+    def __init__(self, target: str, argv: Sequence[str], on_output: OnOutput | None = None) -> None:
+        """`on_output` gets each piece as it arrives."""
+        self._target, self._argv, self._on_output = target, argv, on_output
+        self._bytes = bytearray()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, data: bytes) -> None:
+        """Take the next piece. Raises CommandFailed when it becomes too much."""
+        self._bytes += data
+        if len(self._bytes) > MOST_OUTPUT:
+            said = f"it says more than {MOST_OUTPUT >> 20} MiB"
+            raise CommandFailed(self._target, self._argv[:4], 0, stderr=said)
+        if self._on_output:
+            self._on_output(self._decoder.decode(data))
+
+    def __str__(self) -> str:
+        return self._bytes.decode("utf-8", "replace")
 
 
 def read(target: Target, path: str) -> str:

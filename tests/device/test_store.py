@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import random
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from device import store
 from device.errors import BadInput, CommandFailed, TargetLost
 from device.local import LocalTarget
-from device.store import ensure, free_bytes
+from device.receiver import receiver
+from device.store import CHUNK, RESERVE_BYTES, ensure, free_bytes
 from device.target import Completed, OnOutput, Progress
 
 
@@ -19,9 +26,11 @@ class Watched(LocalTarget):
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self.sent: list[str] = []
+        self.sent: list[tuple[str, int]] = []
+        """Where to, and how many bytes."""
         self.spoil: Callable[[Path], object] = lambda arrived: None
         self.df: str | None = None
+        self.look = ""
 
     def run(
         self,
@@ -33,13 +42,15 @@ class Watched(LocalTarget):
         on_output: OnOutput | None = None,
         tied: bool = False,
     ) -> Completed:
+        if self.look and "look" in argv:
+            return Completed(0, self.look, "")
         if argv[0] == "df" and self.df is not None:
             return Completed(0, self.df, "")
         return super().run(argv, env=env, timeout_s=timeout_s, check=check, on_output=on_output, tied=tied)
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
-        self.sent.append(remote)
-        super().push(source, remote, mode=mode, progress=progress)
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        self.sent.append((Path(remote).name, source.stat().st_size - start))
+        super().append(source, remote, start, progress=progress)
         self.spoil(Path(remote))
 
 
@@ -51,7 +62,7 @@ def target(tmp_path: Path) -> Watched:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     file = tmp_path / "model q8.gguf"
-    file.write_bytes(b"weights" * 1000)
+    file.write_bytes(random.Random(0).randbytes(2 * CHUNK + 1234))  # noqa: S311
     return file
 
 
@@ -67,23 +78,38 @@ def test_it_lies_under_its_hash_with_its_name(target: Watched, source: Path) -> 
     remote = ensure(target, source, sha256(source))
     assert remote == f"{target.root}/store/{sha256(source)[:16]}/{source.name}"
     assert Path(remote).read_bytes() == source.read_bytes()
-    assert files(target) == [source.name]
+    assert files(target) == [f".{source.name}.whole", source.name]
 
 
 def test_what_is_there_is_not_sent_again(target: Watched, source: Path) -> None:
     told: list[tuple[int, int]] = []
     first = ensure(target, source, sha256(source), progress=lambda *now: told.append(now))
-    assert told[-1] == (7000, 7000)
+    assert told[-1] == (source.stat().st_size, source.stat().st_size)
     assert ensure(target, source, sha256(source)) == first
     assert len(target.sent) == 1
 
 
+def test_nor_under_another_name(target: Watched, source: Path) -> None:
+    first = ensure(target, source, sha256(source))
+    assert ensure(target, source.rename(source.with_name("other.gguf")), sha256(Path(first))) == first
+    assert len(target.sent) == 1
+
+
+def test_files_of_one_group_lie_together_under_their_names(target: Watched, source: Path) -> None:
+    twin = source.with_name("twin")
+    twin.write_bytes(source.read_bytes())
+    remote = [ensure(target, file, sha256(file), group="ab" * 32) for file in (source, twin)]
+    assert remote == [f"{target.root}/store/{'ab' * 8}/{name}" for name in (source.name, "twin")]
+    assert all(Path(path).read_bytes() == source.read_bytes() for path in remote)
+
+
 def test_another_content_of_the_same_name_is_another_file(target: Watched, source: Path) -> None:
+    before = source.read_bytes()
     first = ensure(target, source, sha256(source))
     source.write_bytes(b"others")
     second = ensure(target, source, sha256(source))
     assert first != second
-    assert Path(first).read_bytes() == b"weights" * 1000
+    assert Path(first).read_bytes() == before
 
 
 @pytest.mark.parametrize(("executable", "mode"), [(False, 0o644), (True, 0o755)])
@@ -92,28 +118,122 @@ def test_a_program_can_be_run(target: Watched, source: Path, executable: bool, m
     assert Path(remote).stat().st_mode & 0o777 == mode
 
 
-def test_an_interrupted_push_does_not_count(target: Watched, source: Path) -> None:
-    def interrupt(arrived: Path) -> None:
-        arrived.write_bytes(b"wei")
+@pytest.mark.parametrize("arrived", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_what_was_cut_off_is_gone_on_with(target: Watched, source: Path, arrived: int) -> None:
+    def cut(part: Path) -> None:
+        os.truncate(part, arrived)
         raise TargetLost("the cable")
 
-    target.spoil = interrupt
+    size = source.stat().st_size
+    target.spoil = cut
     with pytest.raises(TargetLost):
         ensure(target, source, sha256(source))
-    assert files(target) == [f"{source.name}.part"]
-    target.spoil = lambda arrived: None
+    assert source.name not in files(target)
+    target.spoil = lambda part: None
     remote = ensure(target, source, sha256(source))
     assert Path(remote).read_bytes() == source.read_bytes()
-    assert len(target.sent) == 2
-    assert files(target) == [source.name]
+    assert [sent for _, sent in target.sent] == [size, size - arrived]
+    assert files(target) == [f".{source.name}.whole", source.name]
 
 
-@pytest.mark.parametrize("arrived", [b"", b"weights" * 999, b"weighty" * 1000])
-def test_what_arrives_wrong_is_refused_and_gone(target: Watched, source: Path, arrived: bytes) -> None:
-    target.spoil = lambda path: path.write_bytes(arrived)
-    with pytest.raises(CommandFailed, match="not what was sent"):
+def flip(file: Path, at: int) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        byte = opened.read(1)[0]
+        opened.seek(at)
+        opened.write(bytes([byte ^ 1]))
+
+
+def test_a_chunk_that_was_flipped_on_the_way_is_sent_again(target: Watched, source: Path) -> None:
+    size = source.stat().st_size
+
+    def once(part: Path) -> None:
+        if len(target.sent) == 1:
+            flip(part, CHUNK + 5)
+
+    target.spoil = once
+    remote = ensure(target, source, sha256(source))
+    assert Path(remote).read_bytes() == source.read_bytes()
+    assert [sent for _, sent in target.sent] == [size, size - CHUNK]
+
+
+def test_a_cable_that_spoils_everything_is_given_up_and_leaves_nothing(target: Watched, source: Path) -> None:
+    target.spoil = lambda part: flip(part, 0)
+    with pytest.raises(CommandFailed, match="not what was sent, 3 times"):
         ensure(target, source, sha256(source))
-    assert files(target) == []
+    assert len(target.sent) == 3
+    assert [name for name in files(target) if not name.endswith((".lock", ".holder"))] == []
+
+
+def test_a_file_that_changed_since_it_was_hashed_is_not_there(target: Watched, source: Path) -> None:
+    with pytest.raises(BadInput, match="changed since it was looked at"):
+        ensure(target, source, "0" * 64)
+    assert source.name not in files(target)
+
+
+def test_a_file_that_was_damaged_over_there_is_found_and_mended(target: Watched, source: Path) -> None:
+    remote = Path(ensure(target, source, sha256(source)))
+    flip(remote, 2 * CHUNK)
+    os.utime(remote, (1, 1))
+    assert ensure(target, source, sha256(source)) == str(remote)
+    assert remote.read_bytes() == source.read_bytes()
+    assert [sent for _, sent in target.sent] == [source.stat().st_size, source.stat().st_size - 2 * CHUNK]
+
+
+def test_a_file_that_was_only_touched_is_not_sent_again(target: Watched, source: Path) -> None:
+    remote = Path(ensure(target, source, sha256(source)))
+    os.utime(remote, (1, 1))
+    assert ensure(target, source, sha256(source)) == str(remote)
+    assert len(target.sent) == 1
+
+
+@pytest.mark.parametrize("said", ["whole ../../etc/passwd\n", "whole a\nwhole b\n", "part 1e9\n", "\x1b[2J\n"])
+def test_a_hostile_answer_is_refused(target: Watched, source: Path, said: str) -> None:
+    target.look = said
+    with pytest.raises(CommandFailed, match="of what it has"):
+        ensure(target, source, sha256(source))
+
+
+def test_two_that_send_the_same_file(target: Watched, source: Path) -> None:
+    """The second one waits for the first one, and sends nothing."""
+    other, began = Watched(Path(target.root)), threading.Event()
+    part = Path(f"{target.root}/store/{sha256(source)[:16]}/.{sha256(source)[:16]}.part")
+
+    def slowly(done: int, total: int) -> None:
+        began.set()
+        time.sleep(0.02)
+
+    first = threading.Thread(target=ensure, args=(target, source, sha256(source)), kwargs={"progress": slowly})
+    first.start()
+    began.wait()
+    remote = ensure(other, source, sha256(source))
+    first.join()
+    assert Path(remote).read_bytes() == source.read_bytes()
+    assert not part.exists()
+    assert sum(sent for _, sent in target.sent) == source.stat().st_size
+    assert other.sent == []
+
+
+def test_a_receiver_that_a_dead_connection_left_is_ended(
+    target: Watched, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TAKE_OVER_S", 0.5)
+    folder = Path(f"{target.root}/store/{sha256(source)[:16]}")
+    folder.mkdir(parents=True)
+    part = folder / f".{sha256(source)[:16]}.part"
+    left = subprocess.Popen(
+        ["sh", "-c", receiver(str(part), 0)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert left.stdin
+    assert left.stdout
+    assert left.stdout.readline() == b"ready\n"
+    left.stdin.write(source.read_bytes()[:1000])
+    left.stdin.flush()
+    remote = ensure(target, source, sha256(source))
+    assert Path(remote).read_bytes() == source.read_bytes()
+    assert left.wait() == -9
+    left.stdin.close()
+    left.stdout.close()
 
 
 TOYBOX = """Filesystem      1K-blocks     Used Available Use% Mounted on
@@ -153,12 +273,16 @@ def test_no_free_space_is_made_up(target: Watched, df: str) -> None:
         free_bytes(target, "/data")
 
 
-@pytest.mark.parametrize(("free_kb", "fits"), [(262_144, False), (262_144 + 6, False), (262_144 + 7, True)])
+RESERVE_KB = RESERVE_BYTES // 1024
+NEEDED_KB = RESERVE_KB + 2 * CHUNK // 1024 + 2
+
+
+@pytest.mark.parametrize(("free_kb", "fits"), [(RESERVE_KB, False), (NEEDED_KB - 1, False), (NEEDED_KB, True)])
 def test_a_phone_is_not_filled_up(target: Watched, source: Path, free_kb: int, fits: bool) -> None:
     target.df = TOYBOX.format(total=20_000_000, used=1, free=free_kb)
     if fits:
         ensure(target, source, sha256(source))
         return
-    with pytest.raises(BadInput, match=r"256 MiB free .* 256 MiB should stay free.*/store"):
+    with pytest.raises(BadInput, match=r"\d+ MiB free .* 256 MiB should stay free.*/store"):
         ensure(target, source, sha256(source))
     assert target.sent == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,10 +19,11 @@ from pathlib import Path
 import adbutils
 import pytest
 
-from device import adb, virtual
-from device.errors import CommandFailed, TargetLost
+from device import adb, store, virtual
+from device.errors import BadInput, CommandFailed, TargetLost
 from device.session import Cooling, Session, Task
 from device.ssh import SshOptions, SshTarget
+from device.stored import listing
 from device.target import Target, read, remove
 from device.virtual import VirtualPhone, tree
 from device.virtual.host import as_root, kill_as_root
@@ -182,6 +184,7 @@ import sys
 from device.session import Session
 from tests.e2e.test_faults import tasks
 from device.ssh import SshOptions, SshTarget
+from device.stored import listing
 from device.adb import AdbTarget
 from pathlib import Path
 
@@ -322,6 +325,77 @@ def test_the_way_is_cut_while_a_result_is_collected(way: Way) -> None:
     assert session.target is not target, "it was cut"
     assert one.stdout == "".join(f"{number}\n" for number in range(1, 60_001))
     assert (one.ended.attempt, two.stdout) == (1, "two measured\n")
+
+
+# --- a model on its way to the phone -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(random.Random(1).randbytes(store.CHUNK + 999_999))  # noqa: S311 (not a secret)
+    return file
+
+
+class Counted:
+    """How many bytes go over the way."""
+
+    def __init__(self) -> None:
+        self.first = self.last = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self.first, self.last = self.first or done, done
+
+
+def there(target: Target, path: str) -> str:
+    return target.run(["sha256sum", path], timeout_s=120).stdout[:64]
+
+
+def test_the_way_is_cut_while_a_model_is_sent(way: Way, model: Path) -> None:
+    target, sha256, size = way.open(), sha256_of(model), model.stat().st_size
+    remove(target, f"{target.root}/store")
+    way.cable.pull_after(store.CHUNK * 3 // 4)
+    with pytest.raises(TargetLost):
+        store.ensure(target, model, sha256)
+    target, counted = way.plug_and_open(), Counted()
+    (part,) = listing(target)
+    assert not part.whole
+    arrived = part.size_bytes
+    path = store.ensure(target, model, sha256, progress=counted)
+    assert there(target, path) == sha256
+    assert arrived > 0
+    assert counted.last == size
+    assert counted.first > store.CHUNK // 4, "what had arrived was not sent again"
+    again = Counted()
+    assert store.ensure(target, model, sha256, progress=again) == path
+    assert again.last == 0
+
+
+def test_the_storage_fills_up_while_a_model_is_sent(
+    way: Way, own_phone: VirtualPhone, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, sha256 = way.open(), sha256_of(model)
+    place = f"{target.root}/store"
+    remove(target, place)
+    target.run(["mkdir", "-p", place])
+    owner = "2000" if target.name.startswith("adb") else "10217"
+    monkeypatch.setattr(store, "RESERVE_BYTES", -(1 << 30))  # it was free when somebody looked
+    with mounted(virtual.get(own_phone.name), place, "-t", "tmpfs", "-o", f"size=24m,uid={owner},gid={owner}", "full"):
+        target.run(["sh", "-c", f"head -c 16000000 /dev/zero >{place}/ballast"])
+        with pytest.raises(BadInput, match=r"has 0 MiB free where model\.gguf .*What was sent is kept"):
+            store.ensure(target, model, sha256)
+        remove(target, f"{place}/ballast")
+        counted = Counted()
+        path = store.ensure(target, model, sha256, progress=counted)
+        assert there(target, path) == sha256
+        assert counted.first > 1_000_000
+
+
+def test_a_phone_that_says_a_line_without_end(way: Way) -> None:
+    target = way.open()
+    with pytest.raises(CommandFailed, match="it says more than 64 MiB"):
+        target.run(["cat", "/dev/zero"], timeout_s=120)
+    assert target.run(["echo", "still there"]).stdout == "still there\n"
 
 
 # --- a whole campaign, with llama-bench played on the phone -----------------------------------------------------------

@@ -226,6 +226,10 @@ class ReplayTarget:
         self.pushed.append(source.name)
         self._local.push(source, remote, mode=mode, progress=progress)
 
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        self.pushed.append(source.name)
+        self._local.append(source, remote, start, progress=progress)
+
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         self._local.pull(remote, destination, progress=progress)
 
@@ -241,10 +245,9 @@ class FolderPhone(LocalTarget):
         self.root = str(root)
         self.pushed: list[str] = []
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
-        if "/store/" in remote:
-            self.pushed.append(source.name)
-        super().push(source, remote, mode=mode, progress=progress)
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        self.pushed.append(source.name)
+        super().append(source, remote, start, progress=progress)
 
     def measured(self) -> list[dict[str, str]]:
         """The options that llama-bench got, each time that it ran."""
