@@ -30,6 +30,8 @@ from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
 from host.bundle import archive, contents
+from host.farm import board
+from host.farm.crew import Crew, Ended, Member
 from host.model.inspect import inspect as inspect_gguf
 from host.model.inspect import lines
 from host.model.manifest import Manifest
@@ -408,12 +410,21 @@ def _details(name: str, phone: Phone) -> None:
 @app.command(
     epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/\n\n"
     "Compare two fairly: smoothdroid bench A.gguf B.gguf --cpus big+mid --cool start+2 --until 2%\n\n"
-    "From a file: smoothdroid bench plan.toml"
+    "From a file: smoothdroid bench plan.toml\n\n"
+    "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://user@phone:8022 --share"
 )
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
-    on: On = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached."
+        ),
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Equal phones (model, SoC) share the cells, instead of each measuring all.")
+    ] = False,
     threads: Annotated[
         str | None,
         typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow."),
@@ -469,16 +480,25 @@ def bench(
     asked = _asked(models, {name: value for name, value in given.items() if value is not None})
     # A slip of the finger should not cost the hashing of 7 GB.
     plan.check(asked)
-    way, options = on or the_only_one(), SshOptions(ssh_key, known_hosts, accept_host_key)
+    options = SshOptions(ssh_key, known_hosts, accept_host_key)
+    ways = list(dict.fromkeys(on or [the_only_one()]))
+    workshop = _Workshop(isa, _source(llama_cpp), force)
+    if share or "all" in ways or len(ways) > 1:
+        members = [
+            Member(name, name, partial(open_target, name, options))
+            for name in dict.fromkeys(name for way in ways for name in (_attached() if way == "all" else [way]))
+        ]
+        _bench_many(Crew(members, asked, output, workshop, share=share), json)
+        return
+    (way,) = ways
     with _reached(way, options) as (target, phone), console.bar() as bar:
-        built = _build_for(target, phone, isa, _source(llama_cpp))
-        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
-        planned = plan.make(artifacts, asked, phone)
-        if not force:
-            memory.check_plan(planned, phone.available_mb)
-        made = built.manifest
-        reason = _why(built, phone, isa)
-        binaries = campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
+        mine = asked.on(phone, {way, target.name})
+        if mine is None:
+            raise BadInput(f"the plan is for other phones than {phone.model}: see `phones` in it")
+        binaries = workshop.binaries(target, phone)
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(mine.models)]
+        planned = plan.make(artifacts, mine, phone)
+        workshop.check(planned, phone)
         watch = campaign.Watch(
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
@@ -502,6 +522,69 @@ def bench(
         )
     if outcome.failed:
         raise typer.Exit(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Workshop:
+    """What bench needs beside host/bench: builds, and the look at a phone's memory."""
+
+    isa: str | None
+    origin: source.Source
+    force: bool
+
+    def binaries(self, target: Target, phone: Phone) -> campaign.Binaries:
+        built = _build_for(target, phone, self.isa, self.origin)
+        made = built.manifest
+        reason = _why(built, phone, self.isa)
+        return campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
+
+    def check(self, planned: plan.Plan, phone: Phone) -> None:
+        if not self.force:
+            memory.check_plan(planned, phone.available_mb)
+
+    def say(self, text: str, *, matters: bool) -> None:
+        if matters or not console.err.is_terminal:  # else the table shows it
+            console.step(text)
+
+
+def _bench_many(crew: Crew, json: bool) -> None:
+    with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
+        ended = crew.run()
+    if json:
+        console.facts({"phones": [_part_facts(one) for one in ended]})
+    else:
+        folders = [one.outcome.folder for one in ended if one.outcome]
+        if folders:
+            _print_tables(folders)
+        said = [[one.member.name, one.phone.model if one.phone else "-", *_became(one)] for one in ended]
+        console.table("", ["phone", "model", "measured", "failed", "kept", "results, or what went wrong"], said)
+    failed = any(run.failure for one in ended for run in one.runs)
+    if status := max([int(failed), *(one.error.exit_status for one in ended if one.error)]):
+        raise typer.Exit(status)
+
+
+def _became(ended: Ended) -> list[str]:
+    measured = sum(run.failure is None for run in ended.runs)
+    kept = str(ended.outcome.kept) if ended.outcome else "-"
+    why = str(ended.error or ended.why_none or (ended.outcome.folder if ended.outcome else ""))
+    return [str(measured), str(len(ended.runs) - measured), kept, why]
+
+
+def _part_facts(ended: Ended) -> dict[str, Any]:
+    from host.report import rows
+
+    folder = ended.outcome.folder if ended.outcome else None
+    return {
+        "name": ended.member.name,
+        "target": ended.member.on,
+        "phone": ended.phone.model_dump() if ended.phone else None,
+        "folder": str(folder) if folder else None,
+        "kept": ended.outcome.kept if ended.outcome else None,
+        "runs": [run.model_dump(mode="json") for run in ended.runs],
+        "cells": rows.as_facts(rows.load([folder])[0])["rows"] if folder else [],
+        "error": str(ended.error) if ended.error else None,
+        "nothing_to_do": ended.why_none or None,
+    }
 
 
 def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
@@ -532,15 +615,21 @@ def plan_check(
     """Say what a plan would measure, or what is wrong with it. With a phone: its masks and its memory too."""
     asked = request.read(file)
     plan.check(asked)
-    artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
     if on is None:
+        named = [*asked.models, *(model for one in asked.some for model in one.models)]
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(named)]
         if json:
             console.facts({"request": asked.model_dump(), "models": [model.model_dump() for model in artifacts]})
         else:
             console.out.print(f"{file} is well formed: {len(artifacts)} models. `--on TARGET` checks masks and memory")
         return
-    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (_, phone):
-        planned = plan.make(artifacts, asked, phone)
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+        mine = asked.on(phone, {on, target.name})
+        if mine is None:
+            console.out.print(f"{file} is well formed, and for other phones than {phone.model}")
+            return
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(mine.models)]
+        planned = plan.make(artifacts, mine, phone)
         memory.check_plan(planned, phone.available_mb)
     cells = list(planned.cells())
     if json:

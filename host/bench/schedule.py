@@ -56,6 +56,17 @@ def due(
     return missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, names, measured))
 
 
+def finished(
+    plan: Plan, names: Mapping[Cell, str], runs: Sequence[Run], believed: Callable[[Run], bool] = lambda run: True
+) -> set[Cell]:
+    """The cells that were measured and have no turn, now or later."""
+    measured = {run.fingerprint for run in runs if run.failure is None}
+    others = {name: measured.union(names.values()) - {name} for name in measured}
+    return {
+        cell for cell, name in names.items() if name in measured and not due(plan, names, runs, others[name], believed)
+    }
+
+
 def _asked_for(plan: Plan, names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
     done = {(name, run.round) for name, runs in measured.items() for run in runs}
     for number in range(max(cell.rounds for cell in plan.cells())):
