@@ -30,7 +30,7 @@ from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
 from host.bundle import archive, contents
-from host.farm import board
+from host.farm import board, health, inventory
 from host.farm.crew import Crew, Ended, Member
 from host.model.inspect import inspect as inspect_gguf
 from host.model.inspect import lines
@@ -356,10 +356,18 @@ def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
     return list(_look_at(attached, ssh)[0].values())
 
 
-@app.command(epilog="Example: smoothdroid devices -v")
+@app.command(
+    epilog="Example: smoothdroid devices -v\n\n"
+    "A lab's health: smoothdroid devices --farm farm.toml. In the file, for each phone: [phones.NAME], on, "
+    "labels, models"
+)
 def devices(
     on: Annotated[list[str] | None, typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.")] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
+    release: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable.")
+    ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,
@@ -367,6 +375,13 @@ def devices(
 ) -> None:
     """List the phones that can be reached, and what they are."""
     ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        if on or verbose:
+            raise BadInput("--farm shows the phones of its file, without --on or --verbose")
+        _farm_health(farm, release or [], ssh, json)
+        return
+    if release:
+        raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
     found, problems = _look_at(sorted(set(_attached()) | set(on or [])), ssh)
     if json:
         console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
@@ -383,6 +398,26 @@ def devices(
         raise typer.Exit(max(problem.exit_status for problem in problems))
     if not found:
         the_only_one()  # raises NoPhone and says what to do
+
+
+def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
+    listed = inventory.read(farm)
+    ledger = health.Ledger(farm, listed.quarantine_after)
+    members = listed.members(lambda on: open_target(on, ssh))
+    for member in listed.members(lambda on: open_target(on, ssh), release) if release else []:
+        ledger.release(member.name)
+    found = health.look(members, ledger.read())
+    if json:
+        console.facts([one.facts() for one in found])
+    else:
+        console.table("", health.COLUMNS, [one.cells() for one in found])
+    for one in found:
+        if one.error:
+            console.error(f"{one.member.name}: {one.error}")
+        if one.record.quarantined:
+            console.step(f"{one.member.name} is in quarantine: {one.record.why}")
+    if statuses := [one.error.exit_status for one in found if one.error and not one.record.quarantined]:
+        raise typer.Exit(max(statuses))
 
 
 def _attached() -> list[str]:
@@ -440,6 +475,12 @@ def bench(
         list[str] | None,
         typer.Option(
             "--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached."
+        ),
+    ] = None,
+    farm: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FARM.TOML", help="On the phones of a lab's inventory; --on then takes their names. Default: all."
         ),
     ] = None,
     share: Annotated[
@@ -501,13 +542,26 @@ def bench(
     # A slip of the finger should not cost the hashing of 7 GB.
     plan.check(asked)
     options = SshOptions(ssh_key, known_hosts, accept_host_key)
-    ways = list(dict.fromkeys(on or [the_only_one()]))
     workshop = _Workshop(isa, _source(llama_cpp), force)
+    if farm:
+        listed = inventory.read(farm)
+        members = listed.members(lambda name: open_target(name, options), on or [])
+        ledger = health.Ledger(farm, listed.quarantine_after)
+        fit, said = ledger.fit_for_work(members)
+        for reason in said:
+            console.step(reason)
+        if not fit:
+            raise NoPhone("no phone is left to work on")
+        _bench_many(Crew(fit, asked, output, workshop, share=share), json, ledger)
+        return
+    ways = list(dict.fromkeys(on or [the_only_one()]))
     if share or "all" in ways or len(ways) > 1:
         members = [
             Member(name, name, partial(open_target, name, options))
             for name in dict.fromkeys(name for way in ways for name in (_attached() if way == "all" else [way]))
         ]
+        if not members:
+            raise NoPhone("no phone is attached: plug some in, or name them with --on")
         _bench_many(Crew(members, asked, output, workshop, share=share), json)
         return
     (way,) = ways
@@ -567,9 +621,11 @@ class _Workshop:
             console.step(text)
 
 
-def _bench_many(crew: Crew, json: bool) -> None:
+def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:
     with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
         ended = crew.run()
+    for reason in ledger.note_all(ended) if ledger else []:
+        console.step(reason)
     if json:
         console.facts({"phones": [_part_facts(one) for one in ended]})
     else:
