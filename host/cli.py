@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -54,6 +55,8 @@ app = typer.Typer(
 )
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
 app.add_typer(phone_app, name="phone")
+farm_app = typer.Typer(no_args_is_help=True, help="Phones on many machines, through Dask (smoothdroid[farm]).")
+app.add_typer(farm_app, name="farm")
 plan_app = typer.Typer(no_args_is_help=True, help="Plan files: what `smoothdroid bench PLAN.toml` measures.")
 app.add_typer(plan_app, name="plan")
 
@@ -466,7 +469,8 @@ def _details(name: str, phone: Phone) -> None:
     epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/\n\n"
     "Compare two fairly: smoothdroid bench A.gguf B.gguf --cpus big+mid --cool start+2 --until 2%\n\n"
     "From a file: smoothdroid bench plan.toml\n\n"
-    "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://user@phone:8022 --share"
+    "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://u@phone:8022 --share\n\n"
+    "A lab: smoothdroid bench plan.toml --farm farm.toml; many machines: --farm tcp://127.0.0.1:8786"
 )
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
@@ -478,9 +482,10 @@ def bench(
         ),
     ] = None,
     farm: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FARM.TOML", help="On the phones of a lab's inventory; --on then takes their names. Default: all."
+            metavar="FARM.TOML|tcp://HOST:8786",
+            help="The phones of a lab's inventory, or those lent to a scheduler; --on takes their names. Default: all.",
         ),
     ] = None,
     share: Annotated[
@@ -543,10 +548,17 @@ def bench(
     plan.check(asked)
     options = SshOptions(ssh_key, known_hosts, accept_host_key)
     workshop = _Workshop(isa, _source(llama_cpp), force)
+    if farm and farm.startswith(("tcp://", "tls://")):
+        _need_dask()
+        from host.farm.remote import Farm
+
+        with closing(Farm(farm)) as lent:
+            _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
+        return
     if farm:
-        listed = inventory.read(farm)
+        listed = inventory.read(Path(farm))
         members = listed.members(lambda name: open_target(name, options), on or [])
-        ledger = health.Ledger(farm, listed.quarantine_after)
+        ledger = health.Ledger(Path(farm), listed.quarantine_after)
         fit, said = ledger.fit_for_work(members)
         for reason in said:
             console.step(reason)
@@ -596,6 +608,52 @@ def bench(
         )
     if outcome.failed:
         raise typer.Exit(1)
+
+
+@farm_app.command(
+    "scheduler",
+    epilog="Example: smoothdroid farm scheduler, and from other machines through an SSH tunnel\n\n"
+    "In the open: smoothdroid farm scheduler tls://0.0.0.0:8786, with certificates in Dask's configuration",
+)
+def farm_scheduler(
+    listen: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:8786",
+) -> None:
+    """What lab machines and controllers meet at; until Ctrl-C."""
+    _need_dask()
+    from host.farm import lab
+
+    lab.schedule(listen, console.step)
+
+
+@farm_app.command("worker", epilog="Example: smoothdroid farm worker tcp://127.0.0.1:8786 --farm farm.toml --name desk")
+def farm_worker(
+    scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
+    on: Annotated[
+        list[str] | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}; repeatable. Default: all attached.")
+    ] = None,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
+    name: Annotated[str, typer.Option(help="Of this machine, before the phones' names.")] = platform.node(),
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+) -> None:
+    """Lend this machine's phones to a scheduler; until Ctrl-C, which stops nothing that a phone measures."""
+    _need_dask()
+    from host.farm import lab
+
+    options = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        members = inventory.read(farm).members(lambda way: open_target(way, options), on or [])
+    else:
+        members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or _attached())]
+    if not members:
+        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+    lab.work(scheduler, name, members, console.step)
+
+
+def _need_dask() -> None:
+    if find_spec("distributed") is None:
+        raise BadInput("phones on many machines need Dask: pip install 'smoothdroid[farm]'")
 
 
 @dataclasses.dataclass(frozen=True)

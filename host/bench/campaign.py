@@ -127,7 +127,7 @@ def finished(folder: Path) -> set[Cell]:
     campaign, runs = results.read_campaign(folder), results.read_runs(folder)
     plan = campaign.plan
     names = {cell: cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id) for cell in plan.cells()}
-    return schedule.finished(plan, names, runs, lambda run: is_believed(folder, campaign, run))
+    return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_believed(folder, campaign, run))
 
 
 class _Conduct:
@@ -138,6 +138,7 @@ class _Conduct:
         way, build = campaign.way, campaign.build_id
         self._names = {cell: cell.fingerprint(campaign.phone.id, way, build) for cell in plan.cells()}
         self._cells = {name: cell for cell, name in self._names.items()}
+        self._order = schedule.Order(plan, self._names)
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
         self._believed: dict[tuple[str, str, int], bool] = {}
@@ -167,11 +168,11 @@ class _Conduct:
         """The turns of `cells`, or of all. What failed in this call is not tried again in it."""
         given_up = {run.fingerprint for run in self._new if run.failure}
         if cells is not None:
-            given_up |= {name for cell, name in self._names.items() if cell not in cells}
-        return schedule.due(self._plan, self._names, [*self._runs, *self._new], given_up, self._is_believed)
+            given_up |= self._cells.keys() - {self._names[cell] for cell in cells}
+        return schedule.due(self._order, [*self._runs, *self._new], given_up, self._is_believed)
 
     def _finished(self) -> set[Cell]:
-        return schedule.finished(self._plan, self._names, [*self._runs, *self._new], self._is_believed)
+        return schedule.finished(self._order, [*self._runs, *self._new], self._is_believed)
 
     def _is_believed(self, run: Run) -> bool:
         key = run.job, run.fingerprint, run.round
