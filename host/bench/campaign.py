@@ -112,14 +112,16 @@ def conduct(
 ) -> Outcome:
     """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
     watch = watch or Watch()
-    campaign = _campaign(plan, session.target, phone, binaries, shared.id if shared else "")
+    way = results.way_of(session.target.name)
+    names = {cell: cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()}
+    campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
     folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
     with results.alone(folder):
         if (folder / results.CAMPAIGN).exists():
             campaign = results.read_campaign(folder)
         else:
             results.write_campaign(folder, campaign)
-        return _Conduct(campaign, plan, folder, session, watch).to_the_end(binaries, shared)
+        return _Conduct(campaign, plan, names, folder, session, watch).to_the_end(binaries, shared)
 
 
 def finished(folder: Path) -> set[Cell]:
@@ -133,10 +135,17 @@ def finished(folder: Path) -> set[Cell]:
 class _Conduct:
     """One call of a campaign: the record on this side, the session on the other."""
 
-    def __init__(self, campaign: Campaign, plan: Plan, folder: Path, session: Session, watch: Watch) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        plan: Plan,
+        names: dict[Cell, str],
+        folder: Path,
+        session: Session,
+        watch: Watch,
+    ) -> None:
         self._campaign, self._plan, self._folder, self._session, self._watch = campaign, plan, folder, session, watch
-        way, build = campaign.way, campaign.build_id
-        self._names = {cell: cell.fingerprint(campaign.phone.id, way, build) for cell in plan.cells()}
+        self._names = names
         self._cells = {name: cell for cell, name in self._names.items()}
         self._order = schedule.Order(plan, self._names)
         self._runs = results.read_runs(folder)
@@ -210,15 +219,16 @@ class _Conduct:
             self._watch.on_cell(cell, done + 1, len(to_come))
 
 
-def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries, share: str) -> Campaign:
-    way = results.way_of(target.name)
-    asked = [cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()] + ([share] if share else [])
+def _campaign(
+    plan: Plan, target: Target, phone: Phone, binaries: Binaries, names: Collection[str], share: str
+) -> Campaign:
+    asked = [*names, share] if share else list(names)
     return Campaign(
         id=hashlib.sha256(" ".join(sorted(asked)).encode()).hexdigest()[:8],
         started_at=datetime.now(UTC),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
-        way=way,
+        way=results.way_of(target.name),
         phone=phone,
         build_id=binaries.id,
         build_isa=binaries.isa,

@@ -69,9 +69,9 @@ def resource(lab: str, phone: str) -> str:
     return f"{lab}/{phone}"
 
 
-def told() -> dict[str, Any]:
-    """What a worker tells of itself."""
-    here = _phones()
+def told(dask_worker: Worker) -> dict[str, Any]:
+    """What a worker tells of itself. Dask hands itself in, by the argument's name."""
+    here = _phones(dask_worker)
     return {
         "lab": here.lab,
         "version": version("smoothdroid"),
@@ -84,7 +84,7 @@ def told() -> dict[str, Any]:
 
 def ask(phone: str, verb: str, *arguments: Any) -> Reply:  # noqa: ANN401 (bytes, numbers, texts)
     """One call of a phone's Target, or of what is kept for it here."""
-    here = _phones()
+    here = _phones(get_worker())
     try:
         return "done", VERBS[verb](here.target(phone), *arguments)
     except (TargetLost, TargetTimeout) as error:
@@ -101,8 +101,8 @@ def packed(error: SmoothdroidError) -> Reply:
     return type(error).__name__, [str(error)]
 
 
-def _phones() -> Phones:
-    plugin = get_worker().plugins[Phones.name]
+def _phones(worker: Worker) -> Phones:
+    plugin = worker.plugins[Phones.name]
     if not isinstance(plugin, Phones):
         raise TypeError("not a worker of smoothdroid")
     return plugin
@@ -194,8 +194,10 @@ def schedule(listen: str, say: Callable[[str], None]) -> None:
         say(f"whoever can reach {listen} can run programs on all machines of the farm. tls:// is for open networks")
     try:
         asyncio.run(_schedule(url.scheme, url.hostname, url.port, lambda: say(f"the scheduler listens at {listen}")))
-    except OSError as error:
-        raise BadInput(f"no scheduler can listen at {listen}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error.__cause__ or error, OSError):
+            raise
+        raise BadInput(f"no scheduler can listen at {listen}: {error.__cause__ or error}") from error
 
 
 async def _schedule(protocol: str, host: str, port: int, ready: Callable[[], None]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 from device.phone import Phone
-from host.bench.cell import Cell
+from host.bench.cell import PROTOCOL_VERSION, Cell
 from host.bench.plan import Plan
 
 PREFILL_PER_DECODE = 8  # tokens of prefill in the time of one of decode, about: for an order, not for a figure
@@ -28,42 +29,12 @@ class Unit:
     """About; only to have the longest begun first."""
 
 
-@dataclass(frozen=True)
-class State:
-    """Of a plan that is shared."""
-
-    units: tuple[Unit, ...]
-    """In the order in which they are given away."""
-    held: Mapping[Unit, str] = field(default_factory=dict)
-    """By which phone."""
-    done: frozenset[Cell] = frozenset()
-
-    def next(self) -> tuple[Unit, list[Cell]] | None:
-        """What a phone that asks should measure now; nothing when all that is left is in other hands."""
-        for unit in self.units:
-            if unit not in self.held and (left := self.left(unit)):
-                return unit, left
-        return None
-
-    def left(self, unit: Unit) -> list[Cell]:
-        """What is not done of a unit."""
-        return [cell for cell in unit.cells if cell not in self.done]
-
-    @property
-    def free(self) -> int:
-        """Cells in nobody's hands."""
-        return sum(len(self.left(unit)) for unit in self.units if unit not in self.held)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is left."""
-        return not any(self.left(unit) for unit in self.units)
-
-
 def identity(plan: Plan, phone: Phone, way: str, build_id: str) -> str:
     """The same for equal phones: model, SoC, way, build and cells."""
-    cells = sorted(cell.fingerprint("", way, build_id) for cell in plan.cells())
-    return hashlib.sha256(" ".join([phone.model, phone.soc, *cells]).encode()).hexdigest()[:16]
+    asked = plan.model_dump_json(exclude={"models"}, exclude_defaults=True)
+    models = sorted(model.sha256 for model in plan.models)
+    told = json.dumps([PROTOCOL_VERSION, phone.model, phone.soc, way, build_id, models, asked])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def units(plan: Plan) -> tuple[Unit, ...]:
@@ -93,45 +64,53 @@ class Pool:
     def __init__(self, plan: Plan, id: str, done: Collection[Cell], heed: Callable[[], None]) -> None:
         """`heed` raises when the work is to end."""
         self.id = id
-        self._state = State(units(plan), done=frozenset(done))
         self._heed = heed
         self._changed = threading.Condition()
+        self._left = {number: list(unit.cells) for number, unit in enumerate(units(plan))}
+        """Of each unit, in the order in which they are given away, what is not done; no unit of which all is."""
+        self._held: dict[int, str] = {}
+        """Units in a phone's hands."""
+        self._forget(done)
 
     @property
     def free(self) -> int:
         """Cells in nobody's hands."""
-        return self._state.free
+        with self._changed:
+            return sum(len(cells) for number, cells in self._left.items() if number not in self._held)
 
     def release(self, phone: str) -> None:
         """What this phone holds may be another's."""
         with self._changed:
-            held = {unit: who for unit, who in self._state.held.items() if who != phone}
-            self._set(held, self._state.done)
+            self._held = {number: who for number, who in self._held.items() if who != phone}
+            self._changed.notify_all()
 
-    def units(self, phone: str, finished: Iterable[Cell]) -> Iterator[Collection[Cell]]:
+    def units(self, phone: str, finished: Collection[Cell]) -> Iterator[Collection[Cell]]:
         """See Shared.units. What was given and came back is done; while others hold the rest, it waits."""
         with self._changed:
-            self._set(self._state.held, self._state.done.union(finished))
+            self._forget(finished)
         while taken := self._take(phone):
-            unit, cells = taken
+            number, cells = taken
             yield cells
             with self._changed:
-                held = {other: who for other, who in self._state.held.items() if other != unit}
-                self._set(held, self._state.done.union(cells))
+                self._left.pop(number, None)
+                self._held.pop(number, None)
+                self._changed.notify_all()
 
-    def _take(self, phone: str) -> tuple[Unit, list[Cell]] | None:
+    def _take(self, phone: str) -> tuple[int, list[Cell]] | None:
         with self._changed:
-            while not self._state.over:
+            while self._left:
                 self._heed()
-                if found := self._state.next():
-                    self._set({**self._state.held, found[0]: phone}, self._state.done)
-                    return found
+                for number, cells in self._left.items():
+                    if number not in self._held:
+                        self._held[number] = phone
+                        return number, cells
                 self._changed.wait(LOOK_S)
         return None
 
-    def _set(self, held: Mapping[Unit, str], done: frozenset[Cell]) -> None:
-        self._state = State(self._state.units, held, done)
-        self._changed.notify_all()
+    def _forget(self, done: Collection[Cell]) -> None:
+        if done:
+            left = {number: [cell for cell in cells if cell not in done] for number, cells in self._left.items()}
+            self._left = {number: cells for number, cells in left.items() if cells}
 
 
 @dataclass(frozen=True)

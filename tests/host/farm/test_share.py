@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 from host.bench.cell import Cell, Options, Protocol, Test
 from host.bench.plan import Plan
-from host.farm.share import Pool, State, identity, units
+from host.farm.share import Pool, identity, units
 from tests.host.fakes import model, phone
 
 PLAN = Plan(
@@ -39,19 +38,18 @@ def test_the_longest_comes_first() -> None:
 
 
 def test_nothing_is_given_twice_and_what_is_done_is_not_given() -> None:
-    first, *_ = units(PLAN)
-    state = State(units(PLAN))
-    assert state.next() == (first, list(first.cells))
-    assert state.free == 24
-    held = replace(state, held={first: "a"})
-    assert held.next() != state.next()
-    assert held.free == 24 - len(first.cells)
-    half = replace(state, done=frozenset(first.cells[:1]))
-    assert half.next() == (first, list(first.cells[1:]))
-    everything = replace(state, done=frozenset(PLAN.cells()))
-    assert everything.next() is None
-    assert everything.over
-    assert not replace(state, held=dict.fromkeys(state.units, "a")).over
+    first, second, *_ = units(PLAN)
+    pool = Pool(PLAN, "share", first.cells[:1], no_end)
+    assert pool.free == 23
+    a, b = pool.units("a", []), pool.units("b", [])
+    assert next(a) == list(first.cells[1:])
+    assert next(b) == list(second.cells)
+    assert pool.free == 24 - len(first.cells) - len(second.cells)
+    pool.release("b")
+    rest = [cell for cells in a for cell in cells]
+    assert set(rest) == set(PLAN.cells()) - set(first.cells), "what b held too: it dropped out"
+    assert next(b, None) is None
+    assert pool.free == 0
 
 
 def test_equal_phones_are_those_of_one_model_and_soc() -> None:
