@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Cooling(BaseModel):
     celsius: float | None = None
     """No thermal zone above this."""
     above_start: float | None = None
-    """No thermal zone more than this above what it was when the job was given to the phone."""
+    """No thermal zone more than this above what it was when a session gave its first job to the phone."""
     within_s: int = Field(default=600, ge=0)
     """Then it is measured all the same, and the wait says so."""
 
@@ -85,6 +86,9 @@ class Session:
         self._reopen = reopen
         self._patience_s = patience_s
         self._runner = ""
+        self._zones = ""
+        self._following: str | None = None
+        self._interrupted = threading.Event()
 
     def close(self) -> None:
         """Give back the connection, if one was made here."""
@@ -136,7 +140,9 @@ class Session:
         when the phone's record of the job is damaged.
         """
         journal, restarts = Journal(), 0
+        self._following = job
         while not journal.finished:
+            self._heed()
             answer = self._call("watch", job, str(journal.lines), str(WATCH_S), timeout_s=WATCH_S + 40)
             word, _, rest = answer.partition("\n")
             if word == "gone":
@@ -151,8 +157,17 @@ class Session:
             if ended:
                 restarts = 0
             elif word == "ended" and not journal.finished:
+                self._heed()  # it was ended on purpose
                 self._start_again(job, restarts)
                 restarts += 1
+        self._following = None
+
+    def interrupt(self) -> None:
+        """From another thread, what Ctrl-C is in its own: who works with this session gets KeyboardInterrupt, soon."""
+        self._interrupted.set()
+        if job := self._following:
+            # Who follows it waits for the phone's word: this makes the phone say it.
+            self.stop(job)
 
     def stop(self, job: str) -> None:
         """End the runner of a job and what it measures; what ended before stays there."""
@@ -193,7 +208,9 @@ class Session:
         """The runner's file `cool`: a line `ZONE LIMIT`, in the zone's own unit."""
         lines = []
         zones = r"^(thermal_zone\d+|hal:\S{1,60}) (-?\d{1,9}) ?(.*)$"
-        for name, value, kind in re.findall(zones, self._call("zones", "-"), re.M):
+        # The start is that of the first job: a later one would start from a phone that the first has warmed.
+        self._zones = self._zones or self._call("zones", "-")
+        for name, value, kind in re.findall(zones, self._zones, re.M):
             for celsius in parse_temperatures(f"{value} {kind or name}").values():
                 limits = [cooling.celsius, None if cooling.above_start is None else celsius + cooling.above_start]
                 limit = min((limit for limit in limits if limit is not None), default=None)
@@ -226,11 +243,16 @@ class Session:
                 lost_at = lost_at or time.monotonic()
                 self._await_phone(lost_at + self._patience_s, error)
 
+    def _heed(self) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+
     def _await_phone(self, deadline: float, lost: TargetLost | TargetTimeout) -> None:
         if self._reopen is None:
             raise lost
         self.target.close()
         while time.monotonic() < deadline:
+            self._heed()
             try:
                 self.target = self._reopen()
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +31,8 @@ from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
 from host.bundle import archive, contents
+from host.farm import board, health, inventory
+from host.farm.crew import Crew, Ended, Member
 from host.model.inspect import inspect as inspect_gguf
 from host.model.inspect import lines
 from host.model.manifest import Manifest
@@ -52,6 +55,8 @@ app = typer.Typer(
 )
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
 app.add_typer(phone_app, name="phone")
+farm_app = typer.Typer(no_args_is_help=True, help="Phones on many machines, through Dask (smoothdroid[farm]).")
+app.add_typer(farm_app, name="farm")
 plan_app = typer.Typer(no_args_is_help=True, help="Plan files: what `smoothdroid bench PLAN.toml` measures.")
 app.add_typer(plan_app, name="plan")
 
@@ -354,10 +359,18 @@ def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
     return list(_look_at(attached, ssh)[0].values())
 
 
-@app.command(epilog="Example: smoothdroid devices -v")
+@app.command(
+    epilog="Example: smoothdroid devices -v\n\n"
+    "A lab's health: smoothdroid devices --farm farm.toml. In the file, for each phone: [phones.NAME], on, "
+    "labels, models"
+)
 def devices(
     on: Annotated[list[str] | None, typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.")] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
+    release: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable.")
+    ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,
@@ -365,6 +378,13 @@ def devices(
 ) -> None:
     """List the phones that can be reached, and what they are."""
     ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        if on or verbose:
+            raise BadInput("--farm shows the phones of its file, without --on or --verbose")
+        _farm_health(farm, release or [], ssh, json)
+        return
+    if release:
+        raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
     found, problems = _look_at(sorted(set(_attached()) | set(on or [])), ssh)
     if json:
         console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
@@ -381,6 +401,26 @@ def devices(
         raise typer.Exit(max(problem.exit_status for problem in problems))
     if not found:
         the_only_one()  # raises NoPhone and says what to do
+
+
+def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
+    listed = inventory.read(farm)
+    ledger = health.Ledger(farm, listed.quarantine_after)
+    members = listed.members(lambda on: open_target(on, ssh))
+    for member in listed.members(lambda on: open_target(on, ssh), release) if release else []:
+        ledger.release(member.name)
+    found = health.look(members, ledger.read())
+    if json:
+        console.facts([one.facts() for one in found])
+    else:
+        console.table("", health.COLUMNS, [one.cells() for one in found])
+    for one in found:
+        if one.error:
+            console.error(f"{one.member.name}: {one.error}")
+        if one.record.quarantined:
+            console.step(f"{one.member.name} is in quarantine: {one.record.why}")
+    if statuses := [one.error.exit_status for one in found if one.error and not one.record.quarantined]:
+        raise typer.Exit(max(statuses))
 
 
 def _attached() -> list[str]:
@@ -428,12 +468,29 @@ def _details(name: str, phone: Phone) -> None:
 @app.command(
     epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/\n\n"
     "Compare two fairly: smoothdroid bench A.gguf B.gguf --cpus big+mid --cool start+2 --until 2%\n\n"
-    "From a file: smoothdroid bench plan.toml"
+    "From a file: smoothdroid bench plan.toml\n\n"
+    "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://u@phone:8022 --share\n\n"
+    "A lab: smoothdroid bench plan.toml --farm farm.toml; many machines: --farm tcp://127.0.0.1:8786"
 )
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
-    on: On = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached."
+        ),
+    ] = None,
+    farm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FARM.TOML|tcp://HOST:8786",
+            help="The phones of a lab's inventory, or those lent to a scheduler; --on takes their names. Default: all.",
+        ),
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Equal phones (model, SoC) share the cells, instead of each measuring all.")
+    ] = False,
     threads: Annotated[
         str | None,
         typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow."),
@@ -489,16 +546,45 @@ def bench(
     asked = _asked(models, {name: value for name, value in given.items() if value is not None})
     # A slip of the finger should not cost the hashing of 7 GB.
     plan.check(asked)
-    way, options = on or the_only_one(), SshOptions(ssh_key, known_hosts, accept_host_key)
+    options = SshOptions(ssh_key, known_hosts, accept_host_key)
+    workshop = _Workshop(isa, _source(llama_cpp), force)
+    if farm and farm.startswith(("tcp://", "tls://")):
+        _need_dask()
+        from host.farm.remote import Farm
+
+        with closing(Farm(farm)) as lent:
+            _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
+        return
+    if farm:
+        listed = inventory.read(Path(farm))
+        members = listed.members(lambda name: open_target(name, options), on or [])
+        ledger = health.Ledger(Path(farm), listed.quarantine_after)
+        fit, said = ledger.fit_for_work(members)
+        for reason in said:
+            console.step(reason)
+        if not fit:
+            raise NoPhone("no phone is left to work on")
+        _bench_many(Crew(fit, asked, output, workshop, share=share), json, ledger)
+        return
+    ways = list(dict.fromkeys(on or [the_only_one()]))
+    if share or "all" in ways or len(ways) > 1:
+        members = [
+            Member(name, name, partial(open_target, name, options))
+            for name in dict.fromkeys(name for way in ways for name in (_attached() if way == "all" else [way]))
+        ]
+        if not members:
+            raise NoPhone("no phone is attached: plug some in, or name them with --on")
+        _bench_many(Crew(members, asked, output, workshop, share=share), json)
+        return
+    (way,) = ways
     with _reached(way, options) as (target, phone), console.bar() as bar:
-        built = _build_for(target, phone, isa, _source(llama_cpp))
-        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
-        planned = plan.make(artifacts, asked, phone)
-        if not force:
-            memory.check_plan(planned, phone.available_mb)
-        made = built.manifest
-        reason = _why(built, phone, isa)
-        binaries = campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
+        mine = asked.on(phone, {way, target.name})
+        if mine is None:
+            raise BadInput(f"the plan is for other phones than {phone.model}: see `phones` in it")
+        binaries = workshop.binaries(target, phone)
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(mine.models)]
+        planned = plan.make(artifacts, mine, phone)
+        workshop.check(planned, phone)
         watch = campaign.Watch(
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
@@ -522,6 +608,117 @@ def bench(
         )
     if outcome.failed:
         raise typer.Exit(1)
+
+
+@farm_app.command(
+    "scheduler",
+    epilog="Example: smoothdroid farm scheduler, and from other machines through an SSH tunnel\n\n"
+    "In the open: smoothdroid farm scheduler tls://0.0.0.0:8786, with certificates in Dask's configuration",
+)
+def farm_scheduler(
+    listen: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:8786",
+) -> None:
+    """What lab machines and controllers meet at; until Ctrl-C."""
+    _need_dask()
+    from host.farm import lab
+
+    lab.schedule(listen, console.step)
+
+
+@farm_app.command("worker", epilog="Example: smoothdroid farm worker tcp://127.0.0.1:8786 --farm farm.toml --name desk")
+def farm_worker(
+    scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
+    on: Annotated[
+        list[str] | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}; repeatable. Default: all attached.")
+    ] = None,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
+    name: Annotated[str, typer.Option(help="Of this machine, before the phones' names.")] = platform.node(),
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+) -> None:
+    """Lend this machine's phones to a scheduler; until Ctrl-C, which stops nothing that a phone measures."""
+    _need_dask()
+    from host.farm import lab
+
+    options = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        members = inventory.read(farm).members(lambda way: open_target(way, options), on or [])
+    else:
+        members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or _attached())]
+    if not members:
+        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+    lab.work(scheduler, name, members, console.step)
+
+
+def _need_dask() -> None:
+    if find_spec("distributed") is None:
+        raise BadInput("phones on many machines need Dask: pip install 'smoothdroid[farm]'")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Workshop:
+    """What bench needs beside host/bench: builds, and the look at a phone's memory."""
+
+    isa: str | None
+    origin: source.Source
+    force: bool
+
+    def binaries(self, target: Target, phone: Phone) -> campaign.Binaries:
+        built = _build_for(target, phone, self.isa, self.origin)
+        made = built.manifest
+        reason = _why(built, phone, self.isa)
+        return campaign.Binaries(made.id, made.isa, made.commit, _tools(built), _beside(built), reason)
+
+    def check(self, planned: plan.Plan, phone: Phone) -> None:
+        if not self.force:
+            memory.check_plan(planned, phone.available_mb)
+
+    def say(self, text: str, *, matters: bool) -> None:
+        if matters or not console.err.is_terminal:  # else the table shows it
+            console.step(text)
+
+
+def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:
+    with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
+        ended = crew.run()
+    for reason in ledger.note_all(ended) if ledger else []:
+        console.step(reason)
+    if json:
+        console.facts({"phones": [_part_facts(one) for one in ended]})
+    else:
+        folders = [one.outcome.folder for one in ended if one.outcome]
+        if folders:
+            _print_tables(folders)
+        said = [[one.member.name, one.phone.model if one.phone else "-", *_became(one)] for one in ended]
+        console.table("", ["phone", "model", "measured", "failed", "kept", "results, or what went wrong"], said)
+    failed = any(run.failure for one in ended for run in one.runs)
+    if status := max([int(failed), *(one.error.exit_status for one in ended if one.error)]):
+        raise typer.Exit(status)
+
+
+def _became(ended: Ended) -> list[str]:
+    measured = sum(run.failure is None for run in ended.runs)
+    kept = str(ended.outcome.kept) if ended.outcome else "-"
+    why = str(ended.error or ended.why_none or (ended.outcome.folder if ended.outcome else ""))
+    return [str(measured), str(len(ended.runs) - measured), kept, why]
+
+
+def _part_facts(ended: Ended) -> dict[str, Any]:
+    from host.report import rows
+
+    folder = ended.outcome.folder if ended.outcome else None
+    return {
+        "name": ended.member.name,
+        "target": ended.member.on,
+        "phone": ended.phone.model_dump() if ended.phone else None,
+        "folder": str(folder) if folder else None,
+        "kept": ended.outcome.kept if ended.outcome else None,
+        "runs": [run.model_dump(mode="json") for run in ended.runs],
+        "cells": rows.as_facts(rows.load([folder])[0])["rows"] if folder else [],
+        "error": str(ended.error) if ended.error else None,
+        "nothing_to_do": ended.why_none or None,
+    }
 
 
 def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
@@ -552,15 +749,21 @@ def plan_check(
     """Say what a plan would measure, or what is wrong with it. With a phone: its masks and its memory too."""
     asked = request.read(file)
     plan.check(asked)
-    artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(asked.models)]
     if on is None:
+        named = [*asked.models, *(model for one in asked.some for model in one.models)]
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(named)]
         if json:
             console.facts({"request": asked.model_dump(), "models": [model.model_dump() for model in artifacts]})
         else:
             console.out.print(f"{file} is well formed: {len(artifacts)} models. `--on TARGET` checks masks and memory")
         return
-    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (_, phone):
-        planned = plan.make(artifacts, asked, phone)
+    with _reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+        mine = asked.on(phone, {on, target.name})
+        if mine is None:
+            console.out.print(f"{file} is well formed, and for other phones than {phone.model}")
+            return
+        artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(mine.models)]
+        planned = plan.make(artifacts, mine, phone)
         memory.check_plan(planned, phone.available_mb)
     cells = list(planned.cells())
     if json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -63,6 +64,33 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         shown.add_row(*row)
     out.print(shown)
+
+
+@contextmanager
+def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[None]:
+    """A table on the terminal that shows what `rows` says now, for as long as the block runs; nothing in a log file."""
+    if not err.is_terminal:
+        yield
+        return
+
+    def shown() -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        for number, column in enumerate(columns):
+            table.add_column(column, no_wrap=number == 0)
+        for row in rows():
+            table.add_row(*row)
+        return table
+
+    # Not redirected: rich would send what is printed on stdout to stderr while the table is there.
+    with Live(
+        get_renderable=shown,
+        console=err,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        refresh_per_second=2,
+    ):
+        yield
 
 
 class Bar:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from device import store
 from device.errors import BadInput, CommandFailed
@@ -57,6 +57,19 @@ class Watch:
     on_run: Callable[[Run], None] = lambda run: None
 
 
+class Shared(Protocol):
+    """A plan that several equal phones work on."""
+
+    @property
+    def id(self) -> str:
+        """The same for all of them."""
+        ...
+
+    def units(self, finished: Collection[Cell]) -> Iterator[Collection[Cell]]:
+        """What is left to this phone, one after the other. `finished`: what it has measured already."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a campaign."""
@@ -84,30 +97,62 @@ def run_campaign(
     ends the work on the phone too. Raises TargetLost when the phone is gone, PhoneBusy when it measures something
     else, BadInput when the record is damaged or another process writes it.
     """
+    with closing(Session(target, reopen=reopen)) as session:
+        return conduct(plan, session, phone, binaries, results_root, watch)
+
+
+def conduct(
+    plan: Plan,
+    session: Session,
+    phone: Phone,
+    binaries: Binaries,
+    results_root: Path,
+    watch: Watch | None = None,
+    shared: Shared | None = None,
+) -> Outcome:
+    """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
     watch = watch or Watch()
-    campaign = _campaign(plan, target, phone, binaries)
+    way = results.way_of(session.target.name)
+    names = {cell: cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()}
+    campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
     folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
-    with results.alone(folder), closing(Session(target, reopen=reopen)) as session:
+    with results.alone(folder):
         if (folder / results.CAMPAIGN).exists():
             campaign = results.read_campaign(folder)
         else:
             results.write_campaign(folder, campaign)
-        return _Conduct(campaign, plan, folder, session, watch).to_the_end(binaries)
+        return _Conduct(campaign, plan, names, folder, session, watch).to_the_end(binaries, shared)
+
+
+def finished(folder: Path) -> set[Cell]:
+    """The cells of a recorded campaign that need no further run. Raises BadInput when the record is damaged."""
+    campaign, runs = results.read_campaign(folder), results.read_runs(folder)
+    plan = campaign.plan
+    names = {cell: cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id) for cell in plan.cells()}
+    return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_believed(folder, campaign, run))
 
 
 class _Conduct:
     """One call of a campaign: the record on this side, the session on the other."""
 
-    def __init__(self, campaign: Campaign, plan: Plan, folder: Path, session: Session, watch: Watch) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        plan: Plan,
+        names: dict[Cell, str],
+        folder: Path,
+        session: Session,
+        watch: Watch,
+    ) -> None:
         self._campaign, self._plan, self._folder, self._session, self._watch = campaign, plan, folder, session, watch
-        way, build = campaign.way, campaign.build_id
-        self._names = {cell: cell.fingerprint(campaign.phone.id, way, build) for cell in plan.cells()}
+        self._names = names
         self._cells = {name: cell for cell, name in self._names.items()}
+        self._order = schedule.Order(plan, self._names)
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
         self._believed: dict[tuple[str, str, int], bool] = {}
 
-    def to_the_end(self, binaries: Binaries) -> Outcome:
+    def to_the_end(self, binaries: Binaries, shared: Shared | None) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
         kept = len(self._cells) - len({turn.fingerprint for turn in self._due()})
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
@@ -116,21 +161,27 @@ class _Conduct:
                 self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
                 self._take_up(job)
         deployed: _Deployed | None = None
-        while turns := self._due():
-            job = prefix + secrets.token_hex(3)
-            self._session.refuse_beside(job)
-            deployed = deployed or self._session.again(
-                lambda target: _deploy(self._plan, target, binaries, self._watch)
-            )
-            self._session.start(job, [_task(turn, deployed) for turn in turns], self._plan.protocol.cooling)
-            self._take_up(job)
+        for cells in shared.units(self._finished()) if shared else [self._names]:
+            while turns := self._due(cells):
+                job = prefix + secrets.token_hex(3)
+                self._session.refuse_beside(job)
+                deployed = deployed or self._session.again(
+                    lambda target: _deploy(self._plan, target, binaries, self._watch)
+                )
+                self._session.start(job, [_task(turn, deployed) for turn in turns], self._plan.protocol.cooling)
+                self._take_up(job)
         measured = [run for run in self._new if run.failure is None]
         return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
 
-    def _due(self) -> list[Turn]:
-        """What failed in this call is not tried again in it."""
-        failed = {run.fingerprint for run in self._new if run.failure}
-        return schedule.due(self._plan, self._names, [*self._runs, *self._new], failed, self._is_believed)
+    def _due(self, cells: Collection[Cell] | None = None) -> list[Turn]:
+        """The turns of `cells`, or of all. What failed in this call is not tried again in it."""
+        given_up = {run.fingerprint for run in self._new if run.failure}
+        if cells is not None:
+            given_up |= self._cells.keys() - {self._names[cell] for cell in cells}
+        return schedule.due(self._order, [*self._runs, *self._new], given_up, self._is_believed)
+
+    def _finished(self) -> set[Cell]:
+        return schedule.finished(self._order, [*self._runs, *self._new], self._is_believed)
 
     def _is_believed(self, run: Run) -> bool:
         key = run.job, run.fingerprint, run.round
@@ -168,15 +219,16 @@ class _Conduct:
             self._watch.on_cell(cell, done + 1, len(to_come))
 
 
-def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> Campaign:
-    way = target.name.partition(":")[0]
-    asked = [cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()]
+def _campaign(
+    plan: Plan, target: Target, phone: Phone, binaries: Binaries, names: Collection[str], share: str
+) -> Campaign:
+    asked = [*names, share] if share else list(names)
     return Campaign(
         id=hashlib.sha256(" ".join(sorted(asked)).encode()).hexdigest()[:8],
         started_at=datetime.now(UTC),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
-        way=way,
+        way=results.way_of(target.name),
         phone=phone,
         build_id=binaries.id,
         build_isa=binaries.isa,
@@ -185,6 +237,7 @@ def _campaign(plan: Plan, target: Target, phone: Phone, binaries: Binaries) -> C
         build_reason=binaries.reason,
         plan=plan,
         token=secrets.token_hex(4),
+        share=share,
     )
 
 

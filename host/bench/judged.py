@@ -62,6 +62,7 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run]) -> list[Jud
         if cell in measured
         else Judged(cell, failure=_why_not(campaign, cell, tried, cells))
         for cell, tried in cells.items()
+        if tried or not campaign.share  # else another phone's
     ]
 
 

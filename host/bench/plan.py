@@ -99,8 +99,9 @@ def make(models: Sequence[Artifact], asked: Request, phone: Phone) -> Plan:
 
 def check(asked: Request) -> None:
     """Read everything in a request that needs neither a phone nor a model. Raises BadInput as `make`."""
-    words.numbers(asked.threads or "1", "--threads")
-    _tests(asked), _options(asked), _protocol(asked)
+    for said in (asked, *(asked.over([one]) for one in asked.some)):
+        words.numbers(said.threads or "1", "--threads")
+        _tests(said), _options(said), _protocol(said)
 
 
 def _check_names(models: Sequence[Artifact]) -> None:

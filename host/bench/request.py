@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Collection, Container, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from device.errors import BadInput
+from device.phone import Phone
+from host.bench.which import Texts, Which
 
 LARGEST_FILE = 1 << 20
 
@@ -22,15 +25,11 @@ def _joined(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
     return ",".join(map(str, items))
 
 
-def _several(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
-    return [value] if isinstance(value, str) else value
-
-
+W = TypeVar("W", bound="Words")
 List = Annotated[str, BeforeValidator(_joined)]
-Texts = Annotated[list[str], BeforeValidator(_several)]
 
 
-class Request(BaseModel):
+class Words(BaseModel):
     """What is wanted. Lists are in llama-bench's syntax; every combination becomes a cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +58,8 @@ class Request(BaseModel):
     cool: str = ""
     cool_within: int = Field(default=600, ge=0)
     seed: int = 0
+    phones: Which = Which()
+    """Those that these words are for."""
 
     @field_validator("*")
     @classmethod
@@ -67,12 +68,38 @@ class Request(BaseModel):
             raise ValueError("it is empty; leave it out to have the default")
         return value
 
+
+class Request(Words):
+    """Words for every phone, and others for some."""
+
+    some: list[Words] = Field(default_factory=list, alias="for")
+    """Each over the words for every phone, on the phones that it names."""
+
     def with_words(self, words: dict[str, Any]) -> Request:
-        """The same with some fields said anew. Raises BadInput that names the option."""
+        """The same with some fields said anew, for every phone. Raises BadInput that names the option."""
+        some = {"for": [_said(one, but=words) for one in self.some]} if self.some else {}
         try:
-            return Request.model_validate({**self.model_dump(exclude_unset=True), **words})
+            return Request.model_validate({**_said(self, but={"some"}), **words, **some})
         except ValidationError as error:
             raise BadInput("\n".join(_problem(one, "--") for one in error.errors())) from error
+
+    def on(self, phone: Phone, names: Collection[str], labels: Collection[str] = ()) -> Request | None:
+        """What of it is for a phone known by `names`, in words for that phone; None when nothing is."""
+        if not self.phones.fits(phone, names, labels):
+            return None
+        fitting = [one for one in self.some if one.phones.fits(phone, names, labels)]
+        return self.over(fitting)
+
+    def over(self, some: Iterable[Words]) -> Request:
+        """These words and, over them, those of `some`, the later ones over the earlier."""
+        said = _said(self, but={"some"})
+        for one in some:
+            said |= _said(one, but={"phones"})
+        return Request.model_validate(said)
+
+
+def _said(words: Words, but: Container[str]) -> dict[str, Any]:
+    return {name: value for name, value in words.model_dump(exclude_unset=True).items() if name not in but}
 
 
 def read(path: Path) -> Request:
@@ -89,7 +116,15 @@ def read(path: Path) -> Request:
         asked = Request.model_validate(table)
     except ValidationError as error:
         raise BadInput("\n".join(f"{path}: {_problem(one)}" for one in error.errors())) from error
-    return asked.model_copy(update={"models": [str(path.parent / model) for model in asked.models]})
+    some = [_beside(path, one) for one in asked.some]
+    return _beside(path, asked).model_copy(update={"some": some})
+
+
+def _beside(plan: Path, words: W) -> W:
+    """A plan's files are where it lies."""
+    if "models" not in words.model_fields_set:
+        return words
+    return words.model_copy(update={"models": [str(plan.parent / model) for model in words.models]})
 
 
 def files(patterns: list[str]) -> list[Path]:
@@ -109,6 +144,6 @@ def _problem(error: Any, before: str = "") -> str:  # noqa: ANN401 (pydantic's E
     key = before + key.replace("_", "-") if before else key
     if error["type"] != "extra_forbidden":
         return f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
-    known = list(Request.model_fields)
-    meant = difflib.get_close_matches(key, known, n=1)
+    known = list(Which.model_fields) if "phones" in error["loc"] else [*Words.model_fields, "for"]
+    meant = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
     return f"there is no `{key}`; " + (f"did you mean `{meant[0]}`?" if meant else f"there are {', '.join(known)}")

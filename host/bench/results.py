@@ -53,6 +53,8 @@ class Campaign(_Record):
     plan: Plan
     token: str = ""
     """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""
+    share: str = ""
+    """The same in the campaigns of equal phones that share a plan: what is not measured here is, or will be, there."""
 
 
 class Run(_Record):
@@ -101,6 +103,11 @@ class Run(_Record):
             told = self.completion
             return told.prompt_tokens / told.prompt_tps + told.generated_tokens / told.generated_tps
         return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
+
+
+def way_of(target: str) -> str:
+    """`adb`, `ssh` or `local`, from a target's name."""
+    return target.partition(":")[0]
 
 
 @contextmanager

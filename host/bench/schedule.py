@@ -34,34 +34,66 @@ def task(fingerprint: str, number: int) -> str:
     return f"{fingerprint}-{number}"
 
 
+class Order:
+    """A plan's cells and their fingerprints as they take turns: made once, asked after every job."""
+
+    def __init__(self, plan: Plan, names: Mapping[Cell, str]) -> None:
+        """`names`: each cell's fingerprint."""
+        self._plan, self._names = plan, names
+        self.cells = [(names[cell], cell) for cell in plan.cells()]
+        """In the order of a table."""
+        self.bursts = {name: names.get(cell.burst, "") for name, cell in self.cells if cell.test.sustained_s}
+        """Of what is kept up, by its fingerprint, the burst's."""
+        self.rounds = [self._round(number) for number in range(max(cell.rounds for _, cell in self.cells))]
+
+    def _round(self, number: int) -> list[tuple[str, Cell]]:
+        return [
+            (self._names[cell], cell)
+            for cell in self._plan.turns(number)
+            if number < cell.rounds and not cell.test.sustained_s
+        ]
+
+
 def due(
-    plan: Plan,
-    names: Mapping[Cell, str],
+    order: Order,
     runs: Sequence[Run],
     given_up: Collection[str] = (),
     believed: Callable[[Run], bool] = lambda run: True,
 ) -> list[Turn]:
-    """What is to be measured next, in its order; nothing when all is done. `names`: each cell's fingerprint.
+    """What is to be measured next, in its order; nothing when all is done.
 
     First the rounds that were asked for; when none is missing, one more for each cell that is still too vague; when
     none is, what must be kept up for long: it needs the rate of its burst, and leaves the phone hot. A cell whose
     fingerprint is in `given_up` has no turn. A run that is not `believed` was measured, and makes nothing surer.
     """
+    measured = _measured(runs)
+    cells = [(name, cell) for name, cell in order.cells if name not in given_up]
+    missing = [turn for turn in _asked_for(order, measured) if turn.fingerprint not in given_up]
+    return missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, order, measured))
+
+
+def finished(order: Order, runs: Sequence[Run], believed: Callable[[Run], bool] = lambda run: True) -> set[Cell]:
+    """The cells that were measured and have no turn, now or later."""
+    measured = _measured(runs)
+    coming = [*_asked_for(order, measured), *_too_vague(order.cells, measured, believed)]
+    unfinished = {turn.fingerprint for turn in coming}
+    return {cell for name, cell in order.cells if name in measured and name not in unfinished}
+
+
+def _measured(runs: Sequence[Run]) -> dict[str, list[Run]]:
     measured: dict[str, list[Run]] = {}
     for run in runs:
         if run.failure is None:
             measured.setdefault(run.fingerprint, []).append(run)
-    cells = [(names[cell], cell) for cell in plan.cells() if names[cell] not in given_up]
-    missing = [turn for turn in _asked_for(plan, names, measured) if turn.fingerprint not in given_up]
-    return missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, names, measured))
+    return measured
 
 
-def _asked_for(plan: Plan, names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
+def _asked_for(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
     done = {(name, run.round) for name, runs in measured.items() for run in runs}
-    for number in range(max(cell.rounds for cell in plan.cells())):
-        for cell in plan.turns(number):
-            if number < cell.rounds and not cell.test.sustained_s and (names[cell], number) not in done:
-                yield Turn(names[cell], cell, number, 1 if cell.test.prompt else cell.protocol.repetitions)
+    for number, cells in enumerate(order.rounds):
+        for name, cell in cells:
+            if (name, number) not in done:
+                yield Turn(name, cell, number, 1 if cell.test.prompt else cell.protocol.repetitions)
 
 
 def _too_vague(
@@ -79,10 +111,10 @@ def _too_vague(
 
 
 def _to_keep_up(
-    cells: Sequence[tuple[str, Cell]], names: Mapping[Cell, str], measured: Mapping[str, Sequence[Run]]
+    cells: Sequence[tuple[str, Cell]], order: Order, measured: Mapping[str, Sequence[Run]]
 ) -> Iterator[Turn]:
     for name, cell in cells:
-        burst = measured.get(names.get(cell.burst, ""), [])
+        burst = measured.get(order.bursts.get(name, ""), [])
         if cell.test.sustained_s and burst and name not in measured:
             rates = [rate for run in burst for rate in run.tokens_per_s]
             # As fast as the best of the burst, it would be over just then; a phone that slows down takes longer.

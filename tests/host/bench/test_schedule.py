@@ -8,7 +8,7 @@ import pytest
 from host.bench.cell import Cell, Protocol, Test
 from host.bench.plan import Plan
 from host.bench.results import Run
-from host.bench.schedule import MOST_ROUNDS, Turn, due
+from host.bench.schedule import MOST_ROUNDS, Order, Turn, due
 from tests.host.fakes import campaign, model, phone, run_of
 
 STEADY, NOISY = [9.99, 10.0, 10.01], [8.0, 10.0, 12.0]
@@ -20,13 +20,14 @@ class Measures:
     def __init__(self, protocol: Protocol, tests: Sequence[Test] = (Test(n_gen=8),), **rates: Sequence[float]) -> None:
         self.plan = Plan(models=[model(name) for name in rates], tests=list(tests), threads=[1, 2], protocol=protocol)
         self.campaign = campaign(self.plan, phone())
-        self.names = {cell: cell.fingerprint(phone().id, "adb", self.campaign.build_id) for cell in self.plan.cells()}
+        names = {cell: cell.fingerprint(phone().id, "adb", self.campaign.build_id) for cell in self.plan.cells()}
+        self.order = Order(self.plan, names)
         self.rates = rates
         self.runs: list[Run] = []
         self.jobs: list[list[Turn]] = []
 
     def job(self) -> list[Turn]:
-        turns = due(self.plan, self.names, self.runs, {run.fingerprint for run in self.runs if run.failure})
+        turns = due(self.order, self.runs, {run.fingerprint for run in self.runs if run.failure})
         self.runs += [self.run(turn) for turn in turns]
         return turns
 
@@ -53,11 +54,11 @@ def test_every_round_of_every_cell_in_its_turn() -> None:
 
 def test_what_was_measured_has_no_turn_what_failed_has_one_again() -> None:
     phone_ = Measures(Protocol(repetitions=3, rounds=2), a=STEADY)
-    first, *others = due(phone_.plan, phone_.names, [])
-    assert due(phone_.plan, phone_.names, [phone_.run(first)]) == others
+    first, *others = due(phone_.order, [])
+    assert due(phone_.order, [phone_.run(first)]) == others
     failed = phone_.run(first, failure="killed", tokens_per_s=[])
-    assert due(phone_.plan, phone_.names, [failed]) == [first, *others]
-    without = due(phone_.plan, phone_.names, [failed], {first.fingerprint})
+    assert due(phone_.order, [failed]) == [first, *others]
+    without = due(phone_.order, [failed], {first.fingerprint})
     assert without == [turn for turn in others if turn.cell != first.cell]
 
 
@@ -83,12 +84,12 @@ def test_rounds_end_when_the_interval_is_narrow_enough() -> None:
 
 def test_what_is_not_believed_makes_nothing_surer_and_costs_as_much() -> None:
     phone_ = Measures(Protocol(repetitions=3, until=0.02, budget_s=6), a=STEADY)
-    runs = [phone_.run(turn) for turn in due(phone_.plan, phone_.names, [])]
-    hot = due(phone_.plan, phone_.names, runs, believed=lambda run: False)
+    runs = [phone_.run(turn) for turn in due(phone_.order, [])]
+    hot = due(phone_.order, runs, believed=lambda run: False)
     assert [turn.round for turn in hot] == [1, 1]
-    assert due(phone_.plan, phone_.names, runs) == []
+    assert due(phone_.order, runs) == []
     spent = [run.model_copy(update={"wall_s": 6.0}) for run in runs]
-    assert due(phone_.plan, phone_.names, spent, believed=lambda run: False) == []
+    assert due(phone_.order, spent, believed=lambda run: False) == []
 
 
 def test_one_repetition_has_no_interval_and_is_too_vague() -> None:

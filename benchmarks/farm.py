@@ -1,0 +1,187 @@
+"""What a farm loses by being one: 100 simulated phones of unequal speeds, and the controller that they share.
+
+    python -m benchmarks.farm [--phones 100] [--slowest-s 90] [--bound-s 200] [--seed 0]
+
+A simulated phone is a Target that answers with drawn times (benchmarks/drawn.py); all else is what `smoothdroid bench`
+runs: sessions, records, samples, the pool that shares. A phone's speed is drawn between 1 and 4, a cell's time from
+what it asks for, within a factor of about 1.5 of it.
+
+Last come the figures, a JSON object a line. `makespan`: the time until the last phone is done over the slowest phone's
+own work. `makespan_shared`: with --share, over the lower bound: all work over all speeds, or the longest piece on the
+fastest phone. Each is one run, so low and high are the value. `cpu_per_phone` is the controller's processor time over
+phones and seconds, `memory_per_phone` what its resident memory grew by for each phone, both of the first run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from gguf import GGUFWriter
+
+from benchmarks.drawn import DrawnPhone
+from device.local import LocalTarget
+from device.phone import DESCRIBE, Phone
+from device.target import Target
+from host.bench.campaign import Binaries
+from host.bench.plan import Plan
+from host.bench.request import Request
+from host.farm.crew import Crew, Member
+from host.pypi import sha256_of
+
+FASTEST = 4.0  # of phones in one lab: an 8 Elite against a phone of 2018
+SPREAD = 0.2  # of a cell's drawn time, in the logarithm
+EACH = {"threads": "1,2", "prompt": "256,512", "generate": "64,128"}
+SHARED = {"threads": "1,2", "prompt": "32-512+32", "generate": "8-128+8", "depth": "0-1920+128"}
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    tool: Path
+
+    def binaries(self, target: Target, phone: Phone) -> Binaries:
+        return Binaries("0123456789abcdef", "i8mm", "drawn", {"llama-bench": (self.tool, sha256_of(self.tool))})
+
+    def check(self, plan: Plan, phone: Phone) -> None:
+        """All fits."""
+
+    def say(self, text: str, *, matters: bool) -> None:
+        if matters:
+            print(text, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """What is drawn: a phone's speed, a cell's time on a phone of speed 1."""
+
+    seed: int
+    phones: int
+
+    def speed(self, number: int) -> float:
+        return math.exp(random.Random(f"{self.seed} {number}").uniform(0, math.log(FASTEST)))  # noqa: S311
+
+    def work(self, options: Mapping[str, str]) -> float:
+        asked = " ".join(options.get(name, "0") for name in ("-t", "-p", "-n", "-d"))
+        threads, prompt, generate, depth = map(int, asked.split())
+        tokens = (prompt + depth) / 8 + generate
+        return tokens / threads * math.exp(random.Random(f"{self.seed} {asked}").gauss(0, SPREAD))  # noqa: S311
+
+    @property
+    def speeds(self) -> list[float]:
+        return [self.speed(number) for number in range(self.phones)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--phones", type=int, default=100)
+    parser.add_argument("--slowest-s", type=float, default=90.0, help="the slowest phone's own work")
+    parser.add_argument("--bound-s", type=float, default=200.0, help="the lower bound of the shared plan")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    lab = _Lab(arguments.seed, arguments.phones)
+    with tempfile.TemporaryDirectory() as folder:
+        each = _Run(lab, EACH, Path(folder, "each"))
+        slowest_s = sum(each.works) / min(lab.speeds)
+        took_s = each.timed(arguments.slowest_s / slowest_s, share=False)
+        _figure("makespan", took_s / arguments.slowest_s, "ratio", "the slowest phone's own work")
+        shared = _Run(lab, SHARED, Path(folder, "shared"))
+        bound_s = max(sum(shared.works) / sum(lab.speeds), max(shared.works) / max(lab.speeds))
+        shared_s = shared.timed(arguments.bound_s / bound_s, share=True)
+        _figure("makespan_shared", shared_s / arguments.bound_s, "ratio", "the lower bound")
+    _figure("cpu_per_phone", each.cpu_s / took_s / lab.phones, "share of one core", "no phone")
+    _figure("memory_per_phone", each.grew_mb / lab.phones, "MB", "no phone")
+
+
+class _Run:
+    """One plan on all phones."""
+
+    def __init__(self, lab: _Lab, words: dict[str, str], folder: Path) -> None:
+        self._lab, self._folder = lab, folder
+        folder.mkdir(parents=True)
+        self._asked = Request(models=[str(_model(folder / "tiny.gguf"))], repetitions=1, **words)  # type: ignore[arg-type]
+        self.works = [lab.work(options) for options in _all_options(words)]
+        self.cpu_s = self.grew_mb = 0.0
+
+    def timed(self, second: float, *, share: bool) -> float:
+        """Measure; returns the seconds that it took. `second`: how long a unit of work takes at speed 1."""
+        described = LocalTarget().run(["sh", "-c", DESCRIBE.read_text(), "describe", str(self._folder)]).stdout
+        work = self._lab.work
+        phones = [
+            DrawnPhone(f"P{number}", described, partial(_seconds, work, second / speed))
+            for number, speed in enumerate(self._lab.speeds)
+        ]
+        tool = self._folder / "llama-bench"
+        tool.write_text("drawn")
+        members = [Member(phone.name, phone.name, partial(_itself, phone)) for phone in phones]
+        crew = Crew(members, self._asked, self._folder / "results", _Workshop(tool), share=share)
+        before, cpu_s, rss_mb = time.monotonic(), time.process_time(), _rss_mb()
+        ended = crew.run()
+        took_s = time.monotonic() - before
+        self.cpu_s, self.grew_mb = time.process_time() - cpu_s, _rss_mb() - rss_mb
+        runs = [run for one in ended for run in one.runs]
+        if any(one.error for one in ended) or any(run.failure for run in runs):
+            raise SystemExit("not all was measured")
+        expected = len(self.works) * (1 if share else len(phones))
+        if len(runs) != expected:
+            raise SystemExit(f"{len(runs)} runs where {expected} were asked for")
+        print(f"{len(phones)} phones, {len(runs)} runs: {took_s:.1f} s, {self.cpu_s:.1f} s of CPU", flush=True)
+        return took_s
+
+
+def _all_options(words: Mapping[str, str]) -> list[dict[str, str]]:
+    """Of every cell, llama-bench's options."""
+    from host.bench.words import numbers
+
+    def values(name: str) -> list[int]:
+        return numbers(words.get(name, "0"), name, least=0)
+
+    tests = [(n, 0) for n in values("prompt")] + [(0, n) for n in values("generate")]
+    return [
+        {"-t": str(threads), "-p": str(prompt), "-n": str(generate), "-d": str(depth)}
+        for threads in values("threads")
+        for prompt, generate in tests
+        for depth in values("depth")
+    ]
+
+
+def _seconds(work: object, second: float, options: Mapping[str, str]) -> float:
+    return work(options) * second  # type: ignore[operator, no-any-return]
+
+
+def _itself(phone: DrawnPhone) -> Target:
+    return phone
+
+
+def _model(path: Path) -> Path:
+    writer = GGUFWriter(path, "llama")
+    writer.add_uint32("llama.block_count", 1)
+    writer.add_tensor("embedding", np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _rss_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _figure(name: str, value: float, unit: str, against: str) -> None:
+    value = round(value, 5)
+    print(json.dumps({"name": name, "value": value, "low": value, "high": value, "unit": unit, "against": against}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A plan against many phones, each at its own pace."""

@@ -1,0 +1,222 @@
+"""A lab machine: its phones as resources of a Dask worker, and what is asked of them there.
+
+The controller does with these phones what it does with its own, through host/farm/remote.py; here each call becomes
+one of the phone's Target. What a call may raise goes back as values: exceptions do not all survive the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Scheduler, Worker, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.utils import get_ip
+
+from device.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
+from device.target import Completed, Target
+from host.farm import kept
+from host.farm.crew import Member
+
+SLOTS = 2  # calls at a time for a phone: one that follows its work, and Ctrl-C's beside it
+AGAIN_S = 1.0
+NO_PAGE = "127.0.0.1:0"  # Dask serves its state over HTTP, on all addresses unless told otherwise
+
+Reply = tuple[str, Any]
+"""`done` and a value, or an error's name and what it is made of."""
+
+
+class Phones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
+    """The phones of a lab machine, in its worker process."""
+
+    name = "phones"
+
+    def __init__(self, lab: str, members: Sequence[Member]) -> None:
+        self.lab, self.members = lab, {member.name: member for member in members}
+        self._open: dict[str, Target] = {}
+        self._lock = threading.Lock()
+
+    def target(self, name: str) -> Target:
+        """The way to a phone, opened when it is not. Raises as `Member.open`, BadInput for a name not known here."""
+        if name not in self.members:
+            raise BadInput(f"the lab machine {self.lab} has no phone {name}")
+        with self._lock:
+            if found := self._open.get(name):
+                return found
+        opened = self.members[name].open()
+        with self._lock:
+            return self._open.setdefault(name, opened)
+
+    def forget(self, name: str) -> None:
+        """A way that broke."""
+        with self._lock:
+            broken = self._open.pop(name, None)
+        if broken:
+            broken.close()
+
+
+def resource(lab: str, phone: str) -> str:
+    """What a phone is called among a worker's resources, and in the controller."""
+    return f"{lab}/{phone}"
+
+
+def told(dask_worker: Worker) -> dict[str, Any]:
+    """What a worker tells of itself. Dask hands itself in, by the argument's name."""
+    here = _phones(dask_worker)
+    return {
+        "lab": here.lab,
+        "version": version("smoothdroid"),
+        "phones": [
+            {"name": one.name, "on": one.on, "labels": list(one.labels), "models": list(one.models)}
+            for one in here.members.values()
+        ],
+    }
+
+
+def ask(phone: str, verb: str, *arguments: Any) -> Reply:  # noqa: ANN401 (bytes, numbers, texts)
+    """One call of a phone's Target, or of what is kept for it here."""
+    here = _phones(get_worker())
+    try:
+        return "done", VERBS[verb](here.target(phone), *arguments)
+    except (TargetLost, TargetTimeout) as error:
+        here.forget(phone)
+        return packed(error)
+    except SmoothdroidError as error:
+        return packed(error)
+
+
+def packed(error: SmoothdroidError) -> Reply:
+    """An error as values."""
+    if isinstance(error, CommandFailed):
+        return "CommandFailed", [error.target, error.argv, error.status, error.stdout, error.stderr]
+    return type(error).__name__, [str(error)]
+
+
+def _phones(worker: Worker) -> Phones:
+    plugin = worker.plugins[Phones.name]
+    if not isinstance(plugin, Phones):
+        raise TypeError("not a worker of smoothdroid")
+    return plugin
+
+
+def _open(target: Target) -> list[str]:
+    return [target.name, target.root]
+
+
+def _run(
+    target: Target, argv: list[str], env: Mapping[str, str] | None, timeout_s: float, check: bool, tied: bool
+) -> list[int | str]:
+    done: Completed = target.run(argv, env=env, timeout_s=timeout_s, check=check, tied=tied)
+    return [done.exit_status, done.stdout, done.stderr]
+
+
+def _push(target: Target, content: bytes, remote: str, mode: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "file")
+        file.write_bytes(content)
+        target.push(file, remote, mode=mode)
+
+
+def _push_kept(target: Target, sha256: str, remote: str, mode: int) -> None:
+    target.push(kept.path(sha256), remote, mode=mode)
+
+
+def _pull(target: Target, remote: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "file")
+        target.pull(remote, file)
+        return file.read_bytes()
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "open": _open,
+    "run": _run,
+    "push": _push,
+    "push_kept": _push_kept,
+    "pull": _pull,
+    "there": lambda target, sha256: kept.there(sha256),
+    "take": lambda target, *piece: kept.take(*piece),
+}
+
+
+def work(address: str, lab: str, members: Sequence[Member], say: Callable[[str], None]) -> None:
+    """Lend the phones to the scheduler at `address`, until Ctrl-C; a scheduler that is away is waited for."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    asyncio.run(_work(address, Phones(lab, members), say))
+
+
+async def _work(address: str, phones: Phones, say: Callable[[str], None]) -> None:
+    resources = {resource(phones.lab, name): float(SLOTS) for name in phones.members}
+    there: bool | None = None
+    with tempfile.TemporaryDirectory(prefix="smoothdroid-worker-") as folder:
+        while True:
+            try:
+                async with Worker(
+                    address,
+                    # One address, not all of them: that from which the scheduler is reached.
+                    host=get_ip(_host(address)),
+                    nthreads=SLOTS * len(resources) + 1,
+                    resources=resources,
+                    plugins=(phones,),
+                    memory_limit=0,
+                    dashboard_address=NO_PAGE,
+                    local_directory=folder,
+                ) as worker:
+                    there = True
+                    say(f"at work for {address}: {', '.join(resources)}")
+                    await worker.finished()
+            except (OSError, TimeoutError, RuntimeError) as error:
+                if there is None:
+                    say(f"{address} does not answer ({error}); tried again until it does")
+                    there = False
+            if there:
+                say(f"lost {address}; tried again until it is back. What phones measure goes on")
+                there = False
+            await asyncio.sleep(AGAIN_S)
+
+
+def schedule(listen: str, say: Callable[[str], None]) -> None:
+    """Be the scheduler, until Ctrl-C. Raises BadInput when it cannot listen there."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    url = urlsplit(listen)
+    if url.scheme not in ("tcp", "tls") or not url.hostname or not url.port:
+        raise BadInput(f"{listen} is no address to listen at: write tcp://127.0.0.1:8786 or tls://HOST:8786")
+    if url.scheme == "tcp" and not _is_loopback(url.hostname):
+        say(f"whoever can reach {listen} can run programs on all machines of the farm. tls:// is for open networks")
+    try:
+        asyncio.run(_schedule(url.scheme, url.hostname, url.port, lambda: say(f"the scheduler listens at {listen}")))
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error.__cause__ or error, OSError):
+            raise
+        raise BadInput(f"no scheduler can listen at {listen}: {error.__cause__ or error}") from error
+
+
+async def _schedule(protocol: str, host: str, port: int, ready: Callable[[], None]) -> None:
+    # A call is repeated by the controller, which knows what may be.
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        async with Scheduler(host=host, port=port, protocol=protocol, dashboard_address=NO_PAGE) as scheduler:
+            ready()
+            await scheduler.finished()
+
+
+def _host(address: str) -> str:
+    url = urlsplit(address)
+    if url.scheme not in ("tcp", "tls") or not url.hostname or not url.port:
+        raise BadInput(f"{address} is no scheduler's address: write tcp://HOST:8786 or tls://HOST:8786")
+    return url.hostname
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

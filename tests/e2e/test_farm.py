@@ -1,0 +1,106 @@
+"""Three emulated phones side by side, over adb and over SSH, with the real binaries and model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from device import adb, virtual
+from device.session import Session
+from device.targets import open_target
+from device.virtual import VirtualPhone
+from host.bench.results import read_runs
+from tests.e2e.conftest import SMOOTHDROID, Cli, eventually
+
+pytestmark = pytest.mark.e2e
+
+SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2", "--repetitions", "2")
+
+
+@pytest.fixture(scope="module")
+def ways(desk_phone: VirtualPhone) -> Iterator[list[str]]:
+    others = [virtual.start(f"e2e-farm{number}-{os.getpid()}") for number in (1, 2)]
+    yield [f"virtual:{desk_phone.name}", f"virtual:{others[0].name}/ssh", f"virtual:{others[1].name}"]
+    for phone in others:
+        adb.disconnect(phone.adb_address)
+        virtual.stop(phone.name, erase=True)
+
+
+@pytest.fixture
+def model(prepared: Path) -> Path:
+    return next(prepared.glob("*-plain-*.gguf"))
+
+
+def arguments(ways: list[str]) -> list[str]:
+    return [word for way in ways for word in ("--on", way)]
+
+
+def test_three_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
+    done = cli("bench", model, *arguments(ways), *SMALL, "-o", tmp_path, "--json")
+    parts = json.loads(done.stdout)["phones"]
+    assert [part["target"] for part in parts] == ways
+    assert len({part["folder"] for part in parts}) == 3
+    for way, part in zip(ways, parts, strict=True):
+        assert (part["error"], part["kept"], len(part["runs"])) == (None, 0, 2)
+        assert [run["failure"] for run in part["runs"]] == [None, None]
+        assert f"{way}: {model.stem}, tg2, 1 threads: " in done.stderr
+        alone = json.loads(cli("bench", model, "--on", way, *SMALL, "-o", tmp_path, "--json").stdout)
+        assert (alone["folder"], alone["kept"], alone["runs"]) == (part["folder"], 2, [])
+
+
+def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
+    equal = [ways[0], ways[2]]
+    words = ("--threads", "1", "--prompt", "4", "--generate", "2-5", "--repetitions", "1")
+    done = json.loads(cli("bench", model, *arguments(equal), *words, "--share", "-o", tmp_path, "--json").stdout)
+    runs = [run for part in done["phones"] for run in part["runs"]]
+    assert [len(part["runs"]) > 0 for part in done["phones"]] == [True, True]
+    assert sorted((run["cell"]["test"]["n_prompt"], run["cell"]["test"]["n_gen"]) for run in runs) == [
+        (0, 2),
+        (0, 3),
+        (0, 4),
+        (0, 5),
+        (4, 0),
+    ]
+    assert "not measured" not in cli("report", tmp_path, "-o", tmp_path / "report").stdout
+
+
+def test_a_phone_that_is_switched_off_delays_only_itself(
+    cli: Cli, ways: list[str], model: Path, tmp_path: Path
+) -> None:
+    gone = virtual.start(f"e2e-gone-{os.getpid()}")
+    on = f"virtual:{gone.name}"
+    try:
+        virtual.stop(gone.name)
+        done = cli("bench", model, *arguments([on, ways[0]]), *SMALL, "-o", tmp_path, "--json", status=None)
+    finally:
+        virtual.stop(gone.name, erase=True)
+    lost, there = json.loads(done.stdout)["phones"]
+    assert done.returncode == 2
+    assert f"no phone '{gone.name}' is running" in lost["error"]
+    assert len(there["runs"]) == 2
+
+
+def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
+    words = ["bench", str(model), *arguments(ways), *SMALL[:-1], "20", "-o", str(tmp_path)]
+    # Started in the background, a shell's child ignores SIGINT, and so would ours.
+    command = ["env", "--default-signal=INT", str(SMOOTHDROID), *words]
+    targets = [open_target(way) for way in ways]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        eventually(lambda: all(Session(target).at_work() for target in targets) or process.poll() is not None, 300)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    for target in targets:
+        with closing(target):
+            assert Session(target).at_work() is None
+            assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
+    for folder in tmp_path.iterdir():
+        assert all(run.failure is None for run in read_runs(folder))
