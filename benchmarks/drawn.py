@@ -65,6 +65,10 @@ class DrawnPhone:
         """See Target.push."""
         self._files[remote] = source.read_bytes()
 
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """See Target.append."""
+        self._files[remote] = self._files.get(remote, b"")[:start] + source.read_bytes()[start:]
+
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
         destination.write_bytes(self._files[remote])
@@ -78,6 +82,13 @@ class DrawnPhone:
                 return 0, self._described
             case ["sh", runner, verb, _, job, *more] if runner.endswith("/runner.sh"):
                 return 0, getattr(self, f"_{verb}")(job, *more)
+            case ["sh", "-c", _, "look", folder, name, *_]:
+                return 0, f"whole {name}\n" if f"{folder}/{name}" in self._files else ""
+            case ["sh", "-c", _, "publish", folder, part, name, _]:
+                self._files[f"{folder}/{name}"] = self._files.pop(f"{folder}/{part}")
+                return 0, ""
+            case ["stat", "-c", "%s", path] if path in self._files:
+                return 0, str(len(self._files[path]))
             case ["test", "-e", path]:
                 return int(not self._below(path)), ""
             case ["ls", path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,16 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -117,6 +127,51 @@ class Bar:
         if label != self._label or time.monotonic() - self._said_at > LOG_EVERY_S:
             err.print(f"  {label}: {done}/{total}", soft_wrap=True)
             self._said_at = time.monotonic()
+
+
+class Transfers:
+    """A line for each file on its way, with rate and time left; in a log file, a line now and then."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._tasks: dict[tuple[str, str], Any] = {}
+        self._said_at: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def sending(self, way: str, name: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of the file `name` are at the end of `way`."""
+        with self._lock:
+            if self._progress is None:
+                self._log((way, name), done, total)
+                return
+            if (way, name) not in self._tasks:
+                label = f"{name} to {way}".translate(CONTROL)
+                self._tasks[way, name] = self._progress.add_task(label, total=total, completed=done)
+            self._progress.update(self._tasks[way, name], completed=done)
+
+    def _log(self, what: tuple[str, str], done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total or now - self._said_at.get(what, -LOG_EVERY_S) >= LOG_EVERY_S:
+            err.print(f"  {what[1]} to {what[0]}: {done >> 20} of {total >> 20} MiB", soft_wrap=True)
+            self._said_at[what] = now
+
+
+@contextmanager
+def transfers() -> Iterator[Transfers]:
+    """Progress of files for as long as the block runs."""
+    if not err.is_terminal:
+        yield Transfers(None)
+        return
+    columns = (
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
+        yield Transfers(progress)
 
 
 @contextmanager

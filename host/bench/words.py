@@ -10,8 +10,8 @@ from device.session import Cooling
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
 _COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
 _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,9})?)%", re.ASCII)
-_DURATION = re.compile(r"(\d{1,6})(s|m|h)", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
 MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
 

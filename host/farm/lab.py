@@ -130,6 +130,10 @@ def _push_kept(target: Target, sha256: str, remote: str, mode: int) -> None:
     target.push(kept.path(sha256), remote, mode=mode)
 
 
+def _append_kept(target: Target, sha256: str, remote: str, start: int) -> None:
+    target.append(kept.path(sha256), remote, start)
+
+
 def _pull(target: Target, remote: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "file")
@@ -142,6 +146,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "run": _run,
     "push": _push,
     "push_kept": _push_kept,
+    "append_kept": _append_kept,
     "pull": _pull,
     "there": lambda target, sha256: kept.there(sha256),
     "take": lambda target, *piece: kept.take(*piece),

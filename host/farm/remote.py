@@ -189,12 +189,13 @@ class RemoteTarget:
         if size <= SMALL_BYTES:
             self._ask("push", source.read_bytes(), remote, mode)
         else:
-            sha256 = self._farm.sha256(source)
-            with self._farm.sending(self._machine, sha256):
-                self._send(source, sha256, size, progress)
-            self._ask("push_kept", sha256, remote, mode, timeout_s=PUSH_S)
+            self._ask("push_kept", self._kept(source, progress), remote, mode, timeout_s=PUSH_S)
         if progress:
             progress(size, size)
+
+    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
+        """See Target.append. The file goes to the lab machine first, once, and `progress` is of that."""
+        self._ask("append_kept", self._kept(source, progress), remote, start, timeout_s=PUSH_S)
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
@@ -203,8 +204,15 @@ class RemoteTarget:
     def close(self) -> None:
         """The lab machine keeps its connection."""
 
-    def _send(self, source: Path, sha256: str, size: int, progress: Progress | None) -> None:
-        there = self._ask("there", sha256)
+    def _kept(self, source: Path, progress: Progress | None) -> str:
+        """The hash of a file that the lab machine then has."""
+        sha256 = self._farm.sha256(source)
+        with self._farm.sending(self._machine, sha256):
+            self._send(source, sha256, progress)
+        return sha256
+
+    def _send(self, source: Path, sha256: str, progress: Progress | None) -> None:
+        there, size = self._ask("there", sha256), source.stat().st_size
         with source.open("rb") as file:
             while there < size:
                 file.seek(there)

@@ -136,7 +136,7 @@ def test_a_duration_has_its_unit(text: str, seconds: int) -> None:
     assert words.seconds(text, "--sustained") == seconds
 
 
-@pytest.mark.parametrize("text", ["10", "", "m", "10 m", "1.5h", "-1s", "1d", "٣s", "9999999s"])
+@pytest.mark.parametrize("text", ["10", "", "m", "10 m", "1.5h", "-1s", "1w", "٣s", "9999999s"])
 def test_a_duration_without_a_unit_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match=r"--sustained .*with its unit"):
         words.seconds(text, "--sustained")

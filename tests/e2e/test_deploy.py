@@ -1,0 +1,76 @@
+"""Models on phones ahead of a campaign, as a user deploys, looks and cleans up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from device.targets import open_target
+from device.virtual import VirtualPhone
+from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually
+from tests.host.tiny_gguf import Q8_0, write_llama
+
+pytestmark = pytest.mark.e2e
+
+
+def test_two_ways_and_a_phone_that_is_not_there(cli: Cli, desk: Desk, tmp_path: Path) -> None:
+    model = write_llama(tmp_path / "tiny.gguf", Q8_0)
+    on = [word for way in (*desk.ways, "virtual:nosuch") for word in ("--on", way)]
+    first = json.loads(cli("deploy", model, *on, "--json", status=2).stdout)
+    assert [one["target"] for one in first] == [*desk.ways, "virtual:nosuch"]
+    assert all("tiny.gguf" in one["sent"] for one in first[:-1])
+    assert "nosuch" in first[-1]["error"]
+    again = json.loads(cli("deploy", model, *on[:-2], "--json").stdout)
+    assert [one["sent"] for one in again] == [[]] * len(desk.ways)
+    # A campaign finds it there.
+    cell = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1", "-o", tmp_path / "results")
+    assert "MiB" not in cli("bench", model, "--on", desk.ways[0], *cell).stderr
+
+    stored = json.loads(cli("phone", "df", "--on", desk.ways[0], "--json").stdout)["stored"]
+    (mine,) = [one for one in stored if one["name"] == "tiny.gguf"]
+    assert (mine["whole"], mine["busy"]) == (True, False)
+    assert "tiny.gguf" in cli("phone", "df", "--on", desk.ways[0]).stdout
+    cli("phone", "clean", mine["id"], "--on", desk.ways[0], "--dry-run")
+    removed = json.loads(cli("phone", "clean", mine["id"], "--on", desk.ways[0], "--json").stdout)["removed"]
+    assert [one["id"] for one in removed] == [mine["id"]]
+    gone = cli("phone", "clean", mine["id"], "--on", desk.ways[0], status=2)
+    assert "nothing with the id" in gone.stderr
+    assert "--unused 7d" in cli("phone", "clean", "--on", desk.ways[0], status=2).stderr
+
+
+def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+    on, model = f"virtual:{desk_phone.name}", write_llama(tmp_path / "other.gguf", Q8_0)
+    cli("deploy", model, "--on", on)
+    with closing(open_target(on)) as target:
+        path = target.run(["sh", "-c", f"ls {target.root}/store/*/other.gguf"]).stdout.strip()
+        target.run(["sh", "-c", f"tail -f {path} >/dev/null 2>&1 & echo $!"])
+        try:
+            done = cli("phone", "clean", "--unused", "0s", "--on", on)
+            assert "other.gguf stays" in done.stderr
+            assert target.run(["ls", path]).stdout.strip() == path
+        finally:
+            target.run(["pkill", "-f", "other.gguf"], check=False)
+
+
+def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, prepared: Path, desk_phone: VirtualPhone) -> None:
+    on, model = f"virtual:{desk_phone.name}/ssh", next(prepared.glob("*-plain-q8_0.gguf"))
+    with closing(open_target(on)) as target:
+        target.run(["rm", "-rf", f"{target.root}/store"])
+        cli("deploy", "--on", on)  # the programs
+        command = ["env", "--default-signal=INT", str(SMOOTHDROID), "deploy", str(model), "--on", on]
+        arrived = ["sh", "-c", f"cat {target.root}/store/*/.*.part | wc -c"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            eventually(lambda: int(target.run(arrived, check=False).stdout) > 20_000_000 or process.poll() is not None)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        assert b"Traceback" not in errors
+        before = int(target.run(arrived).stdout)
+        assert before > 20_000_000
+        (one,) = json.loads(cli("deploy", model, "--on", on, "--json").stdout)
+        assert (one["sent"], one["error"]) == ([model.name], None)
