@@ -612,8 +612,8 @@ def bench(
 
 @farm_app.command(
     "scheduler",
-    epilog="Example: smoothdroid farm scheduler, and from other machines through an SSH tunnel\n\n"
-    "In the open: smoothdroid farm scheduler tls://0.0.0.0:8786, with certificates in Dask's configuration",
+    epilog="Example: smoothdroid farm scheduler tcp://10.0.0.1:8786\n\n"
+    "Where others are too: smoothdroid farm scheduler tls://10.0.0.1:8786, with certificates in Dask's configuration",
 )
 def farm_scheduler(
     listen: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:8786",
