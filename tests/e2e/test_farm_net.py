@@ -156,7 +156,7 @@ def test_every_cell_is_measured_once_whatever_breaks_between(
         runs = read_runs(folder)
         assert len(runs) == CELLS
         assert {run.cell for run in runs} == set(read_campaign(folder).plan.cells())
-        assert [run.failure for run in runs] == [None] * CELLS
+        assert [(run.failure, run.attempt) for run in runs] == [(None, 1)] * CELLS
     for lab in labs:
         kept = [path.stat().st_size for path in (lab.cache / "farm").iterdir()]
         assert model.stat().st_size in kept
