@@ -15,7 +15,7 @@ import pytest
 from device import virtual
 from device.cache import cache_root
 from host.bench.results import read_campaign, read_runs
-from tests.e2e.conftest import SMOOTHDROID, Cli, eventually
+from tests.e2e.conftest import SMOOTHDROID, TARGET, Cli, eventually
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -99,6 +99,8 @@ def scheduler() -> subprocess.Popen[str]:
 
 @pytest.fixture
 def labs(tmp_path: Path) -> Iterator[list[Lab]]:
+    if TARGET:
+        pytest.skip(f"needs emulated phones, and SMOOTHDROID_TEST_TARGET is {TARGET}")
     made = [Lab(number, tmp_path) for number in (1, 2)]
     try:
         for lab in made:
