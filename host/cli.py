@@ -409,10 +409,10 @@ def devices(
 def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
     listed = inventory.read(farm)
     ledger = health.Ledger(farm, listed.quarantine_after)
-    members = listed.members(lambda on: open_target(on, ssh))
-    for member in listed.members(lambda on: open_target(on, ssh), release) if release else []:
+    opened = partial(open_target, ssh=ssh)
+    for member in listed.members(opened, release) if release else []:
         ledger.release(member.name)
-    found = health.look(members, ledger.read())
+    found = health.look(listed.members(opened), ledger.read())
     if json:
         console.facts([one.facts() for one in found])
     else:
@@ -564,14 +564,7 @@ def bench(
             _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
         return
     if farm:
-        listed = inventory.read(Path(farm))
-        members = listed.members(lambda name: open_target(name, options), on or [])
-        ledger = health.Ledger(Path(farm), listed.quarantine_after)
-        fit, said = ledger.fit_for_work(members)
-        for reason in said:
-            console.step(reason)
-        if not fit:
-            raise NoPhone("no phone is left to work on")
+        fit, ledger = _fit_for_work(Path(farm), on or [], options)
         _bench_many(Crew(fit, asked, output, workshop, share=share), json, ledger)
         return
     ways = list(dict.fromkeys(on or [the_only_one()]))
@@ -617,8 +610,8 @@ def bench(
 
 @farm_app.command(
     "scheduler",
-    epilog="Example: smoothdroid farm scheduler, and from other machines through an SSH tunnel\n\n"
-    "In the open: smoothdroid farm scheduler tls://0.0.0.0:8786, with certificates in Dask's configuration",
+    epilog="Example: smoothdroid farm scheduler tcp://10.0.0.1:8786\n\n"
+    "Where others are too: smoothdroid farm scheduler tls://10.0.0.1:8786, with certificates in Dask's configuration",
 )
 def farm_scheduler(
     listen: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:8786",
@@ -648,7 +641,7 @@ def farm_worker(
 
     options = SshOptions(ssh_key, known_hosts, accept_host_key)
     if farm:
-        members = inventory.read(farm).members(lambda way: open_target(way, options), on or [])
+        members, _ = _fit_for_work(farm, on or [], options)
     else:
         members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or _attached())]
     if not members:
@@ -682,6 +675,17 @@ class _Workshop:
     def say(self, text: str, *, matters: bool) -> None:
         if matters or not console.err.is_terminal:  # else the table shows it
             console.step(text)
+
+
+def _fit_for_work(farm: Path, names: Sequence[str], options: SshOptions) -> tuple[list[Member], health.Ledger]:
+    listed = inventory.read(farm)
+    ledger = health.Ledger(farm, listed.quarantine_after)
+    fit, said = ledger.fit_for_work(listed.members(partial(open_target, ssh=options), names))
+    for reason in said:
+        console.step(reason)
+    if not fit:
+        raise NoPhone("no phone is left to work on")
+    return fit, ledger
 
 
 def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:

@@ -29,6 +29,7 @@ from host.farm.crew import Member
 
 SLOTS = 2  # calls at a time for a phone: one that follows its work, and Ctrl-C's beside it
 AGAIN_S = 1.0
+SILENT = "60s"  # a worker that says nothing for so long is none; it tells of itself every second
 NO_PAGE = "127.0.0.1:0"  # Dask serves its state over HTTP, on all addresses unless told otherwise
 
 Reply = tuple[str, Any]
@@ -207,7 +208,7 @@ def schedule(listen: str, say: Callable[[str], None]) -> None:
 
 async def _schedule(protocol: str, host: str, port: int, ready: Callable[[], None]) -> None:
     # A call is repeated by the controller, which knows what may be.
-    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-ttl": SILENT}):
         async with Scheduler(host=host, port=port, protocol=protocol, dashboard_address=NO_PAGE) as scheduler:
             ready()
             await scheduler.finished()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,20 @@ def eventually(true: Callable[[], object], within_s: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@contextmanager
+def changed(phone: VirtualPhone, **files: str) -> Iterator[None]:
+    """A thermal zone's files with another content, as `temp` or `trip_point_0_type`."""
+    folder = phone.folder / "sys/class/thermal/thermal_zone0"
+    before = {name: (folder / name).read_text() if (folder / name).exists() else None for name in files}
+    for name, text in files.items():
+        (folder / name).write_text(f"{text}\n")
+    try:
+        yield
+    finally:
+        for name, was in before.items():
+            if was is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_text(was)

@@ -17,10 +17,12 @@ from device.session import Session
 from device.targets import open_target
 from device.virtual import VirtualPhone
 from host.bench.results import read_runs
-from tests.e2e.conftest import SMOOTHDROID, Cli, eventually
+from tests.e2e.conftest import SMOOTHDROID, Cli, changed, eventually
 
 pytestmark = pytest.mark.e2e
 
+HOT_S = 40
+ONE = ("--threads", "1", "--prompt", "0", "--generate", "2", "--repetitions", "1")
 SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2", "--repetitions", "2")
 
 
@@ -85,6 +87,21 @@ def test_a_phone_that_is_switched_off_delays_only_itself(
     assert done.returncode == 2
     assert f"no phone '{gone.name}' is running" in lost["error"]
     assert len(there["runs"]) == 2
+
+
+def test_a_phone_that_is_too_hot_delays_only_itself(
+    cli: Cli, ways: list[str], desk_phone: VirtualPhone, model: Path, tmp_path: Path
+) -> None:
+    """It waits for as long as it may before its first cell; the cool one measures all of its own meanwhile."""
+    cooling = ("--cool", "60", "--cool-within", str(HOT_S))
+    with changed(desk_phone, temp="81000"):
+        done = cli("bench", model, *arguments([ways[0], ways[2]]), *ONE, *cooling, "-o", tmp_path, "--json")
+    hot, cool = json.loads(done.stdout)["phones"]
+    (mine,), (other,) = hot["runs"], cool["runs"]
+    assert (mine["failure"], other["failure"]) == (None, None)
+    assert mine["waited"]["too_hot"] == "thermal_zone0"
+    assert mine["waited"]["seconds"] >= HOT_S > other["waited"]["seconds"]
+    assert other["started_at"] < mine["started_at"]
 
 
 def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:

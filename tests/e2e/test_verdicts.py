@@ -14,7 +14,7 @@ import pytest
 from device.target import Target
 from device.targets import open_target
 from device.virtual import VirtualPhone
-from tests.e2e.conftest import SMOOTHDROID, eventually
+from tests.e2e.conftest import SMOOTHDROID, changed, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -42,23 +42,6 @@ def benched(model: Path, way: str, output: Path, *options: str) -> Iterator[tupl
             target.close()
     assert process.returncode == 0, errors
     cells += json.loads(out)["cells"]
-
-
-@contextmanager
-def changed(phone: VirtualPhone, **files: str) -> Iterator[None]:
-    """A thermal zone's files with another content, as `temp` or `trip_point_0_type`."""
-    folder = phone.folder / "sys/class/thermal/thermal_zone0"
-    before = {name: (folder / name).read_text() if (folder / name).exists() else None for name in files}
-    for name, text in files.items():
-        (folder / name).write_text(f"{text}\n")
-    try:
-        yield
-    finally:
-        for name, was in before.items():
-            if was is None:
-                (folder / name).unlink()
-            else:
-                (folder / name).write_text(was)
 
 
 def test_a_zone_that_gets_hot_during_a_cell_makes_it_throttled(

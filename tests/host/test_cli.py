@@ -119,6 +119,12 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bench {tmp}/wrong.toml {gguf} --on local:", 2, "wrong.toml is a plan, which names its models: give it alone"),
         ("plan check {tmp}/wrong.toml", 2, "did you mean `threads`?"),
         ("plan check {tmp}/nosuch.toml", 2, "nosuch.toml cannot be read"),
+        ("bench {gguf} --farm {tmp}/nosuch.toml", 2, "the inventory {tmp}/nosuch.toml cannot be read"),
+        ("bench {gguf} --farm tcp://127.0.0.1:9", 3, "does not answer"),
+        ("devices --farm {tmp}/wrong.toml", 2, "`thread`"),
+        ("devices --release x", 2, "--release needs --farm"),
+        ("farm worker nowhere --on local:", 2, "nowhere is no scheduler's address"),
+        ("farm scheduler nowhere", 2, "nowhere is no address to listen at"),
         ("bench {tmp}/nosuch.gguf --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("bench {tmp} --on local:", 2, "{tmp} is a folder"),
         ("bench {tmp}/cut.gguf --on local:", 2, "{tmp}/cut.gguf is cut short"),
@@ -256,6 +262,33 @@ def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothd
     assert done.status in (2, 3), "3 where an attached phone does not answer, as one that is just starting"
     assert "no such kind of target" in done.err
     assert "local:" in [found["target"] for found in json.loads(done.out)]
+
+
+def test_a_lab_of_which_one_phone_is_gone(smoothdroid: Smoothdroid, cache: Path, gguf: Path, tmp_path: Path) -> None:
+    write_build(cache)
+    farm = tmp_path / "farm.toml"
+    farm.write_text(
+        'quarantine_after = 2\n[phones.desk]\non = "local:"\nlabels = "here"\n[phones.gone]\non = "ssh://nobody@127.0.0.1:9"\n'
+    )
+    bench = ("bench", gguf, "--farm", farm, *SMALL[2:], "-o", tmp_path / "results")
+    first, second = smoothdroid(*bench), smoothdroid(*bench)
+    assert [done.status for done in (first, second)] == [3, 3]
+    assert "desk: tiny, pp16, 2 threads: 20.50, 21.50 tokens/s" in first.err
+    assert "quarantine" not in first.err
+    assert "gone goes into quarantine: 2 failures in a row, the last: " in second.err
+    third = smoothdroid(*bench)
+    assert third.status == 0
+    assert "gone is in quarantine and left out." in third.err
+    told = smoothdroid("devices", "--farm", farm, "--json")
+    desk, gone = json.loads(told.out)
+    assert told.status == 0, "what is known to be away is no news"
+    assert (desk["reachable"], desk["labels"], desk["last"]) == (True, ["here"], "2 of 2 runs measured")
+    assert (gone["reachable"], gone["quarantined"], gone["failures"]) == (False, True, 2)
+    assert "--release gone" in third.err
+    released = smoothdroid("devices", "--farm", farm, "--release", "gone")
+    assert released.status == 3
+    assert "not reachable" in released.out
+    assert smoothdroid("bench", gguf, "--farm", farm, "--on", "nosuch").status == 2
 
 
 def test_devices_tells_the_level_and_why(smoothdroid: Smoothdroid) -> None:

@@ -8,7 +8,7 @@ import pytest
 from host.bench.cell import Cell, Protocol, Test
 from host.bench.plan import Plan
 from host.bench.results import Run
-from host.bench.schedule import MOST_ROUNDS, Order, Turn, due
+from host.bench.schedule import MOST_ROUNDS, Order, Turn, due, finished
 from tests.host.fakes import campaign, model, phone, run_of
 
 STEADY, NOISY = [9.99, 10.0, 10.01], [8.0, 10.0, 12.0]
@@ -127,3 +127,19 @@ def test_a_prompt_is_asked_in_a_process_of_its_own_each_time(rounds: int, asked:
 def test_a_cell_is_a_cell_whatever_it_was_read_from() -> None:
     cell = next(Measures(Protocol(repetitions=3), a=STEADY).plan.cells())
     assert {cell: 1}[Cell.model_validate_json(cell.model_dump_json())] == 1
+
+
+def test_finished_is_what_was_measured_and_has_no_turn_to_come() -> None:
+    long = Test(n_gen=8, sustained_s=60)
+    phone_ = Measures(Protocol(repetitions=3, rounds=2, until=0.02), [long.burst, long], steady=STEADY, noisy=NOISY)
+    assert finished(phone_.order, []) == set()
+    first = phone_.job()
+    assert [turn.round for turn in first] == [0] * 4 + [1] * 4
+    half = [run for run in phone_.runs if run.round == 0]
+    assert finished(phone_.order, half) == set(), "each lacks a round"
+    both = finished(phone_.order, phone_.runs)
+    assert {(cell.model, cell.test) for cell in both} == {("steady", long.burst)}, "the noisy one is too vague"
+    failed = [run.model_copy(update={"failure": "killed"}) for run in phone_.runs]
+    assert finished(phone_.order, failed) == set()
+    phone_.to_the_end()
+    assert finished(phone_.order, phone_.runs) >= {cell for _, cell in phone_.order.cells if cell.test == long}

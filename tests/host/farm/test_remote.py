@@ -181,6 +181,27 @@ def test_work_goes_on_through_a_killed_worker_and_a_restarted_scheduler(net: Net
     assert log.read_text().split() == ["0", "1", "2", "3"], "each ran once"
 
 
+def test_who_follows_a_phone_of_another_machine_is_interrupted_like_any_other(farm: Farm, tmp_path: Path) -> None:
+    (member,) = farm.members()
+    log = tmp_path / "log"
+    with closing(Session(member.open(), reopen=member.open)) as session:
+        session.start("long", [Task("cell", ["sh", "-c", f"echo >{log}; sleep 100; echo >>{log}"], 200)])
+
+        def press() -> None:
+            while not log.exists():
+                time.sleep(0.1)
+            session.interrupt()
+
+        somebody = threading.Thread(target=press)
+        somebody.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(session.follow("long"))
+        somebody.join()
+        assert session.at_work() is None
+        session.remove("long")
+    assert log.read_text() == "\n"
+
+
 def test_ctrl_c_ends_a_worker_and_not_what_its_phone_does(net: Net) -> None:
     assert net.worker.end(signal.SIGINT) == 130
     net.worker = net.start_worker()
