@@ -229,6 +229,9 @@ def build(
         str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="With zig, though there is an NDK: for Linux that is not Android.")
+    ] = False,
     on: On = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     kleidiai: Annotated[
@@ -249,7 +252,8 @@ def build(
     this machine (--abi host).
 
     Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
-    of --on, or each phone attached, can run; with --all, or no phone at hand, every level.
+    of --on, or each phone attached, can run; with --all, or no phone at hand, every level. A phone without Android's
+    loader, as the emulated one, gets static binaries, which only zig makes.
     """
     if every and (isa or on):
         raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
@@ -258,10 +262,11 @@ def build(
         phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
     origin = _source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
-    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a").road == "ndk"
+    static = static or not all(phone.bionic for phone in phones)
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).road == "ndk"
     builds = []
     for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
-        builds.append(_built(variant, origin, jobs, with_kleidiai))
+        builds.append(_built(variant, origin, jobs, with_kleidiai, static=static))
     if json:
         console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
@@ -321,9 +326,14 @@ def bundle(
 
 
 def _built(
-    variant: variants.Variant, origin: source.Source, jobs: int, kleidiai: source.KleidiAI | None = None
+    variant: variants.Variant,
+    origin: source.Source,
+    jobs: int,
+    kleidiai: source.KleidiAI | None = None,
+    *,
+    static: bool = False,
 ) -> compiler.Build:
-    tools = toolchain.for_abi(variant.abi)
+    tools = toolchain.for_abi(variant.abi, static=static)
     why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
     console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
     with console.bar() as bar:
@@ -929,9 +939,10 @@ def _build_for(target: Target, phone: Phone, isa: str | None, origin: source.Sou
         campaign.check_runnable(sorted(levels[0].needs), phone)
     if not levels:
         raise BadInput(f"{phone.model} runs {abi}, for which there is no build; there are {', '.join(variants.ABIS)}")
-    built = compiler.find(levels, origin)
+    static = abi != "host" and not phone.bionic
+    built = compiler.find(levels, origin, static=static)
     if built is None:
-        wanted = f"--abi {abi} --isa {_buildable(levels)}"
+        wanted = f"--abi {abi} --isa {_buildable(levels)}" + (" --static" if static else "")
         raise BadInput(f"llama.cpp has not been built for {phone.model}: `smoothdroid build {wanted}`")
     return built
 

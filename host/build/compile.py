@@ -74,6 +74,8 @@ class BuildManifest(BaseModel):
     """Tool -> sha256 of the binary."""
     libraries: dict[str, str] = Field(default_factory=dict)
     """Library -> sha256: what the tools load, which must lie beside them on the phone."""
+    interpreter: str = ""
+    """What must be on the phone to load the tools; empty where they are static."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,15 @@ def build_id(variant: Variant, source: Source, toolchain: Toolchain, kleidiai: K
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
-def find(wanted: Iterable[Variant], source: Source) -> Build | None:
-    """The first of the `wanted` variants of `source` that was built; needs no compiler installed."""
+def find(wanted: Iterable[Variant], source: Source, *, static: bool = False) -> Build | None:
+    """The first of the `wanted` variants of `source` that was built, with `static` only such that need no loader.
+
+    Needs no compiler installed.
+    """
     for variant in wanted:
         builds = [read for path in _builds().glob(f"{variant.name}-*") if (read := _read(path))]
         fitting = [build for build in builds if build.manifest.source == source.id]
+        fitting = [build for build in fitting if not (static and build.manifest.interpreter)]
         if fitting:
             return max(fitting, key=lambda build: (build.folder / MANIFEST).stat().st_mtime)
     return None
@@ -330,6 +336,7 @@ def _publish(variant: Variant, source: Source, toolchain: Toolchain, tree: Path,
             toolchain=toolchain.id,
             tools={tool: sha256_of(new / "bin" / tool) for tool in _tools(variant)},
             libraries={name: sha256_of(new / "bin" / name) for name in libraries},
+            interpreter=elf.BIONIC_LOADER if toolchain.road == "ndk" else "",
         )
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if folder.exists():  # damaged, or it would have been served

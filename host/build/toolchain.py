@@ -53,12 +53,14 @@ class Decision:
     why: str
 
 
-def decide(abi: str) -> Decision:
-    """Which road to take for `abi`. Raises BadInput for an NDK that was named and cannot be used, saying why.
+def decide(abi: str, *, static: bool = False) -> Decision:
+    """Which road to take for `abi`; `static`: the one whose programs need no loader, which is zig's.
 
+    Raises BadInput for an NDK that was named and cannot be used, saying why.
     The file that people use by hand is asked, so that there is one search and not two.
     """
-    command = [program("cmake"), f"-DANDROID_ABI={abi}", "-P", str(TOOLCHAIN_FILE)]
+    command = [program("cmake"), f"-DANDROID_ABI={abi}", *(["-DSMOOTHDROID_ROAD=zig"] if static else [])]
+    command += ["-P", str(TOOLCHAIN_FILE)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         refused = re.search(r"^\s*smoothdroid: (.*)$", asked.stderr, re.MULTILINE)
@@ -68,14 +70,15 @@ def decide(abi: str) -> Decision:
     return Decision("ndk" if said["ROAD"] == "ndk" else "zig", ndk, said["WHY"])
 
 
-def for_abi(abi: str) -> Toolchain:
-    """The toolchain for `abi`: this machine's for `host`, else the NDK when there is one, else zig.
+def for_abi(abi: str, *, static: bool = False) -> Toolchain:
+    """The toolchain for `abi`: this machine's for `host`, else the NDK when there is one and `static` is not asked for,
+    else zig.
 
     Raises BadInput when there is none, saying what to install.
     """
     if abi == "host":
         return _host()
-    decided = decide(abi)
+    decided = decide(abi, static=static)
     return _ndk(decided.ndk, abi, decided.why) if decided.ndk else _zig(abi, decided.why)
 
 

@@ -236,7 +236,7 @@ def test_bundle_builds_what_is_missing(
     build_of(variants.find("arm64-v8a", "v8.0"), cache)
     asked: list[str] = []
 
-    def no_compiler(abi: str) -> Any:
+    def no_compiler(abi: str, *, static: bool) -> Any:
         asked.append(abi)
         raise BadInput("no compiler in this test")
 
