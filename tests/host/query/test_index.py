@@ -86,9 +86,9 @@ def test_the_rules_are_the_code_that_judges() -> None:
     told = []
     for change in ("", "# a comment\n"):
         code = (
-            "import pathlib; original = pathlib.Path.read_bytes\n"
-            f"change, name = {change.encode()!r}, 'socs.toml'\n"
-            "pathlib.Path.read_bytes = lambda self: original(self) + change * (self.name == name)\n"
+            "import pathlib, sys; original = pathlib.Path.read_bytes\n"
+            f"more, name = {change.encode()!r}, 'socs.toml'\n"
+            "pathlib.Path.read_bytes = lambda self: original(self) + more * (self.name == name)\n"
             "from host.query import index; print(index.rules())"
         )
         told.append(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
