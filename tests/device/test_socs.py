@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from host.bench.socs import SOCS, find
+from device.socs import SOCS, everything, find, named
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,55 @@ def test_every_row_has_a_source_and_a_plausible_peak() -> None:
         for code in line.split('"')[1::2]:
             soc = find(code)
             assert soc is not None
-            assert soc.source
+            assert soc.dram_source
             assert 10 < soc.peak_gb_s < 100
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("SM8550-AC", "Snapdragon 8 Gen 2"),
+        ("snapdragon 8 gen 2", "Snapdragon 8 Gen 2"),
+        ("8 Gen 2", "Snapdragon 8 Gen 2"),
+        ("888", "Snapdragon 888"),
+        ("9300", "Dimensity 9300"),
+    ],
+)
+def test_what_people_call_a_soc_is_found(asked: str, name: str) -> None:
+    soc = named(asked)
+    assert soc is not None
+    assert soc.name == name
+
+
+@pytest.mark.parametrize("asked", ["", "2", "Snapdragon", "8 Gen 9", "G2 "])
+def test_what_could_be_several_or_none_is_not_guessed(asked: str) -> None:
+    assert (named(asked) is None) == (asked != "G2 ")
+
+
+def test_cores_have_a_source_wherever_they_are_told() -> None:
+    assert sum(bool(soc.clusters) for soc in everything()) >= 12
+    for soc in everything():
+        assert bool(soc.clusters) == bool(soc.clusters_source)
+        assert all(part.core.source for part in soc.clusters)
+        assert not soc.clusters or 6 <= sum(part.cores for part in soc.clusters) <= 10
+
+
+def test_the_ceiling_of_decode_is_the_memory() -> None:
+    soc = find("SM8350")
+    assert soc is not None
+    assert soc.decode_ceiling(5_120_000_000) == pytest.approx(10)
+    assert soc.decode_ceiling(63_000_000) is None, "the caches may hold it"
+
+
+def test_the_operations_of_a_soc_are_those_of_its_cores_with_the_least_ones_instruction() -> None:
+    soc = find("SM8350")
+    assert soc is not None
+    # One X1 with four pipes, three A78 with two, four A55 with one; SDOT: 16 multiplications and as many additions.
+    cycles = 1 * 2.842e9 * 4 + 3 * 2.419e9 * 2 + 4 * 1.805e9 * 1
+    assert soc.operations_per_s("int8") == pytest.approx(cycles * 32)
+    assert soc.operations_per_s("f16") == pytest.approx(cycles * 16)
+    newer, unknown = find("SM8550"), find("SM8475")
+    assert newer is not None
+    assert unknown is not None
+    assert newer.operations_per_s("int8") == pytest.approx(2 * 2 * (newer.operations_per_s("f16") or 0))
+    assert unknown.operations_per_s("int8") is None

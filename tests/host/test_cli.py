@@ -16,6 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from device import socs
 from device.errors import BadInput
 from host import cli
 from host.bench.cell import Protocol, Test
@@ -528,6 +529,45 @@ def test_query_says_what_can_be_asked(smoothdroid: Smoothdroid) -> None:
     assert {"campaigns:", "cells:", "runs:", "tokens_per_s_low", "samples_ts"} <= set(shown.out.split())
     told = json.loads(smoothdroid("query", "--tables", "--json").out)
     assert {column["name"] for column in told["cells"]} >= {"campaign", "verdict", "tokens_per_s"}
+
+
+def test_predict_says_what_to_expect_and_what_is_impossible(smoothdroid: Smoothdroid) -> None:
+    shown = smoothdroid("predict", "llama-2-7b", "--soc", "8 gen 3", "--soc", "SM8475")
+    assert shown.status == 0
+    assert "llama-2-7b q8_0: 7.02 GB of weights for each token" in shown.out
+    assert "Snapdragon 8 Gen 3" in shown.out
+    assert "10.9" in shown.out.split(), "the ceiling"
+    assert "expected, not measured" in shown.err
+    assert "no prefill" in shown.err
+    told = json.loads(smoothdroid("predict", "llama-2-7b", "--soc", "8 gen 3", "--json").out)
+    (one,) = told["predictions"]
+    assert one["soc"] == "Snapdragon 8 Gen 3"
+    assert one["decode"]["low"] < one["decode"]["middle"] < one["decode"]["high"] <= one["decode"]["ceiling"]
+    assert told["model"]["weights_bytes"] == 7_020_019_712
+
+
+def test_predict_knows_files_and_every_soc(smoothdroid: Smoothdroid, tmp_path: Path) -> None:
+    file = write_llama(tmp_path / "tiny.gguf")
+    told = smoothdroid("predict", file, "--json")
+    assert (told.status, told.err) == (0, "")
+    predictions = json.loads(told.out)["predictions"]
+    assert len(predictions) == len(socs.everything())
+    assert {one["decode"] for one in predictions} == {None}
+    assert "no decode: so small a model may lie in the caches" in smoothdroid("predict", file).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["llama-9"], "llama-9 is no GGUF file, no folder with a config.json, and none of llama-2-7b"),
+        (["llama-2-7b", "--soc", "Snapdragon 9"], "`Snapdragon 9` is no SoC whose memory is known here"),
+        (["llama-2-7b", "--type", "q9_0"], "ggml has no type `q9_0`"),
+    ],
+)
+def test_predict_refuses_what_it_does_not_know(smoothdroid: Smoothdroid, arguments: list[str], said: str) -> None:
+    done = smoothdroid("predict", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
 
 
 BLOCKED = """
