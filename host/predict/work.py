@@ -115,7 +115,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise BadInput(f"{folder} has no {CONFIG}: name a checkpoint's folder, or a GGUF file")
     try:
         config = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{file} is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise BadInput(f"{file} holds no object")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from device.socs import SOCS, everything, find, named
+from device.socs import SOCS, Core, CoresOfASoc, Soc, everything, find, named
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,10 @@ def test_the_operations_of_a_soc_are_those_of_its_cores_with_the_least_ones_inst
     assert unknown is not None
     assert newer.operations_per_s("int8") == pytest.approx(2 * 2 * (newer.operations_per_s("f16") or 0))
     assert unknown.operations_per_s("int8") is None
+
+
+def test_one_core_without_an_instruction_keeps_all_from_it() -> None:
+    older, newer = (Core(name, 2, int8, "made up") for name, int8 in (("older", "dotprod"), ("newer", "i8mm")))
+    clusters = (CoresOfASoc(newer, 4, 2.0), CoresOfASoc(older, 4, 1.0))
+    soc = Soc("made up", ("x",), 50.0, "", "", clusters, "made up")
+    assert soc.operations_per_s("int8") == pytest.approx((4 * 2.0e9 + 4 * 1.0e9) * 2 * 32)

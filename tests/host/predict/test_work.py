@@ -102,7 +102,7 @@ def test_a_bad_config_is_named(tmp_path: Path, changes: dict[str, Any], said: st
         work.of(checkpoint(tmp_path / "bad", **changes))
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b"null"])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b"null", b"[" * 100_000])
 def test_a_config_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(BadInput, match=r"config\.json (is no JSON|holds no object)"):
