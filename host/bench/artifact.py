@@ -18,29 +18,43 @@ from host.pypi import sha256_of
 MAGIC = b"GGUF"
 
 
-class Artifact(BaseModel):
-    """A model file."""
+class Header(BaseModel):
+    """What a model file says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
     name: str
     """The file's name without `.gguf`: how the reports call it."""
-    sha256: str
     size_bytes: int
     architecture: str
     parameters: int
     bits_per_weight: float
     decode_bytes: int | None = None
     """Of weights that each token of decode reads; None for a mixture of experts, which reads some of them."""
-    manifest: dict[str, Any] | None
-    """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
     shape: Shape | None = None
     """What its weights and its KV cache take; None in a record that is older than this field."""
 
 
+class Artifact(Header):
+    """A model file, known by its content."""
+
+    sha256: str
+    manifest: dict[str, Any] | None
+    """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
+
+
 def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Artifact:
     """Read a GGUF's header and hash the file. Raises BadInput when it is missing, no GGUF, or cut short."""
+    header = read(path)
+    if on_step:
+        on_step(f"hashing {path.name}")
+    manifest = _manifest(path.with_name(f"{path.name}.json"))
+    return Artifact(**dict(header), sha256=sha256_of(path), manifest=manifest)
+
+
+def read(path: Path) -> Header:
+    """Read a GGUF's header alone. Raises BadInput as `inspect`."""
     if not path.exists():
         raise BadInput(f"there is no file {path}")
     if path.is_dir():
@@ -64,18 +78,14 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
         raise BadInput(f"{path} holds no model: {parameters} parameters, architecture `{architecture}`")
     if end > size:
         raise BadInput(f"{path} is cut short: {size} bytes of {end}; copy or prepare it again")
-    if on_step:
-        on_step(f"hashing {path.name}")
-    return Artifact(
+    return Header(
         path=path,
         name=path.stem,
-        sha256=sha256_of(path),
         size_bytes=size,
         architecture=architecture,
         parameters=parameters,
         bits_per_weight=8 * tensor_bytes / parameters,
         decode_bytes=None if experts else taken.weights_bytes,
-        manifest=_manifest(path.with_name(f"{path.name}.json")),
         shape=taken,
     )
 

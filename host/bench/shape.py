@@ -7,6 +7,7 @@ the least that it can be.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -46,6 +47,11 @@ class Shape(BaseModel):
     window_values: int = Field(default=0, ge=0)
     hidden: int = Field(ge=0)
     """The widest thing that a layer computes for each token: the feed-forward's gate and up."""
+    multiplied: int | None = Field(default=None, ge=0)
+    """Weights that each token of prefill is multiplied with: the layers' matrices. The head is not among them: it is
+    computed for a prompt's last token alone. None for a mixture of experts, and in a record older than this field."""
+    multiplied_bytes: int | None = Field(default=None, ge=0)
+    """Their bytes: they tell whether most of them are floats."""
 
 
 def read(reader: GGUFReader, architecture: str) -> Shape:
@@ -56,6 +62,7 @@ def read(reader: GGUFReader, architecture: str) -> Shape:
     layers = _layers(tensors)
     caches = _caches(layers, facts)
     window, windowed = _windowed(caches, facts)
+    matrices = _matrices(tensors, facts)
     whole = [cache for layer, cache in caches.items() if layer not in windowed]
     near = [cache for layer, cache in caches.items() if layer in windowed]
     return Shape(
@@ -67,6 +74,8 @@ def read(reader: GGUFReader, architecture: str) -> Shape:
         window_keys=sum(keys for keys, _ in near),
         window_values=sum(values for _, values in near),
         hidden=max((_hidden(layer) for layer in layers.values()), default=0),
+        multiplied=sum(math.prod(tensors[name]) for name in matrices) if matrices is not None else None,
+        multiplied_bytes=sum(sizes[name] for name in matrices) if matrices is not None else None,
     )
 
 
@@ -187,6 +196,15 @@ def _windowed(caches: Mapping[int, object], facts: _Facts) -> tuple[int | None, 
 def _hidden(layer: Layer) -> int:
     """Of a mixture of experts nothing: which of its tensors are how wide at once differs."""
     return sum(_out(layer, name) for name in ("ffn_gate", "ffn_up"))
+
+
+def _matrices(tensors: Mapping[str, Sequence[int]], facts: _Facts) -> list[str] | None:
+    """Of the layers that run; None for a mixture of experts."""
+    named = ((name, _TENSOR.fullmatch(name)) for name in tensors)
+    running = {name: match[2] for name, match in named if match and int(match[1]) < facts.trunk}
+    if any(name.endswith("_exps") for name in running.values()):
+        return None
+    return [name for name in running if len(tensors[name]) == 2]
 
 
 def _out(layer: Layer, name: str) -> int:

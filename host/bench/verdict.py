@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from host.bench import socs
+from device import socs
 from host.bench.finding import Finding, Measured
 from host.bench.masks import listed
 from host.bench.stats import CONFIDENCE, drift, interval
@@ -34,9 +34,6 @@ SWAPPED_MB = 16
 
 MAJOR_FAULTS_PER_S = 100.0
 """Each waits about 0.1 ms for a phone's flash: a hundred in a second are 1 % of the time."""
-
-CACHES_MB = 64
-"""More than the caches of any phone hold: a smaller model need not be read from DRAM for each token."""
 
 ENERGY = "energy withheld"
 NOT_CHECKED = "not checked"
@@ -144,15 +141,14 @@ def collapsed(cell: Measured) -> Finding | None:
 def impossible(cell: Measured) -> Finding | None:
     """More bytes a second than the phone's memory can deliver."""
     soc = socs.find(cell.soc)
-    if cell.bytes_per_token is None or cell.bytes_per_token < CACHES_MB * 1e6 or soc is None:
-        return None
+    ceiling = soc.decode_ceiling(cell.bytes_per_token) if soc and cell.bytes_per_token is not None else None
     best = max(cell.tokens_per_s)
-    gb_s = best * cell.bytes_per_token / 1e9
-    if gb_s <= soc.peak_gb_s:
+    if soc is None or cell.bytes_per_token is None or ceiling is None or best <= ceiling:
         return None
+    gb_s = best * cell.bytes_per_token / 1e9
     found = (
         f"{best:.3g} tokens/s of {cell.bytes_per_token / 1e9:.3g} GB each are {gb_s:.3g} GB/s, above the "
-        f"{soc.peak_gb_s:.3g} GB/s of the {soc.name}'s DRAM ({soc.dram}; {soc.source})"
+        f"{soc.peak_gb_s:.3g} GB/s of the {soc.name}'s DRAM ({soc.dram}; {soc.dram_source})"
     )
     return Finding("impossible", found, "look for what was not computed: another model, or fewer tokens than asked for")
 

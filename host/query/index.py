@@ -84,7 +84,7 @@ def home() -> Path:
 def rules() -> str:
     """The version of what judges: a hash of its code and its tables, and of what is here."""
     top = Path(__file__).parents[2]
-    folders = (top / "device", top / "host/bench", top / "host/report", top / "host/query")
+    folders = (top / "device", top / "device/data", top / "host/bench", top / "host/report", top / "host/query")
     files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".py", ".toml"))
     told = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
     return hashlib.sha256(told.encode()).hexdigest()[:16]

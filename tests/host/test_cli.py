@@ -16,6 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from device import socs
 from device.errors import BadInput
 from host import cli
 from host.bench.cell import Protocol, Test
@@ -471,6 +472,135 @@ def test_compare_ends_with_1_on_a_regression(
     told = smoothdroid("compare", *folders, *arguments, "--json")
     assert (told.status, told.err) == (status, "")
     assert json.loads(told.out)["regressions"] == 2 * status
+
+
+@pytest.fixture
+def asked_about(tmp_path: Path) -> Path:
+    """Results of two cells, one of them not to be believed."""
+    one, other = PLAN.cells()
+    runs = [run_of(CAMPAIGN, one, [10.0, 10.02]), run_of(CAMPAIGN, other, [5.0, 9.0])]
+    return write_results(tmp_path / "results", CAMPAIGN, runs)
+
+
+def test_query_answers_on_stdout_and_says_what_it_does_on_stderr(smoothdroid: Smoothdroid, asked_about: Path) -> None:
+    sql = "SELECT n_threads, verdict, tokens_per_s FROM cells ORDER BY n_threads"
+    shown = smoothdroid("query", sql, asked_about)
+    assert shown.status == 0
+    assert "10.01" in shown.out
+    assert "judging campaigns: 1/1" in shown.err
+    assert "emulated" in shown.err
+    told = smoothdroid("query", sql, asked_about, "--json")
+    assert json.loads(told.out) == [
+        {"n_threads": 1, "verdict": "valid", "tokens_per_s": 10.01},
+        {"n_threads": 2, "verdict": "unstable", "tokens_per_s": None},
+    ]
+    assert "judging" not in told.err
+    assert "judging campaigns: 1/1" in smoothdroid("query", sql, asked_about, "--again").err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_query_exports_and_replaces_only_when_told(
+    smoothdroid: Smoothdroid, asked_about: Path, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / f"cells.{kind}"
+    call = ("query", "SELECT n_threads FROM cells ORDER BY ALL", asked_about, f"--{kind}", file)
+    done = smoothdroid(*call)
+    assert (done.status, done.out) == (0, f"{file}\n")
+    written = file.read_bytes()
+    assert written == b"n_threads\n1\n2\n" if kind == "csv" else written.startswith(b"PAR1")
+    refused = smoothdroid(*call)
+    assert refused.status == 2
+    assert f"{file} is there already: --force replaces it" in refused.err
+    assert smoothdroid(*call, "--force").status == 0
+
+
+def test_query_shows_so_many_rows_and_says_so(smoothdroid: Smoothdroid, asked_about: Path) -> None:
+    done = smoothdroid("query", "FROM range(201)", asked_about)
+    assert "199" in done.out.split()
+    assert "200" not in done.out.split()
+    assert "the first 200 rows; --csv, --parquet and --json give all" in done.err
+    whole = smoothdroid("query", "FROM range(201)", asked_about, "--json")
+    assert len(json.loads(whole.out)) == 201
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "what is the question?"),
+        (["SELEC 1"], "syntax error"),
+        (["FROM cells", "--json", "--csv", "x.csv"], "goes to one of them"),
+        (["FROM cells", "--csv", "nowhere/x.csv"], "there is no folder nowhere"),
+        (["FROM cells", "nowhere"], "nowhere holds no results"),
+        (["SELECT 1 AS a, 2 AS a", "--json"], "two columns are called `a`"),
+    ],
+)
+def test_query_refuses_in_one_line(
+    smoothdroid: Smoothdroid,
+    asked_about: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(asked_about.parent)
+    done = smoothdroid("query", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err.splitlines()[-1]
+
+
+def test_query_leaves_a_damaged_campaign_out_and_names_it(smoothdroid: Smoothdroid, asked_about: Path) -> None:
+    damaged = write_results(asked_about.parent / "damaged", CAMPAIGN, [])
+    (damaged / "campaign.json").write_text("{")
+    done = smoothdroid("query", "SELECT count(*) AS n FROM cells", asked_about, damaged, "--json")
+    assert done.status == 1
+    assert json.loads(done.out) == [{"n": 2}]
+    assert f"left out: {damaged}" in done.err
+
+
+def test_query_says_what_can_be_asked(smoothdroid: Smoothdroid) -> None:
+    shown = smoothdroid("query", "--tables")
+    assert shown.status == 0
+    assert {"campaigns:", "cells:", "runs:", "tokens_per_s_low", "samples_ts"} <= set(shown.out.split())
+    told = json.loads(smoothdroid("query", "--tables", "--json").out)
+    assert {column["name"] for column in told["cells"]} >= {"campaign", "verdict", "tokens_per_s"}
+
+
+def test_predict_says_what_to_expect_and_what_is_impossible(smoothdroid: Smoothdroid) -> None:
+    shown = smoothdroid("predict", "llama-2-7b", "--soc", "8 gen 3", "--soc", "SM8475")
+    assert shown.status == 0
+    assert "llama-2-7b q8_0: 7.02 GB of weights for each token" in shown.out
+    assert "Snapdragon 8 Gen 3" in shown.out
+    assert "10.9" in shown.out.split(), "the ceiling"
+    assert "expected, not measured" in shown.err
+    assert "no prefill" in shown.err
+    told = json.loads(smoothdroid("predict", "llama-2-7b", "--soc", "8 gen 3", "--json").out)
+    (one,) = told["predictions"]
+    assert one["soc"] == "Snapdragon 8 Gen 3"
+    assert one["decode"]["low"] < one["decode"]["middle"] < one["decode"]["high"] <= one["decode"]["ceiling"]
+    assert told["model"]["weights_bytes"] == 7_020_019_712
+
+
+def test_predict_knows_files_and_every_soc(smoothdroid: Smoothdroid, tmp_path: Path) -> None:
+    file = write_llama(tmp_path / "tiny.gguf")
+    told = smoothdroid("predict", file, "--json")
+    assert (told.status, told.err) == (0, "")
+    predictions = json.loads(told.out)["predictions"]
+    assert len(predictions) == len(socs.everything())
+    assert {one["decode"] for one in predictions} == {None}
+    assert "no decode: so small a model may lie in the caches" in smoothdroid("predict", file).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["llama-9"], "llama-9 is no GGUF file, no folder with a config.json, and none of llama-2-7b"),
+        (["llama-2-7b", "--soc", "Snapdragon 9"], "`Snapdragon 9` is no SoC whose memory is known here"),
+        (["llama-2-7b", "--type", "q9_0"], "ggml has no type `q9_0`"),
+    ],
+)
+def test_predict_refuses_what_it_does_not_know(smoothdroid: Smoothdroid, arguments: list[str], said: str) -> None:
+    done = smoothdroid("predict", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
 
 
 BLOCKED = """

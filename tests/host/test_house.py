@@ -60,7 +60,8 @@ def test_device_does_not_know_host() -> None:
 
 @pytest.mark.parametrize("package", ["model", "build", "bench"])
 def test_the_arrows_do_not_know_each_other(package: str) -> None:
-    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt", "bundle", "query"} - {package}
+    arrows = {"model", "build", "bench", "report", "query", "predict", "bundle"}
+    others = (arrows | {"cli", "console", "doctor", "prompt"}) - {package}
     assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
 
 
@@ -73,12 +74,17 @@ def test_report_reads_results_only() -> None:
         "host.model.manifest",
     )
     pure = ("host.bench.stats", "host.bench.judged", "host.bench.verdict", "host.bench.finding", "host.bench.masks")
-    assert breaches("host/report", "host", but=("host.report", *records, *pure)) == []
+    assert breaches("host/report", "host", but=("host.report", "host.predict.results", *records, *pure)) == []
 
 
 def test_query_reads_what_a_report_reads() -> None:
     records = ("host.bench.results", "host.bench.artifact.Artifact")
     assert breaches("host/query", "host", but=("host.query", "host.report.rows", *records)) == []
+
+
+def test_predict_knows_models_and_cells_and_nothing_that_measures() -> None:
+    records = ("host.bench.artifact", "host.bench.shape", "host.bench.cell")
+    assert breaches("host/predict", "host", but=("host.predict", *records)) == []
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def test_tells_what_a_model_is(path: Path) -> None:
         bits_per_weight=8 * (4 * 32 * 4 + 32 * 2) / (4 * 32 + 32),
         decode_bytes=576,
         manifest=None,
-        shape=Shape(weights_bytes=4 * 32 * 4 + 32 * 2, layers=0, keys=0, values=0, hidden=0),
+        shape=Shape(
+            weights_bytes=4 * 32 * 4 + 32 * 2, layers=0, keys=0, values=0, hidden=0, multiplied=0, multiplied_bytes=0
+        ),
     )
     assert steps == ["hashing tiny.q8_0.gguf"]
 

@@ -303,15 +303,23 @@ def test_the_shape_of_a_model(tmp_path: Path) -> None:
     head = {"output.weight": (VOCABULARY, 256)}
     tied, untied = write(tmp_path / "tied.gguf"), write(tmp_path / "untied.gguf", more=head)
     layer = 4 * sum(int(np.prod(shape)) for shape in LLAMA.values())
+    matrices = LAYERS * sum(int(np.prod(shape)) for shape in LLAMA.values() if len(shape) == 2)
     expected = Shape(
         weights_bytes=LAYERS * layer + 4 * 256 * (VOCABULARY + 1),
         layers=LAYERS,
         keys=LAYERS * 256,
         values=LAYERS * 256,
         hidden=768,
+        multiplied=matrices,
+        multiplied_bytes=4 * matrices,
     )
     assert shape_of(tied) == expected
     assert shape_of(untied) == expected  # its embedding is read row by row
+
+
+def test_what_prefill_multiplies_is_not_known_of_a_mixture_of_experts(tmp_path: Path) -> None:
+    experts = {"blk.0.ffn_gate_exps.weight": (4, 384, 256)}
+    assert shape_of(write(tmp_path / "moe.gguf", more=experts)).multiplied is None
 
 
 def test_layers_without_keys_and_values_do_not_count(tmp_path: Path) -> None:
