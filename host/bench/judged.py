@@ -49,9 +49,7 @@ class Judged:
         return self.watts and self.watts / statistics.fmean(self.rates)
 
 
-def judge_all(
-    folder: Path, campaign: Campaign, runs: Iterable[Run], damage: list[str] | None = None
-) -> list[Judged]:
+def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: list[str] | None = None) -> list[Judged]:
     """Every cell of a campaign, in the order of its plan.
 
     Raises BadInput when samples are damaged; with a list for the damage, they are named there and count as not seen.

@@ -222,7 +222,7 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
 
 
 def read_campaign(folder: Path) -> Campaign:
-    """The campaign in `folder`, upgraded if its schema is older. Raises BadInput when its record is damaged or newer."""
+    """The campaign in `folder`; an older schema is upgraded. Raises BadInput when the record is damaged or newer."""
     path = folder / CAMPAIGN
     text = path.read_bytes()
     try:

@@ -24,7 +24,11 @@ def version(facts: object) -> int | None:
 
 def campaign(facts: Facts) -> Facts:
     """A campaign of version 1 -> today's. Raises KeyError or TypeError where it lacks what every one had."""
-    return {**facts, "schema_version": 2, "plan": _with_protocol(facts["plan"], "masks", [facts["plan"].get("cpus", [])])}
+    return {
+        **facts,
+        "schema_version": 2,
+        "plan": _with_protocol(facts["plan"], "masks", [facts["plan"].get("cpus", [])]),
+    }
 
 
 def run(facts: Facts) -> Facts:

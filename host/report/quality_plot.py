@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 
 from host.bench.stats import CONFIDENCE
 from host.model.evaluation import Evaluation
-from host.report.plots import COLOURS, MARKERS, PANEL_INCHES
+from host.report.plots import COLOURS, DOTS_PER_INCH, MARKERS, PANEL_INCHES
 from host.report.quality import rows
 from host.report.quality_tables import markdown
-from host.report.write import DOTS_PER_INCH
 
 # Q8_0 beside Q4_0 is a factor of 80: on a linear scale the better ones would all lie on the axis.
 LOGARITHMIC_FROM = 10

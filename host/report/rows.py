@@ -11,7 +11,7 @@ from typing import Any
 from host.bench import masks
 from host.bench.finding import Finding
 from host.bench.judged import Judged, judge_all
-from host.bench.results import Campaign, find_campaigns, read_campaign, read_runs
+from host.bench.results import Campaign, Run, find_campaigns, read_campaign, read_runs
 from host.bench.stats import Interval, interval
 from host.bench.verdict import ENERGY, NOT_CHECKED
 from host.report import sustained
@@ -83,6 +83,9 @@ class Section:
 
     campaign: Campaign
     rows: list[Row]
+    runs: list[Run]
+    """All that is on record, oldest first."""
+    folder: Path
 
     @property
     def title(self) -> str:
@@ -150,13 +153,17 @@ def _finite(value: float) -> float | None:
 
 def load(places: Iterable[Path]) -> list[Section]:
     """All campaigns at or below `places`. Raises BadInput when there is none, or one is damaged."""
-    return [_section(folder) for folder in find_campaigns(places)]
+    return [section(folder) for folder in find_campaigns(places)]
 
 
-def _section(folder: Path) -> Section:
-    campaign = read_campaign(folder)
-    rows = [_row(judged, campaign) for judged in judge_all(folder, campaign, read_runs(folder))]
-    return Section(campaign, sorted(rows, key=_order))
+def section(folder: Path, damage: list[str] | None = None) -> Section:
+    """The campaign in `folder`.
+
+    Raises BadInput when it is damaged; with a list for the damage, damaged runs and samples are named there instead.
+    """
+    campaign, runs = read_campaign(folder), read_runs(folder, damage)
+    rows = [_row(judged, campaign) for judged in judge_all(folder, campaign, runs, damage)]
+    return Section(campaign, sorted(rows, key=_order), runs, folder)
 
 
 def _order(row: Row) -> tuple[Any, ...]:

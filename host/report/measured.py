@@ -1,0 +1,110 @@
+"""Size, memory, speed and accuracy of FP16, Q8_0 and SmoothQuant Q8_0, each figure with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from host.bench.stats import Interval
+from host.model.evaluation import Evaluation
+from host.report import quality
+from host.report.forms import ASKED_FOR, Form
+from host.report.grid import Cell, Table, cell
+from host.report.groups import Best, Group, bests, headline, question, setting, source
+from host.report.memory import taken
+from host.report.quality_tables import with_error
+from host.report.tables import number
+
+
+def tables(group: Group, evaluations: Sequence[Evaluation], known: Sequence[Form]) -> list[Table]:
+    """A table for each checkpoint that this phone measured a form of."""
+    planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
+    sources = dict.fromkeys(form.source for form in known if form.sha256 in planned)
+    return [_table(group, evaluations, [form for form in known if form.source == name], name) for name in sources]
+
+
+def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form], name: str) -> Table:
+    tests = [headline(group.rows, of_prefill=True), headline(group.rows, of_prefill=False)]
+    found = list(bests(group.rows))
+    peaks = {one.form.sha256: one for one in taken(group, forms)}
+    told = {form.sha256: _accuracy(form, evaluations) for form in forms}
+    rows = []
+    for label, form in _ordered(forms):
+        fastest = [_best(found, form, test) for test in tests]
+        peak = peaks.get(form.sha256) if form else None
+        accuracy = told.get(form.sha256) if form else None
+        rows.append(
+            [
+                Cell(label, form.name if form and form.name != label else ""),
+                _size(form),
+                cell(
+                    f"{peak.pss_mb:.0f}" if peak and peak.pss_mb else None,
+                    f"peak PSS, {source(peak.row)}" if peak and peak.row else "",
+                    peak.pss_mb if peak else None,
+                ),
+                *(_speed(best) for best in fastest),
+                *(accuracy or [cell(None), cell(None), cell(None)]),
+            ]
+        )
+    heads = (
+        "form",
+        "size, MB",
+        "memory, MiB",
+        f"prefill {tests[0] or ''}, tokens/s".replace(" ,", ","),
+        f"decode {tests[1] or ''}, tokens/s".replace(" ,", ","),
+        "mean KLD",
+        "perplexity",
+        "same top-1, %",
+    )
+    return Table(f"{name} on {group.title}", heads, rows, frozenset(heads[1:]))
+
+
+def _ordered(forms: Sequence[Form]) -> Iterator[tuple[str, Form | None]]:
+    """Those that a reader asks for first, there or not; then all others."""
+    for label in ASKED_FOR:
+        there: list[Form | None] = [form for form in forms if form.label == label]
+        yield from ((label, form) for form in there or [None])
+    for form in forms:
+        if form.label not in ASKED_FOR:
+            yield form.label or form.name, form
+
+
+def _size(form: Form | None) -> Cell:
+    if form is None:
+        return cell(None)
+    return Cell(f"{form.size_bytes / 1e6:.1f}", f"file {form.sha256[:12]}", form.size_bytes)
+
+
+def _best(found: Iterable[Best], form: Form | None, test: str | None) -> Best | None:
+    fits = (
+        best
+        for best in found
+        if form and best.row.judged.cell.model_sha256 == form.sha256 and question(best.row) == test
+    )
+    return next(fits, None)
+
+
+def _speed(best: Best | None) -> Cell:
+    if best is None:
+        return cell(None)
+    rate = best.rate
+    note = f"{number(rate.low)} to {number(rate.high)}; {setting(best.row)}; {source(best.row)}"
+    return Cell(number(rate.mean), note, rate.mean)
+
+
+def _accuracy(form: Form, evaluations: Iterable[Evaluation]) -> list[Cell] | None:
+    """Of the first evaluation that has it; what it is worth under other kernels, the part on quality says."""
+    for found in evaluations:
+        for row in quality.rows(found):
+            if row.model.sha256 != form.sha256 or row.figures is None:
+                continue
+            where = f"quality-{found.id}, {found.kernels}"
+            return [
+                _interval(row.figures.kld, where),
+                _interval(row.perplexity, where),
+                _interval(row.figures.same_top, where, 100),
+            ]
+    return None
+
+
+def _interval(found: Interval, where: str, factor: float = 1) -> Cell:
+    return Cell(with_error(factor * found.mean, factor * found.half), where, found.mean)
