@@ -16,7 +16,7 @@ from host.report.groups import WORTH_SAYING, Best, Group, bests, groups, prefill
 from host.report.inputs import Inputs
 from host.report.phones_plot import common, side_by_side
 from host.report.picture import Picture
-from host.report.rows import Row, Section
+from host.report.rows import NOT_A_SPEED, Row, Section
 from host.report.sustained_plot import over_time
 from host.report.tables import columns, number
 from host.report.threads_plot import threads
@@ -67,9 +67,14 @@ def report(inputs: Inputs) -> Report:
         _how(inputs),
     ]
     phones = dict.fromkeys(group.sections[0].campaign.phone.model for group in found)
-    emulated = [f"{group.title}: {group.caveat}" for group in found if group.caveat]
+    emulated = ", ".join(group.title for group in found if group.emulated)
     title = ", ".join(phones) or "quality"
-    return Report(f"smoothdroid: {title}", emulated, damage, [part for part in parts if part])
+    return Report(
+        f"smoothdroid: {title}",
+        [f"{emulated}: {NOT_A_SPEED}"] if emulated else [],
+        damage,
+        [part for part in parts if part],
+    )
 
 
 def _verdict(found: Sequence[Group]) -> Part:
@@ -157,6 +162,7 @@ def _sustained(sections: Sequence[Section], damage: list[str]) -> Part | None:
 def _forms(found: Sequence[Group], evaluations: Sequence[Evaluation], known: Sequence[Form]) -> Part | None:
     tables = [table for group in found for table in measured.tables(group, evaluations, known)]
     said = ["Each form at its own best valid setting. Below each figure: where it is from."]
+    said += [f"quality-{one.id}: {quality.conditions(one)}" for one in evaluations] if tables else []
     return Part("FP16, Q8_0 and SmoothQuant Q8_0, measured", said, tables) if tables else None
 
 
@@ -176,14 +182,16 @@ def _quality(evaluations: Sequence[Evaluation], found: Sequence[Group], known: l
 
 def _memory(found: Sequence[Group], known: Sequence[Form]) -> Part | None:
     tables, pictures = [], []
+    said = ["Of each model the run that took most. PSS counts mapped weights as far as they were read."]
     for count, group in enumerate(found, 1):
         taken = list(memory.taken(group, known))
-        if taken:
+        if any(one.weights_mb is not None or one.pss_mb is not None for one in taken):
             tables.append(memory.table(group, taken))
+        elif taken:
+            said.append(f"{group.title}: {NOTHING}.")
         if drawn := memory.picture(count, group, taken):
             pictures.append(drawn)
-    said = ["Of each model the run that took most. PSS counts mapped weights as far as they were read."]
-    return Part("Memory", said, tables, pictures[:PICTURES], pictures[PICTURES:]) if tables else None
+    return Part("Memory", said, tables, pictures[:PICTURES], pictures[PICTURES:]) if found else None
 
 
 def _energy(found: Sequence[Group]) -> Part | None:
@@ -218,7 +226,7 @@ def _phones(found: Sequence[Group]) -> Part | None:
         best = [{one.row.model: one for one in bests(group.rows) if question(one.row) == test} for group in found]
         models = list(dict.fromkeys(model for one in best for model in one))
         rows = [[Cell(model), *(_of_phone(one.get(model)) for one in best)] for model in models]
-        heads = ("model", *_distinct([group.title for group in found]))
+        heads = ("model", *(group.title for group in found))
         tables.append(Table(f"{test}: tokens/s of the best valid setting", heads, rows, frozenset(heads[1:])))
     pictures = list(side_by_side(found))
     return Part("Phones side by side", (), tables, pictures[:PICTURES], pictures[PICTURES:])
@@ -230,13 +238,6 @@ def _of_phone(one: Best | None) -> Cell:
     return Cell(
         number(one.rate.mean), f"{number(one.rate.low)} to {number(one.rate.high)}; {setting(one.row)}", one.rate.mean
     )
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Two phones of one model are told apart by a number."""
-    return [
-        f"{name} #{names[: at + 1].count(name)}" if names.count(name) > 1 else name for at, name in enumerate(names)
-    ]
 
 
 def _cells(sections: Sequence[Section]) -> Part | None:
@@ -280,7 +281,8 @@ def _how(inputs: Inputs) -> Part:
     said = [
         "Repetitions of one process are independent as far as the checks can see; an interval is Student's t over "
         "them, and holds for that evening, that phone, that room.",
-        "The commands below measure it again, with the same files, build and phone.",
+        "The commands below measure it again, with the same files, build and phone. An evaluation's record holds "
+        "neither folders nor a target: put yours.",
     ]
     return Part("How it was measured", said, tables, commands=commands)
 
@@ -361,7 +363,9 @@ def _evaluation(found: Evaluation) -> Table:
 
 
 def _facts(caption: str, facts: dict[str, str]) -> Table:
-    return Table(caption, ("what", "is"), [[Cell(what), Cell(told)] for what, told in facts.items() if told])
+    return Table(
+        caption, ("what", "is"), [[Cell(what), Cell(told)] for what, told in facts.items() if told], sortable=False
+    )
 
 
 def _with_caveat(group: Group) -> str:

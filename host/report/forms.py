@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from host.bench.artifact import Artifact
@@ -30,6 +30,8 @@ class Form:
     """The checkpoint; the file's own name where nothing tells."""
     label: str
     """FP16, SmoothQuant Q8_0; empty where nothing tells."""
+    measured: bool = False
+    """Whether a campaign's plan has it; else it was only evaluated."""
 
     @property
     def smooth(self) -> bool:
@@ -41,7 +43,7 @@ def forms(inputs: Inputs) -> list[Form]:
     """Every model that was measured or evaluated, each once, by source and then from the finest to the smoothed."""
     known: dict[str, Form] = {}
     for model in (model for section in inputs.sections for model in section.campaign.plan.models):
-        known.setdefault(model.sha256, _of_artifact(model))
+        known.setdefault(model.sha256, replace(_of_artifact(model), measured=True))
     for found in inputs.evaluations:
         for evaluated in (candidate.model for candidate in found.candidates):
             form = _of_name(evaluated.name, evaluated.sha256, evaluated.size_bytes)

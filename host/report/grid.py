@@ -31,6 +31,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     numbers: frozenset[str] = frozenset()
     """Heads of columns that are set flush right."""
+    sortable: bool = True
     folded: bool = False
     """Too long to be looked at unasked."""
 

@@ -17,11 +17,13 @@ class Group:
     """What a reader calls a phone. Android schedules an app otherwise than adb's shell: each way is one."""
 
     sections: list[Section]
+    apart: str = ""
+    """What tells it from another phone of its model."""
 
     @property
     def title(self) -> str:
         """Google Pixel 8 (zuma), over adb."""
-        return self.sections[0].title
+        return self.sections[0].title + self.apart
 
     @property
     def emulated(self) -> bool:
@@ -62,7 +64,11 @@ def groups(sections: Iterable[Section]) -> list[Group]:
     for section in sections:
         campaign = section.campaign
         found.setdefault((campaign.phone.id, campaign.way), []).append(section)
-    return [Group(members) for members in found.values()]
+    titles = Counter(members[0].title for members in found.values())
+    return [
+        Group(members, f" [{phone[:6]}]" if titles[members[0].title] > 1 else "")
+        for (phone, _), members in found.items()
+    ]
 
 
 def question(row: Row) -> str:

@@ -19,7 +19,9 @@ def tables(group: Group, evaluations: Sequence[Evaluation], known: Sequence[Form
     """A table for each checkpoint that this phone measured a form of."""
     planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
     sources = dict.fromkeys(form.source for form in known if form.sha256 in planned)
-    return [_table(group, evaluations, [form for form in known if form.source == name], name) for name in sources]
+    elsewhere = {form.sha256 for form in known if form.measured} - planned
+    here = [form for form in known if form.sha256 not in elsewhere]
+    return [_table(group, evaluations, [form for form in here if form.source == name], name) for name in sources]
 
 
 def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form], name: str) -> Table:
@@ -97,7 +99,7 @@ def _accuracy(form: Form, evaluations: Iterable[Evaluation]) -> list[Cell] | Non
         for row in quality.rows(found):
             if row.model.sha256 != form.sha256 or row.figures is None:
                 continue
-            where = f"quality-{found.id}, {found.kernels}"
+            where = f"quality-{found.id}"
             return [
                 _interval(row.figures.kld, where),
                 _interval(row.perplexity, where),

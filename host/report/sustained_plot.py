@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from device.phone import Cluster
 from device.samples import Observation, Sample
-from host.bench.masks import ANY
 from host.bench.results import observation
 from host.report import sustained
+from host.report.groups import setting
 from host.report.picture import Picture
 from host.report.plots import PANEL_INCHES, look, panel
 from host.report.rows import Row, Section
@@ -43,14 +43,13 @@ def _picture(name: str, section: Section, row: Row, damage: list[str]) -> Pictur
     figure, (rates, *others) = panel(1 + len(below), (PANEL_INCHES[0], 2.2 + 1.5 * len(below)))
     minutes = [end_s / 60 for end_s in (0.0, *kept_up.ends_s)]
     rates.stairs(kept_up.tokens_per_s, minutes, baseline=None, color=look(0)["color"], linewidth=1.5)
-    rates.set_ylim(bottom=0)
+    rates.set_ylim(0, 1.1 * max(kept_up.tokens_per_s))
     rates.set_ylabel("tokens/s")
     for axes, (what, found) in zip(others, below, strict=True):
         _draw(axes, found)
         axes.set_ylabel(what)
     [rates, *others][-1].set_xlabel("minutes")
-    cpus = "" if row.cpus == ANY else f" on CPUs {row.cpus}"
-    what = f"{short(row.model, 44)}, {row.test}, {row.threads} threads{cpus}"
+    what = f"{short(row.model, 44)}, {row.test}, {setting(row)}"
     invalid = "" if row.valid else f"not to be believed: {row.verdict}"
     title = "\n".join(filter(None, [short(section.title, 60), what, invalid, section.caveat]))
     rates.set_title(title, fontsize=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.picture import Picture
-from host.report.plots import INK, legend, look, panel
+from host.report.plots import INK, PANEL_INCHES, legend, look, panel
 from host.report.rows import Row, Section
 from host.report.shown import line, short
 from host.report.tables import number
@@ -20,12 +21,12 @@ from host.report.tables import number
 LINES = 6
 """In a panel: as many as there are colours. More models or masks get more panels."""
 
-LABELS = 6
-"""Points of a panel that say in words why they are not believed; beyond, words would lie on each other."""
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+"""Each stands for a verdict: beside a point there is no room for words, and in the legend there is."""
 
 POINTS_TOLD = 24  # in a panel's description; the table has them all
 NAME = 44  # characters of a model's name
-HOLLOW = "hollow: not to be believed"
+HOLLOW = "hollow, not to be believed"
 
 Line = tuple[str, str]
 """Model and CPUs: what the points of a line share."""
@@ -47,35 +48,38 @@ def threads(sections: list[Section]) -> Iterator[Picture]:
 
 
 def _picture(name: str, section: Section, rows: list[Row], lines: list[Line], of_several: str) -> Picture:
-    figure, (axes,) = panel()
+    mine = [row for row in rows if _line(row) in lines]
+    reasons = dict(zip(dict.fromkeys(row.verdict for row in mine if not row.valid), cycle(LETTERS), strict=False))
+    width, height = PANEL_INCHES
+    figure, (axes,) = panel(
+        inches=(width, height - 0.4 + 0.18 * (len(lines) + len(reasons)))
+    )  # a legend takes its lines
     handles: list[Any] = []
-    room = LABELS
     for index, one in enumerate(lines):
-        mine = [row for row in rows if _line(row) == one]
+        points = [row for row in mine if _line(row) == one]
         # Lines that are alike lie on each other: shifted sideways, their bars can both be read.
         shift = 0.06 * (index - (len(lines) - 1) / 2)
-        handles.append(_points(axes, [row for row in mine if row.valid], shift, index, hollow=False))
-        doubtful = [row for row in mine if not row.valid]
-        _points(axes, doubtful, shift, index, hollow=True)
-        for row in doubtful[:room]:
-            _say_why(axes, row, shift)
-        room = max(0, room - len(doubtful))
+        handles.append(_points(axes, [row for row in points if row.valid], shift, index, hollow=False))
+        _points(axes, [row for row in points if not row.valid], shift, index, hollow=True)
+        for row in points:
+            if row.tokens_per_s and not row.valid:
+                place = row.threads + shift, row.tokens_per_s.mean
+                axes.annotate(reasons[row.verdict], place, (4, 3), textcoords="offset points", fontsize=7)
     what = f"{kind(rows[0])}{of_several}"
     axes.set_title("\n".join(filter(None, [short(section.title, 60), what, section.caveat])), fontsize=9)
     axes.set_xlabel("threads")
     axes.set_ylabel(f"tokens/s (mean, {CONFIDENCE:.0%} interval)")
     # An interval of two values may end anywhere: the axis is the means'.
-    means = [row.tokens_per_s.mean for row in rows if row.tokens_per_s]
+    means = [row.tokens_per_s.mean for row in mine if row.tokens_per_s]
     axes.set_ylim(0, 1.25 * max(means) if max(means) > 0 else 1)
-    counts = sorted({row.threads for row in rows})
+    counts = sorted({row.threads for row in mine})
     axes.set_xlim(counts[0] - 0.5, counts[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels = [_label(one) for one in lines]
-    if any(not row.valid for row in rows if _line(row) in lines):
+    for verdict, letter in reasons.items():
         handles.append(Line2D([], [], marker="o", mfc="none", linestyle="none", color=INK))
-        labels.append(HOLLOW)
+        labels.append(f"{letter}: {HOLLOW}: {short(verdict, 48)}")
     legend(figure, handles, labels)
-    mine = [row for row in rows if _line(row) in lines]
     return Picture(name, f"{section.title}: {what}, tokens/s over threads", _told(mine), figure)
 
 
@@ -92,12 +96,6 @@ def _points(axes: Axes, rows: list[Row], shift: float, index: int, *, hollow: bo
         **style,
         **look(index),
     )
-
-
-def _say_why(axes: Axes, row: Row, shift: float) -> None:
-    if row.tokens_per_s:
-        place = row.threads + shift, row.tokens_per_s.mean
-        axes.annotate(row.verdict, place, (5, 4), textcoords="offset points", fontsize=7, annotation_clip=True)
 
 
 def _line(row: Row) -> Line:
