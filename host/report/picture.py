@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,12 +38,7 @@ class Picture:
 
         With `alone` it is a document, which is dark where its viewer is.
         """
-        file = io.StringIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the viewer's fonts draw it, not matplotlib's: see `missing`
-            # No date and no version: the same results give the same file.
-            self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        root = ElementTree.fromstring(file.getvalue().encode())  # noqa: S314 (matplotlib's own, just written)
+        root = ElementTree.fromstring(self._drawn)  # noqa: S314 (matplotlib's own, just written)
         for unseen in root.findall(f"{{{SVG}}}metadata"):
             root.remove(unseen)
         for element in root.iter():
@@ -61,6 +57,17 @@ class Picture:
         root.set("aria-labelledby", f"{self.name}-title {self.name}-text")
         ElementTree.register_namespace("", SVG)
         return ElementTree.tostring(root, encoding="unicode")
+
+    @cached_property
+    def _drawn(self) -> bytes:
+        """As matplotlib writes it: with a size of its own, in its own colours."""
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the viewer's fonts draw it, not matplotlib's
+            # No date and no version: the same results give the same file.
+            self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        self.figure.set_layout_engine("none")  # it is laid out: once is enough
+        return file.getvalue()
 
     def save(self, folder: Path) -> list[str]:
         """Write NAME.png and NAME.svg; returns what no font of this machine can show in the PNG."""
