@@ -12,7 +12,19 @@ from host.model.evaluation import Evaluation
 from host.report import again, distance_plot, measured, memory, quality, quality_tables
 from host.report.forms import Form, forms
 from host.report.grid import NOTHING, Cell, Part, Table, cell
-from host.report.groups import WORTH_SAYING, Best, Group, bests, groups, prefill, question, reasons, setting, source
+from host.report.groups import (
+    WORTH_SAYING,
+    Best,
+    Group,
+    bests,
+    groups,
+    headline,
+    prefill,
+    question,
+    reasons,
+    setting,
+    source,
+)
 from host.report.inputs import Inputs
 from host.report.phones_plot import common, side_by_side
 from host.report.picture import Picture
@@ -78,8 +90,8 @@ def report(inputs: Inputs) -> Report:
 
 
 def _verdict(found: Sequence[Group]) -> Part:
-    tables, said = [], []
-    heads = ("model", "test", "tokens/s", f"{CONFIDENCE:.0%} interval", "best setting", "as good")
+    tables: list[Table] = []
+    said: list[str] = []
     for group in found:
         best = sorted(bests(group.rows), key=lambda one: (one.row.model, not prefill(one.row), question(one.row)))
         if not best:
@@ -87,15 +99,26 @@ def _verdict(found: Sequence[Group]) -> Part:
                 f"{group.title}: no valid cell. What was measured cannot be believed, or nothing was; see below."
             )
             continue
-        rows = [_best_row(one) for one in best]
-        numbers = frozenset({"tokens/s", f"{CONFIDENCE:.0%} interval"})
-        tables.append(Table(_with_caveat(group), heads, rows, numbers, folded=len(rows) > OPEN_ROWS))
+        tables += _best_tables(group, best)
         said += _headlines(group, best)
     if not found:
         said.append("No speed was measured: these results hold evaluations only.")
     if tables:
         said.append(WINNER)
     return Part("Verdict", said, tables)
+
+
+def _best_tables(group: Group, best: Sequence[Best]) -> Iterator[Table]:
+    """One; where that would be too long, one of each model's main tests, and all of it folded."""
+    heads = ("model", "test", "tokens/s", f"{CONFIDENCE:.0%} interval", "best setting", "as good")
+    numbers = frozenset({"tokens/s", f"{CONFIDENCE:.0%} interval"})
+    caption = f"{group.title} ({group.caveat})" if group.caveat else group.title
+    if len(best) > OPEN_ROWS:
+        main = {headline(group.rows, of_prefill=True), headline(group.rows, of_prefill=False)}
+        first = [one for one in best if question(one.row) in main]
+        yield Table(caption, heads, [_best_row(one) for one in first], numbers, folded=len(first) > OPEN_ROWS)
+        caption = f"{caption}: every test and depth"
+    yield Table(caption, heads, [_best_row(one) for one in best], numbers, folded=len(best) > OPEN_ROWS)
 
 
 def _headlines(group: Group, best: Sequence[Best]) -> Iterator[str]:
@@ -366,7 +389,3 @@ def _facts(caption: str, facts: dict[str, str]) -> Table:
     return Table(
         caption, ("what", "is"), [[Cell(what), Cell(told)] for what, told in facts.items() if told], sortable=False
     )
-
-
-def _with_caveat(group: Group) -> str:
-    return f"{group.title} ({group.caveat})" if group.caveat else group.title

@@ -14,14 +14,18 @@ from host.report.memory import taken
 from host.report.quality_tables import with_error
 from host.report.tables import number
 
+OTHER = "Models of which nothing tells what they were made from"
+
 
 def tables(group: Group, evaluations: Sequence[Evaluation], known: Sequence[Form]) -> list[Table]:
     """A table for each checkpoint that this phone measured a form of."""
     planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
-    sources = dict.fromkeys(form.source for form in known if form.sha256 in planned)
     elsewhere = {form.sha256 for form in known if form.measured} - planned
     here = [form for form in known if form.sha256 not in elsewhere]
-    return [_table(group, evaluations, [form for form in here if form.source == name], name) for name in sources]
+    told = dict.fromkeys(form.source for form in here if form.sha256 in planned and form.label)
+    found = [_table(group, evaluations, [form for form in here if form.source == name], name) for name in told]
+    other = [form for form in here if form.sha256 in planned and not form.label]
+    return [*found, *([_table(group, evaluations, other, OTHER)] if other else [])]
 
 
 def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form], name: str) -> Table:
@@ -62,7 +66,7 @@ def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form
 
 def _ordered(forms: Sequence[Form]) -> Iterator[tuple[str, Form | None]]:
     """Those that a reader asks for first, there or not; then all others."""
-    for label in ASKED_FOR:
+    for label in ASKED_FOR if any(form.label for form in forms) else ():
         there: list[Form | None] = [form for form in forms if form.label == label]
         yield from ((label, form) for form in there or [None])
     for form in forms:

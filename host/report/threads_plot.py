@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
+from host.report.groups import setting
 from host.report.picture import Picture
 from host.report.plots import INK, PANEL_INCHES, legend, look, panel
 from host.report.rows import Row, Section
@@ -118,7 +119,7 @@ def kind(row: Row) -> str:
 
 
 def _told(rows: list[Row]) -> str:
-    points = [f"{_label(_line(row))}, {row.threads} threads: {_rate(row.tokens_per_s)}{_why(row)}" for row in rows]
+    points = [f"{line(row.model)}, {setting(row)}: {_rate(row.tokens_per_s)}{_why(row)}" for row in rows]
     rest = f"; and {len(points) - POINTS_TOLD} more, in the table" if len(points) > POINTS_TOLD else ""
     return "; ".join(points[:POINTS_TOLD]) + rest
 

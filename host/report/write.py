@@ -23,7 +23,8 @@ def write(
     Each file is there whole or not at all. Figures of an earlier report are removed.
     """
     figures = folder / FIGURES
-    figures.mkdir(parents=True, exist_ok=True)
+    for place in (folder, figures):
+        place.mkdir(parents=True, exist_ok=True)
     report = content.report(inputs)
     for file in figures.iterdir():
         if _OURS.fullmatch(file.name):

@@ -52,12 +52,15 @@ def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk_phone: V
     printed = cli("report", results, "-o", report).stdout
     assert "Google Pixel 8 (zuma), over adb" in printed
     assert "Google Pixel 8 (zuma), over ssh" in printed
-    markdown = (report / "report.md").read_text()
-    assert len(re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", markdown, re.MULTILINE)) == 8
-    assert "not measured" not in markdown
-    assert "Emulated" in markdown
-    assert (report / "threads.png").read_bytes().startswith(b"\x89PNG")
-    assert printed.splitlines()[-2:] == [str(report / "report.md"), str(report / "threads.png")]
+    cells = (report / "report.md").read_text().partition("## Every cell")[2].partition("## How it was measured")[0]
+    assert len(re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", cells, re.MULTILINE)) == 8
+    assert "not measured" not in cells
+    assert "Emulated" in cells
+    assert (report / "figures" / "threads-1.png").read_bytes().startswith(b"\x89PNG")
+    assert "says nothing of a phone" in (report / "report.html").read_text()
+    assert printed.splitlines()[-4:] == [
+        str(report / name) for name in ("report.html", "report.md", "cells.csv", "figures")
+    ]
 
 
 def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: Path, desk_phone: VirtualPhone) -> None:

@@ -67,6 +67,7 @@ def test_the_arrows_do_not_know_each_other(package: str) -> None:
 def test_report_reads_results_only() -> None:
     records = (
         "host.bench.results",
+        "host.bench.artifact.Artifact",
         "host.bench.plan",
         "host.bench.cell",
         "host.model.evaluation",
@@ -81,7 +82,7 @@ def test_report_reads_results_only() -> None:
     [
         ("host/model", ("torch", "transformers", "safetensors")),
         ("device", ("adbutils", "paramiko")),
-        ("host/report", ("matplotlib",)),
+        ("host/report", ("matplotlib", "jinja2", "markupsafe")),
     ],
 )
 def test_a_library_has_one_home(home: str, libraries: tuple[str, ...]) -> None:

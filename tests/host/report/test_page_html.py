@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan
@@ -48,9 +48,13 @@ class Opened:
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", self._hear)
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
+
+    def _hear(self, dialog: Dialog) -> None:
+        self.said.append(dialog.message)
+        dialog.dismiss()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,12 @@ def test_what_is_hostile_is_text(opened: Opened, report: Path) -> None:
     assert page.locator("img, iframe, object, embed, form").count() == 0
     assert SCRIPT in page.locator("h1").inner_text()
     assert SCRIPT in (page.locator("figure title").filter(has_text="alert").first.text_content() or "")
-    assert page.evaluate("[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames()).filter(n => /^on/.test(n))") == []
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames()).filter(n => /^on/.test(n))"
+        )
+        == []
+    )
     assert "\u202e" not in report.read_text()
     assert SCRIPT not in report.read_text()
 

@@ -16,7 +16,7 @@ from host.report.inputs import Inputs, load
 from tests.host.fakes import campaign, model, phone, run_of
 
 SCRIPT = "<script>alert(1)</script>"
-HOSTILE = f"{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--\" onload=\"alert(3)'&amp;\u202e|`$x^$"
+HOSTILE = f'{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--" onload="alert(3)\'&amp;\u202e|`$x^$'
 """A name that wants out of HTML, SVG, XML's comments, attributes, Markdown and reading order."""
 
 BIG, SUSTAINED_S = (4, 5, 6, 7), 120
