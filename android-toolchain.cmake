@@ -210,7 +210,11 @@ set(CMAKE_RANLIB "${SMOOTHDROID_ZIG_WRAPPERS}/zig-ranlib" CACHE FILEPATH "")
 # -g0 and -s: zig keeps debug information unless told otherwise, 112 MB for llama-bench alone.
 set(CMAKE_C_FLAGS_INIT "-g0")
 set(CMAKE_CXX_FLAGS_INIT "-g0")
+# max-page-size: zig aligns for pages of 64 KiB on arm64, of 4 KiB on x86_64, where Android may have some of 16 KiB.
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-static -s")
+if(zig_arch STREQUAL "x86_64")
+  string(APPEND CMAKE_EXE_LINKER_FLAGS_INIT " -Wl,-z,max-page-size=16384")
+endif()
 set(BUILD_SHARED_LIBS OFF CACHE BOOL "")
 
 # cmake's questions to the compiler need no link; with zig, each link of one takes seconds.

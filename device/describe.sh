@@ -22,6 +22,7 @@ for zone in /sys/class/thermal/thermal_zone[0-9]*; do
   read -r temp 2>/dev/null <"$zone/temp"
   [ -n "$temp" ] && echo "$temp $type"
 done
+echo ==bionic; ls /system/bin/linker64 2>/dev/null
 echo ==battery; dumpsys battery 2>/dev/null
 for name in capacity status temp; do
   value=

@@ -90,6 +90,8 @@ class Phone(_Record):
     """Thermal zone -> temperature."""
     battery: Battery
     emulated: bool
+    bionic: bool = False
+    """Android's loader is there: it runs what an NDK made. Without it a program must be static."""
     """Not hardware: what it says of speed is nothing."""
 
 
@@ -140,6 +142,7 @@ def parse(text: str, target: str) -> Phone:
         celsius=parse_temperatures(section.get("thermal", "")),
         battery=parse_battery(section.get("battery", "")),
         emulated=get(EMULATED) == "1",
+        bionic="/system/bin/linker64" in section.get("bionic", ""),
     )
 
 

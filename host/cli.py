@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from device.targets import FORMS, open_target, the_only_one
 from host import console, doctor, prompt
 from host.bench import artifact, campaign, masks, memory, plan, request, words
 from host.bench.request import Request
-from host.bench.results import Run
+from host.bench.results import Run, find_campaigns
 from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
@@ -36,6 +36,10 @@ from host.model.manifest import Manifest
 
 if TYPE_CHECKING:
     from host.model.perplexity import Kernels
+    from host.query.ask import Answer
+
+MOST_ROWS = 200
+"""Of an answer on a terminal."""
 
 app = typer.Typer(
     name="smoothdroid",
@@ -224,6 +228,10 @@ def build(
     isa: Annotated[
         str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="With zig, though there is an NDK: for Linux that is not Android.")
+    ] = False,
     on: On = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     kleidiai: Annotated[
@@ -244,17 +252,21 @@ def build(
     this machine (--abi host).
 
     Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
-    of --on, or each phone attached, can run; with no phone at hand, every level.
+    of --on, or each phone attached, can run; with --all, or no phone at hand, every level. A phone without Android's
+    loader, as the emulated one, gets static binaries, which only zig makes.
     """
+    if every and (isa or on):
+        raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
     phones = []
-    if isa is None and abi != "host":
+    if isa is None and not every and abi != "host":
         phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
     origin = _source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
-    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a").road == "ndk"
+    static = static or not all(phone.bionic for phone in phones)
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).road == "ndk"
     builds = []
     for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
-        builds.append(_built(variant, origin, jobs, with_kleidiai))
+        builds.append(_built(variant, origin, jobs, with_kleidiai, static=static))
     if json:
         console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
@@ -268,26 +280,29 @@ def bundle(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
     no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
     abi: Annotated[str, typer.Option(help="Of the phones: arm64-v8a or x86_64.")] = "arm64-v8a",
-    every: Annotated[bool, typer.Option("--all", help="Build the ISA levels that are not built yet.")] = False,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="With --all: compilers at once.")] = 2,
+    built_only: Annotated[bool, typer.Option("--built-only", help="Only the ISA levels that were built.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Pack models and binaries into one file that runs on a phone with nothing but Termux.
 
-    In it are the builds of every ISA level that was built (on the phone, run.sh takes the best that its CPUs run),
-    checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
+    In it are builds of every ISA level, made where they are not there yet (on the phone, run.sh takes the best that
+    its CPUs run), checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
     """
     # A slip of the finger should not cost the hashing of 7 GB.
     archive.check_output(output, replace=force)
     if bool(models) == no_models:
         raise BadInput("name the models to pack, or say --no-models" + (", not both" if models else ""))
     origin = _source(llama_cpp)
-    if every:
-        for variant in (variant for variant in contents.levels_of(abi) if not compiler.find([variant], origin)):
-            _built(variant, origin, jobs)
-    builds = contents.built_levels(abi, origin)
+    if built_only:
+        builds = contents.built(abi, origin)
+    else:
+        shared = toolchain.decide(abi).road == "ndk"
+        levels = contents.wanted(abi, shared=shared)
+        builds = [compiler.find([level], origin) or _built(level, origin, jobs) for level in levels]
+    contents.check_tools(builds)
     packed = contents.Contents(
         builds,
         [artifact.inspect(model, on_step=console.step) for model in models or []],
@@ -296,7 +311,7 @@ def bundle(
     entries = contents.entries(packed, output)
     missing = contents.not_built(packed)
     if missing:
-        console.step(f"not built, so not in it: {', '.join(missing)} (--all builds them)")
+        console.step(f"not built, so not in it: {', '.join(missing)} (without --built-only they will be)")
     with console.bar() as bar:
         archive.write(
             entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)
@@ -311,9 +326,14 @@ def bundle(
 
 
 def _built(
-    variant: variants.Variant, origin: source.Source, jobs: int, kleidiai: source.KleidiAI | None = None
+    variant: variants.Variant,
+    origin: source.Source,
+    jobs: int,
+    kleidiai: source.KleidiAI | None = None,
+    *,
+    static: bool = False,
 ) -> compiler.Build:
-    tools = toolchain.for_abi(variant.abi)
+    tools = toolchain.for_abi(variant.abi, static=static)
     why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
     console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
     with console.bar() as bar:
@@ -771,6 +791,85 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command(
+    epilog='Example: smoothdroid query "SELECT phone, test, max(tokens_per_s) FROM cells GROUP BY ALL" results/\n\n'
+    'A file of all: smoothdroid query "FROM cells" results/ --parquet cells.parquet\n\n'
+    "What can be asked: smoothdroid query --tables"
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.")] = "",
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results. Default: results.")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Print the tables, their columns and what they say.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Judge anew what seems unchanged, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask all results one question in SQL: campaigns, their cells with verdicts and intervals, their runs.
+
+    Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
+    question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
+    """
+    from host.query import ask, index
+    from host.query.tables import TABLES
+    from host.report.rows import NOT_A_SPEED
+
+    if tables:
+        if json:
+            console.facts({table.name: [dataclasses.asdict(column) for column in table.shown] for table in TABLES})
+            return
+        for table in TABLES:
+            rows = [[column.name, column.kind, column.says] for column in table.shown]
+            console.table(f"{table.name}: {table.says}", ["column", "type", "what it says"], rows)
+        return
+    if not sql:
+        raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
+    if sum((json, bool(csv), bool(parquet))) > 1:
+        raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
+    output = ask.Output(csv, "csv") if csv else ask.Output(parquet, "parquet") if parquet else None
+    if output:
+        output.check(replace=force)
+    ask.check(sql)  # a slip of the finger should not cost the judging
+    folders = find_campaigns(results or [Path("results")])
+    with ExitStack() as held:
+        with console.bar() as bar:
+            current = held.enter_context(
+                index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
+            )
+        answer = held.enter_context(ask.asked(sql, current, output))
+        if output:
+            answer.write(output)
+            console.out.print(str(output.path), soft_wrap=True)
+        elif json:
+            answer.check_names()
+            console.facts([dict(zip(answer.columns, row, strict=True)) for row in answer.rows()])
+        else:
+            _print_answer(answer)
+        if ask.is_emulated(current):
+            console.step(NOT_A_SPEED)
+    for damage in current.damaged:
+        console.error(f"left out: {damage}")
+    if current.damaged:
+        raise typer.Exit(1)
+
+
+def _print_answer(answer: Answer) -> None:
+    rows = list(answer.rows(MOST_ROWS + 1))
+    console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
+    if len(rows) > MOST_ROWS:
+        console.step(f"the first {MOST_ROWS} rows; --csv, --parquet and --json give all")
+
+
+def _shown(value: object) -> str:
+    """For a person to read: six digits are more than any of these measurements has."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
 def phone_start(
     name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
@@ -846,9 +945,10 @@ def _build_for(target: Target, phone: Phone, isa: str | None, origin: source.Sou
         campaign.check_runnable(sorted(levels[0].needs), phone)
     if not levels:
         raise BadInput(f"{phone.model} runs {abi}, for which there is no build; there are {', '.join(variants.ABIS)}")
-    built = compiler.find(levels, origin)
+    static = abi != "host" and not phone.bionic
+    built = compiler.find(levels, origin, static=static)
     if built is None:
-        wanted = f"--abi {abi} --isa {_buildable(levels)}"
+        wanted = f"--abi {abi} --isa {_buildable(levels)}" + (" --static" if static else "")
         raise BadInput(f"llama.cpp has not been built for {phone.model}: `smoothdroid build {wanted}`")
     return built
 

@@ -59,8 +59,9 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: lis
         by_name.setdefault(run.fingerprint, []).append(run)
     cells = {cell: by_name.get(_name(campaign, cell), []) for cell in campaign.plan.cells()}
     measured = {cell: latest for cell, tried in cells.items() if (latest := _latest(tried))}
+    medians = _medians(measured)
     return [
-        _judged(folder, campaign, cell, measured[cell], _neighbours(cell, measured), damage)
+        _judged(folder, campaign, cell, measured[cell], _neighbours(cell, medians), damage)
         if cell in measured
         else Judged(cell, failure=_why_not(campaign, cell, tried, cells))
         for cell, tried in cells.items()
@@ -90,13 +91,22 @@ def _why_not(campaign: Campaign, cell: Cell, tried: Sequence[Run], cells: Mappin
     return "not measured yet"
 
 
-def _neighbours(cell: Cell, measured: Mapping[Cell, Sequence[Run]]) -> dict[int, float]:
+def _medians(measured: Mapping[Cell, Sequence[Run]]) -> dict[Cell, dict[int, float]]:
+    """Of cells that differ in nothing but the threads: the median rate at each thread count."""
+    medians: dict[Cell, dict[int, float]] = {}
+    for cell, runs in measured.items():
+        rates = [rate for run in runs for rate in run.tokens_per_s]
+        medians.setdefault(_any_threads(cell), {})[cell.threads] = statistics.median(rates)
+    return medians
+
+
+def _neighbours(cell: Cell, medians: Mapping[Cell, Mapping[int, float]]) -> dict[int, float]:
     """The median rate at other thread counts, all else alike."""
-    return {
-        other.threads: statistics.median([rate for run in runs for rate in run.tokens_per_s])
-        for other, runs in measured.items()
-        if other.threads != cell.threads and other.model_copy(update={"threads": cell.threads}) == cell
-    }
+    return {threads: rate for threads, rate in medians[_any_threads(cell)].items() if threads != cell.threads}
+
+
+def _any_threads(cell: Cell) -> Cell:
+    return cell.model_copy(update={"threads": 1})
 
 
 def _judged(

@@ -237,10 +237,17 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
     """The folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
     found: set[Path] = set()
     for place in places:
-        here = {path.parent for path in place.rglob(CAMPAIGN)} if place.is_dir() else set()
+        here = set(_campaigns_below(place))
         if not here:
             raise BadInput(
                 f"{place} holds no results (no {CAMPAIGN}); `smoothdroid bench MODEL.gguf -o {place}` makes some"
             )
         found |= here
     return sorted(found)
+
+
+def _campaigns_below(place: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(place):
+        if CAMPAIGN in files:
+            folders[:] = [name for name in folders if name != SAMPLES]  # a file for each run: not to be listed
+            yield Path(folder)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
 from host.build import elf
+from host.build.instructions import ARCHITECTURES
 from host.build.source import KleidiAI, Source, unpacked
 from host.build.toolchain import Toolchain, program
 from host.build.variants import KERNEL_LIBRARIES, KLEIDIAI, Variant, with_kleidiai
@@ -73,6 +74,8 @@ class BuildManifest(BaseModel):
     """Tool -> sha256 of the binary."""
     libraries: dict[str, str] = Field(default_factory=dict)
     """Library -> sha256: what the tools load, which must lie beside them on the phone."""
+    interpreter: str = ""
+    """What must be on the phone to load the tools; empty where they are static."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,15 @@ def build_id(variant: Variant, source: Source, toolchain: Toolchain, kleidiai: K
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
 
-def find(wanted: Iterable[Variant], source: Source) -> Build | None:
-    """The first of the `wanted` variants of `source` that was built; needs no compiler installed."""
+def find(wanted: Iterable[Variant], source: Source, *, static: bool = False) -> Build | None:
+    """The first of the `wanted` variants of `source` that was built, with `static` only such that need no loader.
+
+    Needs no compiler installed.
+    """
     for variant in wanted:
         builds = [read for path in _builds().glob(f"{variant.name}-*") if (read := _read(path))]
         fitting = [build for build in builds if build.manifest.source == source.id]
+        fitting = [build for build in fitting if not (static and build.manifest.interpreter)]
         if fitting:
             return max(fitting, key=lambda build: (build.folder / MANIFEST).stat().st_mtime)
     return None
@@ -192,11 +199,11 @@ def _compile(
     # answer to a question without -O is to build its C and C++ libraries for debugging, which takes a minute.
     flags = f"-O3 -ffile-prefix-map={source.folder}=llama.cpp -ffile-prefix-map={tree}=build"
     flags += f" -ffile-prefix-map={kleidiai.folder}=kleidiai" if kleidiai and kleidiai.folder else ""
-    env = os.environ | toolchain.env | {"CFLAGS": flags, "CXXFLAGS": flags, "NINJA_STATUS": "[%f/%t] "}
+    env = _unshaped(os.environ) | toolchain.env | {"CFLAGS": flags, "CXXFLAGS": flags, "NINJA_STATUS": "[%f/%t] "}
     configure = [program("cmake"), "-S", str(source.folder), "-B", str(tree), "-G", "Ninja"]
     configure += [f"-DCMAKE_MAKE_PROGRAM={program('ninja')}", f"-DLLAMA_BUILD_COMMIT={source.commit}"]
-    # -U: the answers to "does the compiler know dotprod" were given for another ISA level.
-    configure += ["-UHAVE_*", "-UGGML_CPU_ARM_ARCH", *OPTIONS, *toolchain.cmake, *variant.cmake]
+    # -U: the answers to "does the compiler know dotprod", and the options, were given for another ISA level.
+    configure += ["-UHAVE_*", "-UGGML_*", *OPTIONS, *toolchain.cmake, *variant.cmake]
     configure += _standard_library(variant, toolchain)
     if toolchain.road == "ndk":
         # The NDK's file sets the flags before cmake looks at the environment. It always compiles with -g, which
@@ -216,6 +223,18 @@ def _compile(
             raise
         compile_ = [program("ninja"), "-C", str(tree), "-j", str(jobs), *_tools(variant)]
         _logged(compile_, env, record.write, log, on_progress)
+
+
+_SHAPING = frozenset(
+    ["LDFLAGS", "CPPFLAGS", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "SOURCE_DATE_EPOCH"]
+)
+
+
+def _unshaped(env: Mapping[str, str]) -> dict[str, str]:
+    """Without what would reach the compiler past a build's identity; which compiler it is, the toolchain says."""
+    return {
+        name: value for name, value in env.items() if name not in _SHAPING and not name.startswith(("CMAKE_", "NINJA"))
+    }
 
 
 def _logged(
@@ -279,7 +298,7 @@ def _libraries(variant: Variant, toolchain: Toolchain, made: Path) -> dict[str, 
 
 def _claims(variant: Variant, toolchain: Toolchain, folder: Path, libraries: Iterable[str]) -> elf.Claims:
     """What each file of a build must be."""
-    known = frozenset(elf.ENCODINGS)
+    known = {name for architecture in ARCHITECTURES.values() for name in architecture.extensions}
     chooses = variant.isa.endswith(KLEIDIAI)
     loader = elf.BIONIC_LOADER if toolchain.road == "ndk" else None
     program = elf.Claim() if variant.shared else elf.Claim(variant.needs & known, chooses=chooses)
@@ -317,6 +336,7 @@ def _publish(variant: Variant, source: Source, toolchain: Toolchain, tree: Path,
             toolchain=toolchain.id,
             tools={tool: sha256_of(new / "bin" / tool) for tool in _tools(variant)},
             libraries={name: sha256_of(new / "bin" / name) for name in libraries},
+            interpreter=elf.BIONIC_LOADER if toolchain.road == "ndk" else "",
         )
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         if folder.exists():  # damaged, or it would have been served

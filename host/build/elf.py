@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.dynamic import DynamicSection
@@ -15,6 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from device.errors import BadInput
+from host.build.instructions import ARCHITECTURES, hits
 
 MACHINES = {"arm64-v8a": "EM_AARCH64", "x86_64": "EM_X86_64"}
 BIONIC_LOADER = "/system/bin/linker64"
@@ -26,28 +26,6 @@ _NAMES = (
     "log m mediandk nativehelper nativewindow neuralnetworks stdc++ sync vulkan z"
 )
 PUBLIC = frozenset(f"lib{name}.so" for name in _NAMES.split())
-
-# Every A64 instruction is one aligned word, so what a file can execute is read off its code: (mask, value) pairs of
-# the Arm Architecture Reference Manual's encodings (DDI 0487, chapters C4 and C7), under the word that
-# /proc/cpuinfo has for them. Not all of each extension, but what llama.cpp's kernels and compilers cannot do without.
-ENCODINGS: Mapping[str, tuple[tuple[int, int], ...]] = {
-    # SDOT and UDOT: vector, by element
-    "asimddp": ((0x9FE0FC00, 0x0E809400), (0x9FC0F400, 0x0F80E000)),
-    # half precision: vector (three same), by element (FMLA, FMLS, FMUL, FMULX), scalar of two sources
-    "asimdhp": (
-        (0x9F60C400, 0x0E400400),
-        (0xBFC0B400, 0x0F001000),
-        (0xBFC0F400, 0x0F009000),
-        (0xFFE00C00, 0x1EE00800),
-    ),
-    # SMMLA, UMMLA, USMMLA; USDOT: vector, by element
-    "i8mm": ((0xDFE0F400, 0x4E80A400), (0xBFE0FC00, 0x0E809C00), (0xBFC0F400, 0x0F80F000)),
-    # BFDOT, BFMMLA
-    "bf16": ((0xBFE0FC00, 0x2E40FC00), (0xFFE0FC00, 0x6E40EC00)),
-    # PTRUE: code for SVE sets up its predicates with it
-    "sve": ((0xFF3EFC10, 0x2518E000),),
-    # Not SME's: the compiler's own run-time library has some, behind a look at the CPU.
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +41,7 @@ class Elf:
     alignment_bytes: int
     """The smallest of its LOAD segments."""
     instructions: frozenset[str]
-    """The extensions (keys of ENCODINGS) of which its code has instructions; empty where it is not arm64."""
+    """The extensions of which its code has instructions, of those that host/build/instructions.py knows."""
 
 
 def read(file: Path) -> Elf:
@@ -78,24 +56,17 @@ def read(file: Path) -> Elf:
                 elif isinstance(segment, InterpSegment):
                     interpreter = str(segment.get_interp_name())
             needed: list[str] = []
-            found: set[str] = set()
+            found: Counter[str] = Counter()
             for section in elf.iter_sections():
                 if isinstance(section, DynamicSection):
                     needed += [str(vars(tag)["needed"]) for tag in section.iter_tags("DT_NEEDED")]
-                elif section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and elf["e_machine"] == "EM_AARCH64":
-                    found |= _instructions(section.data())
-            return Elf(str(elf["e_machine"]), interpreter, tuple(needed), min(loads, default=0), frozenset(found))
+                elif section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and elf["e_machine"] in ARCHITECTURES:
+                    found.update(hits(elf["e_machine"], section.data()))
+            machine = str(elf["e_machine"])
+            used = frozenset(name for name, count in found.items() if count >= ARCHITECTURES[machine].least)
+            return Elf(machine, interpreter, tuple(needed), min(loads, default=0), used)
     except (ELFError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise BadInput(f"{file} is no whole ELF file ({error or type(error).__name__})") from error
-
-
-def _instructions(code: bytes) -> set[str]:
-    words: npt.NDArray[np.uint32] = np.frombuffer(code, dtype="<u4", count=len(code) // 4)
-    return {
-        name
-        for name, encodings in ENCODINGS.items()
-        if any(bool(np.any((words & np.uint32(mask)) == np.uint32(value))) for mask, value in encodings)
-    }
 
 
 @dataclass(frozen=True)
@@ -128,11 +99,10 @@ def faults(found: Elf, abi: str, *, interpreter: str | None, shipped: Collection
             f"its segments are aligned to {found.alignment_bytes} bytes: a phone with pages of {PAGE_BYTES} does not "
             "load it"
         )
-    if found.machine == "EM_AARCH64":
-        if unused := sorted(claim.uses - found.instructions):
-            wrong.append(f"it has no instruction of {', '.join(unused)}, for which it was built")
-        if not claim.chooses and (surprises := sorted(found.instructions - claim.uses - claim.may)):
-            wrong.append(f"it has instructions of {', '.join(surprises)}, of which a CPU that it is for may die")
+    if unused := sorted(claim.uses - found.instructions):
+        wrong.append(f"it has no instruction of {', '.join(unused)}, for which it was built")
+    if not claim.chooses and (surprises := sorted(found.instructions - claim.uses - claim.may)):
+        wrong.append(f"it has instructions of {', '.join(surprises)}, of which a CPU that it is for may die")
     return wrong
 
 
@@ -150,5 +120,5 @@ def check(files: Claims, abi: str, *, shipped: Collection[str]) -> None:
     if wrong:
         raise BadInput(
             "what was built is not what was asked for, and is not kept:\n  " + "\n  ".join(wrong) + "\n"
-            "Unpack the compiler again, or try another version of it, and leave LDFLAGS unset."
+            "Unpack the compiler again, or try another version of it."
         )

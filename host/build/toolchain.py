@@ -53,12 +53,14 @@ class Decision:
     why: str
 
 
-def decide(abi: str) -> Decision:
-    """Which road to take for `abi`. Raises BadInput for an NDK that was named and cannot be used, saying why.
+def decide(abi: str, *, static: bool = False) -> Decision:
+    """Which road to take for `abi`; `static`: the one whose programs need no loader, which is zig's.
 
+    Raises BadInput for an NDK that was named and cannot be used, saying why.
     The file that people use by hand is asked, so that there is one search and not two.
     """
-    command = [program("cmake"), f"-DANDROID_ABI={abi}", "-P", str(TOOLCHAIN_FILE)]
+    command = [program("cmake"), f"-DANDROID_ABI={abi}", *(["-DSMOOTHDROID_ROAD=zig"] if static else [])]
+    command += ["-P", str(TOOLCHAIN_FILE)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode != 0:
         refused = re.search(r"^\s*smoothdroid: (.*)$", asked.stderr, re.MULTILINE)
@@ -68,23 +70,28 @@ def decide(abi: str) -> Decision:
     return Decision("ndk" if said["ROAD"] == "ndk" else "zig", ndk, said["WHY"])
 
 
-def for_abi(abi: str) -> Toolchain:
-    """The toolchain for `abi`: this machine's for `host`, else the NDK when there is one, else zig.
+def for_abi(abi: str, *, static: bool = False) -> Toolchain:
+    """The toolchain for `abi`: this machine's for `host`, else the NDK when there is one and `static` is not asked for,
+    else zig.
 
     Raises BadInput when there is none, saying what to install.
     """
     if abi == "host":
         return _host()
-    decided = decide(abi)
+    decided = decide(abi, static=static)
     return _ndk(decided.ndk, abi, decided.why) if decided.ndk else _zig(abi, decided.why)
 
 
 def _host() -> Toolchain:
     compiler = shlex.split(os.environ.get("CXX") or "c++")  # split as cmake does: it may be `ccache c++`
     version = _answer([*compiler, "--version"], "`sudo apt-get install build-essential`, or set CXX to a C++ compiler")
+    version = version.splitlines()[0]
+    if of_c := os.environ.get("CC"):
+        answer = _answer([*shlex.split(of_c), "--version"], "set CC to a C compiler, or unset it")
+        version += f", {answer.splitlines()[0]}"
     # -march=native: what comes out depends on the CPU, so the CPU is part of the compiler's identity.
     cpu = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:8]
-    return Toolchain(f"{version.splitlines()[0]} native-{cpu}")
+    return Toolchain(f"{version} native-{cpu}")
 
 
 def _file_id() -> str:

@@ -33,6 +33,16 @@ def _arm(isa: str, march: str, needs: str) -> Variant:
     return Variant("arm64-v8a", isa, frozenset(needs.split()), ("-DGGML_NATIVE=OFF", f"-DGGML_CPU_ARM_ARCH={march}"))
 
 
+def _x86(isa: str, options: str, needs: str) -> Variant:
+    # Each by its name: where llama.cpp is cross-compiled, all of them are off.
+    return Variant(
+        "x86_64",
+        isa,
+        frozenset(needs.split()),
+        ("-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=ON" for name in options.split())),
+    )
+
+
 # From the least to the most demanding: a later one is faster wherever it runs. There is none with SVE2 or bf16, as
 # llama.cpp 0c1e57098 has nothing there for Q8_0 and Q4_0. Their weights are laid out for NEON's kernels with dotprod or
 # i8mm, for SVE's only where its vectors have 256 bits, which no phone has; bf16's instructions it never uses on ARM.
@@ -41,7 +51,8 @@ VARIANTS: tuple[Variant, ...] = (
     _arm("dotprod", "armv8.2-a+dotprod", "asimd asimddp"),
     _arm("fp16", "armv8.2-a+dotprod+fp16", "asimd asimddp fphp asimdhp"),
     _arm("i8mm", "armv8.2-a+dotprod+fp16+i8mm", "asimd asimddp fphp asimdhp i8mm"),
-    Variant("x86_64", "avx2", frozenset({"avx2", "fma", "f16c", "bmi2"}), ("-DGGML_NATIVE=OFF",)),
+    _x86("sse4.2", "SSE42", "sse4_2 popcnt"),  # Android's x86_64 promises it
+    _x86("avx2", "SSE42 AVX AVX2 BMI2 FMA F16C", "sse4_2 popcnt avx avx2 fma f16c bmi2"),
     Variant("host", "native", frozenset(), ("-DGGML_NATIVE=ON",)),
 )
 
@@ -58,7 +69,7 @@ _AT_RUN_TIME = (
 EVERY_LEVEL = "all"
 SHARED: tuple[Variant, ...] = (
     Variant("arm64-v8a", EVERY_LEVEL, frozenset({"asimd"}), _AT_RUN_TIME, shared=True),
-    Variant("x86_64", EVERY_LEVEL, frozenset(), _AT_RUN_TIME, shared=True),
+    Variant("x86_64", EVERY_LEVEL, frozenset({"sse4_2"}), _AT_RUN_TIME, shared=True),
 )
 """Every level in one build: llama.cpp's loader asks the CPU and takes the best library of kernels."""
 

@@ -16,7 +16,7 @@ from host.bench.commands import TEMPLATE_TOKENS
 from host.build import compile as compiler
 from host.build.compile import Build
 from host.build.source import Source
-from host.build.variants import VARIANTS, Variant
+from host.build.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant
 from host.bundle import archive
 from host.bundle.archive import Entry
 from host.pypi import sha256_of
@@ -44,41 +44,51 @@ class Contents:
     """Name -> text."""
 
 
-def levels_of(abi: str) -> list[Variant]:
-    """The ISA levels of an ABI that phones have. Raises BadInput for another."""
-    known = [variant.abi for variant in VARIANTS if variant.abi != "host"]
+def wanted(abi: str, *, shared: bool) -> list[Variant]:
+    """The builds with which every phone of an ABI is served: one that holds each ISA level (`shared`), or one of each.
+
+    Raises BadInput for an ABI that phones do not have.
+    """
+    known = [variant.abi for variant in SHARED]
     if abi not in known:
-        raise BadInput(f"--abi {abi}: a bundle is for phones, which have {' or '.join(dict.fromkeys(known))}")
-    return [variant for variant in VARIANTS if variant.abi == abi]
+        raise BadInput(f"--abi {abi}: a bundle is for phones, which have {' or '.join(known)}")
+    return [variant for variant in (SHARED if shared else VARIANTS) if variant.abi == abi]
 
 
-def built_levels(abi: str, source: Source) -> list[Build]:
-    """The builds of `source` for `abi`, at every level that was built. Raises BadInput when none was."""
-    found = [build for variant in levels_of(abi) if (build := compiler.find([variant], source))]
-    if not found:
-        raise BadInput(
-            f"llama.cpp has not been built for {abi}: --all builds every ISA level, or `smoothdroid build --abi {abi} "
-            f"--isa {levels_of(abi)[-1].isa}` one of them"
-        )
-    lacking = [build.manifest for build in found if TOOLS[0] not in build.manifest.tools]
-    if lacking:
-        raise BadInput(
-            f"the build in {found[0].folder.parent} of {abi} {lacking[0].isa} has no {TOOLS[0]}: `smoothdroid build "
-            f"--abi {abi} --isa {lacking[0].isa}` makes it anew"
-        )
-    return found
+def built(abi: str, source: Source) -> list[Build]:
+    """What was built of `source` for `abi`: the build that holds every level, else those of single ones.
+
+    Raises BadInput when nothing was.
+    """
+    for shared in (True, False):
+        if found := [build for variant in wanted(abi, shared=shared) if (build := compiler.find([variant], source))]:
+            return found
+    raise BadInput(f"llama.cpp has not been built for {abi}: without --built-only it will be")
+
+
+def check_tools(builds: Sequence[Build]) -> None:
+    """Raises BadInput when one of the builds lacks what a bundle is for."""
+    for build in builds:
+        if TOOLS[0] not in build.manifest.tools:
+            raise BadInput(
+                f"the build in {build.folder} has no {TOOLS[0]}: remove that folder, and `smoothdroid build --abi "
+                f"{build.manifest.abi} --isa {build.manifest.isa}` makes it anew"
+            )
 
 
 def not_built(contents: Contents) -> list[str]:
     """The ISA levels that the bundle lacks."""
     there = {build.manifest.isa for build in contents.builds}
-    return [level.isa for level in levels_of(contents.builds[0].manifest.abi) if level.isa not in there]
+    if EVERY_LEVEL in there:
+        return []
+    return [level.isa for level in wanted(contents.builds[0].manifest.abi, shared=False) if level.isa not in there]
 
 
 def best_first(builds: Sequence[Build]) -> list[tuple[Variant, Build]]:
     """The builds with the row of the table that each was made from, the most demanding first."""
     of = {(build.manifest.abi, build.manifest.isa): build for build in builds}
-    return [(variant, of[key]) for variant in reversed(VARIANTS) if (key := (variant.abi, variant.isa)) in of]
+    rows = (*SHARED, *reversed(VARIANTS))
+    return [(variant, of[key]) for variant in rows if (key := (variant.abi, variant.isa)) in of]
 
 
 def unpack_lines(output: Path) -> list[str]:
@@ -126,14 +136,15 @@ def facts(contents: Contents) -> dict[str, object]:
 
 
 def _binaries(builds: Sequence[Build]) -> list[Entry]:
-    # A build's shared libraries belong beside its tools, in bin/ISA/: that folder is run.sh's LD_LIBRARY_PATH, and
-    # ggml looks for its CPU variants in the executable's folder.
-    return [
-        Entry(f"bin/{build.manifest.isa}/{tool}", build.tool(tool), executable=True, sha256=build.manifest.tools[tool])
-        for build in builds
-        for tool in TOOLS
-        if tool in build.manifest.tools
-    ]
+    """Each build's tools, and the libraries that they load beside them: that folder is run.sh's LD_LIBRARY_PATH, and
+    there llama.cpp looks for its kernels."""
+    packed = []
+    for build in builds:
+        tools = {tool: sha256 for tool, sha256 in build.manifest.tools.items() if tool in TOOLS}
+        for name, sha256 in (tools | build.manifest.libraries).items():
+            file = build.tool(name)
+            packed.append(Entry(f"bin/{build.manifest.isa}/{name}", file, executable=name in tools, sha256=sha256))
+    return packed
 
 
 def _models(models: Sequence[Artifact]) -> list[Entry]:
@@ -166,11 +177,11 @@ def _script(name: str, **values: str) -> Entry:
 
 
 def _readme(contents: Contents, output: Path) -> str:
-    lines = [
-        f"- `bin/{variant.isa}/`: {', '.join(tool for tool in TOOLS if tool in build.manifest.tools)}, for CPUs with "
-        f"{' '.join(sorted(variant.needs))}"
-        for variant, build in best_first(contents.builds)
-    ]
+    lines = []
+    for variant, build in best_first(contents.builds):
+        tools = ", ".join(tool for tool in TOOLS if tool in build.manifest.tools)
+        libraries = ", and libraries: llama.cpp loads the best kernels by itself" if build.manifest.libraries else ""
+        lines.append(f"- `bin/{variant.isa}/`: {tools}{libraries}, for CPUs with {' '.join(sorted(variant.needs))}")
     lines += [f"- `models/{model.path.name}`: {model.size_bytes / 1e6:.0f} MB" for model in contents.models]
     lines += [] if contents.models else ["- no model: `./run.sh -m FILE` takes any `.gguf` file"]
     first = contents.builds[0].manifest

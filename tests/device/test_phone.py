@@ -122,6 +122,11 @@ def test_what_an_answer_can_do_without() -> None:
     assert clusters(phone) == [("8-8", "Cortex-X3", None), ("4-7", "Cortex-A715", None), ("0-3", "Cortex-A510", None)]
 
 
+def test_android_has_a_loader_and_other_linux_has_not() -> None:
+    assert not parse(answer("pixel-8"), "adb:X").bionic
+    assert parse(f"{answer('pixel-8')}\n==bionic\n/system/bin/linker64\n", "adb:X").bionic
+
+
 def test_the_id_is_the_serial_numbers() -> None:
     def with_serial(line: str, target: str) -> str:
         return parse(answer("pixel-8").replace("==getprop\n", f"==getprop\n{line}\n"), target).id
@@ -324,6 +329,7 @@ def test_the_emulated_phone_is_one_phone_over_both_ways(
     for found in (over_adb, over_ssh):
         assert found.model == "Google Pixel 8"
         assert found.emulated
+        assert not found.bionic
         assert clusters(found) == clusters(phone_of("pixel-8"))
         assert found.cpu_count == 9
         assert found.features == phone_of("pixel-8").features

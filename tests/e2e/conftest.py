@@ -1,19 +1,29 @@
-"""The whole path as a user walks it: the installed command, the emulated phone, the real binaries and model."""
+"""The whole path as a user walks it: the installed command, a phone, the real binaries and model.
+
+Which phone, SMOOTHDROID_TEST_TARGET says: a target (adb:emulator-5554), or nothing for an emulated phone that the tests
+start. What needs one that it can heat, cut off or fill up is skipped for any other, by name.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from device import adb, virtual
 from device.virtual import VirtualPhone
+from device.virtual.profile import PROFILES
 
+TARGET = os.environ.get("SMOOTHDROID_TEST_TARGET", "")
 SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -33,13 +43,64 @@ def cli() -> Cli:
     return run
 
 
+def emulated(name: str, profile: str = "pixel-8") -> Iterator[VirtualPhone]:
+    """An emulated phone, gone afterwards with all that is on it."""
+    if TARGET:
+        pytest.skip(f"needs an emulated phone, and SMOOTHDROID_TEST_TARGET is {TARGET}")
+    phone = virtual.start(f"e2e-{name}-{os.getpid()}", profile)
+    try:
+        yield phone
+    finally:
+        adb.disconnect(phone.adb_address)
+        virtual.stop(phone.name, erase=True)
+
+
 @pytest.fixture(scope="session")
 def desk_phone() -> Iterator[VirtualPhone]:
     """An emulated phone of its own for the whole path."""
-    phone = virtual.start(f"e2e-desk-{os.getpid()}")
-    yield phone
-    adb.disconnect(phone.adb_address)
-    virtual.stop(phone.name, erase=True)
+    yield from emulated("desk")
+
+
+@pytest.fixture(scope="session")
+def older_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPhone]:
+    """A phone with a CPU of 2014, which has no dotprod, and whose cores say so."""
+    profile = tmp_path_factory.mktemp("older") / "old.toml"
+    profile.write_text(pixel(cpu="cortex-a57", features="fp asimd evtstrm aes pmull sha1 sha2 crc32"))
+    yield from emulated("old", str(profile))
+
+
+def pixel(*, cpu: str, features: str | None = None) -> str:
+    """The profile of a Pixel 8 that has another CPU; without `features`, it claims to have its own."""
+    text = re.sub(r'^qemu_cpu = ".*"$', f'qemu_cpu = "{cpu}"', (PROFILES / "pixel-8.toml").read_text(), flags=re.M)
+    return re.sub(r'^features = ".*"$', f'features = "{features}"', text, flags=re.M) if features else text
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The phone that the tests are run with."""
+
+    ways: tuple[str, ...]
+    """Every way to it, as --on takes it."""
+    facts: dict[str, Any]
+    """What `smoothdroid devices` says of it."""
+
+    @property
+    def title(self) -> str:
+        """How a report calls it."""
+        return f"{self.facts['model']} ({self.facts['soc']})"
+
+
+@pytest.fixture(scope="session")
+def desk(request: pytest.FixtureRequest, cli: Cli) -> Desk:
+    """The phone of SMOOTHDROID_TEST_TARGET, else the emulated one, over adb and SSH."""
+    if TARGET:
+        ways: tuple[str, ...] = (TARGET,)
+    else:
+        name = request.getfixturevalue("desk_phone").name
+        ways = (f"virtual:{name}", f"virtual:{name}/ssh")
+    # Whatever else is attached to this machine is listed too.
+    phones = {phone["target"]: phone for phone in json.loads(cli("devices", "--on", ways[0], "--json").stdout)}
+    return Desk(ways, phones[ways[0]])
 
 
 @pytest.fixture(scope="session")

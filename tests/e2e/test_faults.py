@@ -33,7 +33,7 @@ from host.bench.request import Request
 from host.bench.results import Run, read_runs
 from host.pypi import sha256_of
 from tests.e2e.cable import Cable
-from tests.e2e.conftest import eventually
+from tests.e2e.conftest import emulated, eventually
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
 
@@ -43,9 +43,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def own_phone() -> Iterator[VirtualPhone]:
     """An emulated phone that may be broken."""
-    phone = virtual.start(f"faults-{os.getpid()}")
-    yield phone
-    virtual.stop(phone.name, erase=True)
+    yield from emulated("faults")
 
 
 @pytest.fixture(scope="module")

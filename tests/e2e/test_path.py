@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from device import adb, virtual
 from device.targets import open_target
 from device.virtual import VirtualPhone
-from device.virtual.profile import PROFILES
-from tests.e2e.conftest import SMOOTHDROID, Cli
+from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
 
 pytestmark = pytest.mark.e2e
@@ -36,9 +33,9 @@ def test_prepare_proves_what_it_wrote(prepared: Path) -> None:
     assert 0.5 < smooth.stat().st_size / (2 * 134_515_008) < 0.56
 
 
-def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk: Desk, tmp_path: Path) -> None:
     results, report = tmp_path / "results", tmp_path / "report"
-    for way in (f"virtual:{desk_phone.name}", f"virtual:{desk_phone.name}/ssh"):
+    for way in desk.ways:
         first = json.loads(cli("bench", *models(prepared), "--on", way, *SMALL, "-o", results, "--json").stdout)
         assert (len(first["runs"]), first["kept"]) == (4, 0)
         for run in first["runs"]:
@@ -50,52 +47,48 @@ def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk_phone: V
         assert (again["runs"], again["kept"], again["folder"]) == ([], 4, first["folder"])
 
     printed = cli("report", results, "-o", report).stdout
-    assert "Google Pixel 8 (zuma), over adb" in printed
-    assert "Google Pixel 8 (zuma), over ssh" in printed
+    assert len(set(re.findall(rf"{re.escape(desk.title)}, over (\w+)", printed))) == len(desk.ways)
     cells = (report / "report.md").read_text().partition("## Every cell")[2].partition("## How it was measured")[0]
-    assert len(re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", cells, re.MULTILINE)) == 8
+    rows = re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", cells, re.MULTILINE)
+    assert len(rows) == 4 * len(desk.ways)
     assert "not measured" not in cells
-    assert "Emulated" in cells
+    assert ("Emulated" in cells) == desk.facts["emulated"]
     assert (report / "figures" / "threads-1.png").read_bytes().startswith(b"\x89PNG")
-    assert "says nothing of a phone" in (report / "report.html").read_text()
+    assert "Tokens per second over threads" in (report / "report.html").read_text()
     assert printed.splitlines()[-4:] == [
         str(report / name) for name in ("report.html", "report.md", "cells.csv", "figures")
     ]
 
 
-def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: Path, desk_phone: VirtualPhone) -> None:
+def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: Path, desk: Desk) -> None:
     """The tokens that llama.cpp counted and what it answered without chance are the same on every way."""
     prompt = "안녕하세요! 한국어로 대답해주세요. \"$(id)\" `id` 'x' \\n *\n둘째 줄"
     smooth = models(prepared)[1]
     answers = []
-    for way in (f"virtual:{desk_phone.name}", f"virtual:{desk_phone.name}/ssh", "local:"):
+    for way in (*desk.ways, "local:"):
         done = cli("run", smooth, "--on", way, "-p", prompt, "--threads", 2, "-n", 4, "--temp", 0, "--json")
         answer = json.loads(done.stdout)
         answers.append((answer["text"], answer["timings"]["prompt_tokens"]))
-    over_adb, over_ssh, here = answers
-    assert over_adb == over_ssh
-    assert over_adb[1] == here[1]
+    *there, here = answers
+    assert len(set(there)) == 1
+    assert there[0][1] == here[1]
     shorter = json.loads(cli("run", smooth, "--on", "local:", "-p", "x", "-n", 4, "--threads", 2, "--json").stdout)
     assert here[1] > shorter["timings"]["prompt_tokens"]
 
 
-def test_evaluate_here_there_and_emulated(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+def test_evaluate_here_there_and_emulated(cli: Cli, desk: Desk, tmp_path: Path) -> None:
     """One tiny model three ways: the reference is the same, and no two ways write the same file."""
     exact, q8 = write_llama(tmp_path / "f32.gguf"), write_llama(tmp_path / "q8.gguf", Q8_0)
     text, quality = tmp_path / "text.txt", tmp_path / "quality"
     text.write_text("".join(f"pack my box with {chr(97 + n % 26) * 4} dozen liquor jugs. " for n in range(20)))
     arguments = ("evaluate", exact, q8, "--text", text, "--context", 64, "--chunks", 3, "-o", quality, "--json")
-    ways = ((), ("--kernel", "ggml"), ("--kernel", "kleidiai"), ("--on", f"virtual:{desk_phone.name}"))
+    ways = ((), ("--kernel", "ggml"), ("--kernel", "kleidiai"), ("--on", desk.ways[0]))
     found = [json.loads(cli(*arguments, *way).stdout) for way in ways]
     assert len({one["models"][0]["perplexity"]["value"] for one in found}) == 1
     for one in found:
         assert 1e-5 < one["models"][1]["mean_kld"]["value"] < 1e-2
-    assert [one["kernels"].partition(",")[0] for one in found] == [
-        "host-native",
-        "ggml",
-        "kleidiai",
-        "Google Pixel 8 (emulated)",
-    ]
+    phone = desk.facts["model"] + (" (emulated)" if desk.facts["emulated"] else "")
+    assert [one["kernels"].partition(",")[0] for one in found] == ["host-native", "ggml", "kleidiai", phone]
     assert len(list(quality.glob("quality-*.json"))) == 4
     assert "the reference's host-native" in (quality / f"quality-{found[3]['id']}.md").read_text()
     wrong = cli("evaluate", exact, q8, "--text", text, "--kernel", "blas", status=2)
@@ -103,9 +96,9 @@ def test_evaluate_here_there_and_emulated(cli: Cli, desk_phone: VirtualPhone, tm
 
 
 def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
-    cli: Cli, prepared: Path, desk_phone: VirtualPhone, tmp_path: Path
+    cli: Cli, prepared: Path, desk: Desk, tmp_path: Path
 ) -> None:
-    arguments = ["bench", *map(str, models(prepared)), "--on", f"virtual:{desk_phone.name}", *SMALL]
+    arguments = ["bench", *map(str, models(prepared)), "--on", desk.ways[0], *SMALL]
     arguments += ["-o", str(tmp_path)]
     # Started in the background, a shell's child ignores SIGINT, and so would ours.
     command = ["env", "--default-signal=INT", str(SMOOTHDROID), *arguments]
@@ -122,31 +115,10 @@ def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
     (record,) = tmp_path.glob("*/runs.jsonl")
     done = [json.loads(line) for line in record.read_text().splitlines()]
     assert 1 <= len(done) < 4
-    target = open_target(f"virtual:{desk_phone.name}")
+    target = open_target(desk.ways[0])
     assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
     rest = json.loads(cli(*arguments, "--json").stdout)
     assert (len(rest["runs"]), rest["kept"]) == (4 - len(done), len(done))
-
-
-def test_a_cpu_that_lacks_what_it_claims_is_a_failed_cell_with_the_reason(
-    cli: Cli, prepared: Path, tmp_path: Path
-) -> None:
-    """/proc/cpuinfo says i8mm, the CPU has not even dotprod: the binary dies, and the record says of what."""
-    profile = tmp_path / "liar.toml"
-    profile.write_text(
-        re.sub(r'^qemu_cpu = ".*"$', 'qemu_cpu = "cortex-a57"', (PROFILES / "pixel-8.toml").read_text(), flags=re.M)
-    )
-    phone = virtual.start(f"e2e-liar-{os.getpid()}", str(profile))
-    try:
-        arguments = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1", "-o", tmp_path / "results")
-        on = f"virtual:{phone.name}"
-        done = cli("bench", models(prepared)[0], "--on", on, *arguments, "--json", status=1)
-    finally:
-        adb.disconnect(phone.adb_address)
-        virtual.stop(phone.name, erase=True)
-    (run,) = json.loads(done.stdout)["runs"]
-    assert "illegal instruction" in run["failure"]
-    assert run["tokens_per_s"] == []
 
 
 def test_devices_shows_the_phone(cli: Cli, desk_phone: VirtualPhone) -> None:

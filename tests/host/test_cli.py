@@ -154,12 +154,12 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bundle {gguf} -o {tmp}/there.tar", 2, "{tmp}/there.tar is there already: --force replaces it"),
         ("bundle -o {tmp}/x.tar", 2, "name the models to pack, or say --no-models"),
         ("bundle {gguf} --no-models -o {tmp}/x.tar", 2, "not both"),
-        ("bundle {gguf} -o {tmp}/x.tar", 2, "llama.cpp has not been built for arm64-v8a: --all builds"),
-        ("bundle {gguf} -o {tmp}/x.tar --abi host", 2, "a bundle is for phones"),
-        ("bundle {gguf} -o {tmp}/x.tar --abi mips --all", 2, "a bundle is for phones"),
-        ("bundle {tmp}/cut.gguf -o {tmp}/x.tar --abi x86_64", 2, "{tmp}/cut.gguf is cut short"),
-        ("bundle {tmp}/wrong.toml -o {tmp}/x.tar --abi x86_64", 2, "{tmp}/wrong.toml is no GGUF file"),
-        ("bundle {tmp}/nosuch.gguf -o {tmp}/x.tar --abi x86_64", 2, "there is no file {tmp}/nosuch.gguf"),
+        ("bundle {gguf} -o {tmp}/x.tar --built-only", 2, "has not been built for arm64-v8a: without --built-only"),
+        ("bundle {gguf} -o {tmp}/x.tar --abi host --built-only", 2, "a bundle is for phones"),
+        ("bundle {gguf} -o {tmp}/x.tar --abi mips", 2, "a bundle is for phones"),
+        ("bundle {tmp}/cut.gguf -o {tmp}/x.tar --abi x86_64 --built-only", 2, "{tmp}/cut.gguf is cut short"),
+        ("bundle {tmp}/wrong.toml -o {tmp}/x.tar --abi x86_64 --built-only", 2, "{tmp}/wrong.toml is no GGUF file"),
+        ("bundle {tmp}/nosuch.gguf -o {tmp}/x.tar --abi x86_64 --built-only", 2, "there is no file {tmp}/nosuch.gguf"),
         ("phone stop nosuch", 2, "no emulated phone nosuch runs"),
         ("phone start x --profile nosuch", 2, "nosuch"),
         ("nosuch", 2, "No such command"),
@@ -200,10 +200,10 @@ def test_bundle(
     # The sources are where this machine has them, for their licences.
     monkeypatch.setattr(source, "unpacked", lambda origin: source.Source(llama_cpp, origin.id, origin.commit))
     output = tmp_path / "llama [x].tar.gz"
-    done = smoothdroid("bundle", gguf, "-o", output)
+    done = smoothdroid("bundle", gguf, "-o", output, "--built-only")
     assert done.status == 0, done.err
     assert done.out.startswith(f"{output}  0 MB")
-    assert "not built, so not in it: dotprod, fp16 (--all builds them)" in done.err
+    assert "not built, so not in it: dotprod, fp16 (without --built-only they will be)" in done.err
     assert "packing MiB" in done.err
     assert "in Termux: tar -xzf 'llama [x].tar.gz', then README.md in llama [x]" in done.err
     with tarfile.open(output) as tar:
@@ -212,18 +212,18 @@ def test_bundle(
     assert {f"llama [x]/{name}" for name in inside} <= set(names)
 
     before = output.read_bytes()
-    told = json.loads(smoothdroid("bundle", gguf, "-o", output, "--force", "--json").out)
+    told = json.loads(smoothdroid("bundle", gguf, "-o", output, "--force", "--json", "--built-only").out)
     assert output.read_bytes() == before, "the same input, the same bytes"
     assert (told["path"], told["size_bytes"]) == (str(output), len(before))
     assert [build["isa"] for build in told["builds"]] == ["i8mm", "v8.0"]
     assert ([model["name"] for model in told["models"]], told["not_built"]) == (["tiny.gguf"], ["dotprod", "fp16"])
 
-    assert smoothdroid("bundle", "--no-models", "-o", tmp_path / "none.tar").status == 0
+    assert smoothdroid("bundle", "--no-models", "-o", tmp_path / "none.tar", "--built-only").status == 0
     with tarfile.open(tmp_path / "none.tar") as tar:
         assert not [name for name in tar.getnames() if "/models/" in name]
 
 
-def test_bundle_all_builds_what_is_missing(
+def test_bundle_builds_what_is_missing(
     smoothdroid: Smoothdroid,
     cache: Path,
     gguf: Path,
@@ -236,16 +236,16 @@ def test_bundle_all_builds_what_is_missing(
     build_of(variants.find("arm64-v8a", "v8.0"), cache)
     asked: list[str] = []
 
-    def no_compiler(abi: str) -> Any:
+    def no_compiler(abi: str, *, static: bool) -> Any:
         asked.append(abi)
         raise BadInput("no compiler in this test")
 
     monkeypatch.setattr(toolchain, "for_abi", no_compiler)
-    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar", "--all")
+    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar")
     assert (done.status, "no compiler in this test" in done.err, asked) == (2, True, ["arm64-v8a"])
     for isa in ("dotprod", "fp16", "i8mm"):
         build_of(variants.find("arm64-v8a", isa), cache)
-    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar", "--all")
+    done = smoothdroid("bundle", gguf, "-o", tmp_path / "x.tar")
     assert (done.status, "not built" in done.err) == (0, False), done.err
     assert asked == ["arm64-v8a"]
 

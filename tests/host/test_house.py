@@ -60,7 +60,7 @@ def test_device_does_not_know_host() -> None:
 
 @pytest.mark.parametrize("package", ["model", "build", "bench"])
 def test_the_arrows_do_not_know_each_other(package: str) -> None:
-    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt", "bundle"} - {package}
+    others = {"model", "build", "bench", "report", "cli", "console", "doctor", "prompt", "bundle", "query"} - {package}
     assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
 
 
@@ -77,12 +77,18 @@ def test_report_reads_results_only() -> None:
     assert breaches("host/report", "host", but=("host.report", *records, *pure)) == []
 
 
+def test_query_reads_what_a_report_reads() -> None:
+    records = ("host.bench.results", "host.bench.artifact.Artifact")
+    assert breaches("host/query", "host", but=("host.query", "host.report.rows", *records)) == []
+
+
 @pytest.mark.parametrize(
     ("home", "libraries"),
     [
         ("host/model", ("torch", "transformers", "safetensors")),
         ("device", ("adbutils", "paramiko")),
         ("host/report", ("matplotlib", "jinja2", "markupsafe")),
+        ("host/query", ("duckdb",)),
     ],
 )
 def test_a_library_has_one_home(home: str, libraries: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ usage() {
 ./run.sh [OPTIONS] "WHAT TO SAY"
 
   -m, --model FILE    the model (default: $default)
-  -t, --threads N     default: as many as this phone has big cores
+  -t, --threads N     default: as many as this phone has big and mid cores
   -n, --tokens N      longest answer (default: $tokens)
       --temp X        temperature; 0: always the likeliest word (default: $temp)
       --seed N        another number, another answer (default: $seed)

@@ -1,6 +1,6 @@
 #!/system/bin/sh
-# How many threads: as many as this phone has big cores, because the small ones make all wait. Prints the number
-# and why.
+# How many threads: as many as this phone has big and mid cores, because the little ones make all wait. Prints the
+# number and why.
 #
 #   sh threads.sh [CPUS]
 cpus=${1:-/sys/devices/system/cpu}
@@ -28,30 +28,30 @@ extremes() {
 }
 
 count_above() {
-  big=0
+  faster=0
   for value in $values; do
-    [ "$value" -gt "$1" ] && big=$((big + 1))
+    [ "$value" -gt "$1" ] && faster=$((faster + 1))
   done
 }
 
-# The kernel's own word on how much a core gets done at its top speed: more than half of the biggest is big. It knows
-# that some phones have no small cores, and that in others the small ones run nearly as fast.
+# The kernel's own word on how much a core gets done at its top speed: up to half of the biggest is little. It knows
+# that some phones have no little cores, and that in others the little ones run nearly as fast.
 if read_all cpu_capacity && extremes && [ $largest != "$smallest" ]; then
   count_above $((largest / 2))
-  echo "$big $big of $count cores are big (cpu_capacity)"
+  echo "$faster $faster of $count cores are big or mid (cpu_capacity)"
 elif read_all cpufreq/cpuinfo_max_freq && extremes; then
   if [ $largest = "$smallest" ]; then
     echo "$count all $count cores are equally fast (cpufreq)"
   else
     count_above "$smallest"
-    echo "$big $big of $count cores are faster than the slowest (cpufreq)"
+    echo "$faster $faster of $count cores are big or mid (cpufreq)"
   fi
 else
   count=0
   for cpu in "$cpus"/cpu[0-9]*; do
     [ -d "$cpu" ] && count=$((count + 1))
   done
-  # Most phones have as many big cores as small ones, or fewer small ones.
+  # Most phones have as many little cores as others, or fewer.
   half=$((count / 2))
   [ $count = 0 ] && half=4
   [ $half = 0 ] && half=1

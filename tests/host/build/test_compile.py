@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -165,6 +166,33 @@ def test_whatever_shapes_the_binaries_changes_the_id(tiny: Source) -> None:
         *(compiler.build_id(variant, tiny, tools) for variant in variants.VARIANTS if variant is not HOST),
     ]
     assert len({known, *others}) == len(others) + 1
+
+
+def test_the_users_environment_shapes_no_binary(
+    tiny: Source, gcc: Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not in a build's identity must not reach the compiler."""
+    plain = compiler.build(HOST, tiny, gcc)
+    whole = plain.tool("llama-bench").read_bytes()
+    shutil.rmtree(cache_root())
+    broken = {
+        "LDFLAGS": "-Wl,--no-such-option",
+        "CFLAGS": "-DNDEBUG=no",
+        "CPPFLAGS": "-include nosuch.h",
+        "CPATH": str(tmp_path),
+        "C_INCLUDE_PATH": str(tmp_path),
+        "LIBRARY_PATH": str(tmp_path),
+        "SOURCE_DATE_EPOCH": "1",
+        "CMAKE_TOOLCHAIN_FILE": "/nosuch.cmake",
+        "CMAKE_BUILD_TYPE": "Debug",
+        "NINJAFLAGS": "--nosuch",
+    }
+    (tmp_path / "stdio.h").write_text('#error "not the compiler\'s own"\n')
+    for name, value in broken.items():
+        monkeypatch.setenv(name, value)
+    again = compiler.build(HOST, tiny, gcc)
+    assert (again.hit, again.manifest.id) == (False, plain.manifest.id)
+    assert again.tool("llama-bench").read_bytes() == whole
 
 
 def test_other_flags_are_another_build_from_the_same_tree(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from device.errors import BadInput
-from host.build import elf
 from host.build.elf import BIONIC_LOADER, PAGE_BYTES, Claim, Elf, check, faults, read
+from host.build.instructions import ARCHITECTURES
 from host.build.toolchain import for_abi
 
 # Of each extension every form that is looked for; with them, what has nearly the same encoding and is in ARMv8.0.
@@ -42,6 +42,40 @@ INSTRUCTIONS = {
     "bf16": ["bfdot v1.4s, v2.8h, v3.8h", "bfmmla v1.4s, v2.8h, v3.8h"],
     "sve": ["ptrue p0.b", "ptrue p3.s, vl4", "ptrues p1.d"],
 }
+X86 = {
+    "avx2": [
+        "vpmaddubsw %ymm1, %ymm2, %ymm3",
+        "vpsignb %ymm8, %ymm9, %ymm10",
+        "vpbroadcastd %xmm1, %ymm2",
+        "vpermd (%rax), %ymm1, %ymm15",
+    ],
+    "fma": [
+        "vfmadd132ps %ymm1, %ymm2, %ymm3",
+        "vfmadd213ps %xmm1, %xmm2, %xmm3",
+        "vfmadd231ps (%r8), %ymm12, %ymm13",
+        "vfmadd132ss %xmm1, %xmm2, %xmm3",
+        "vfmadd213sd %xmm1, %xmm2, %xmm3",
+        "vfmadd231ss %xmm1, %xmm2, %xmm3",
+    ],
+    "f16c": ["vcvtph2ps %xmm1, %ymm2", "vcvtph2ps (%rdi), %xmm2", "vcvtps2ph $0, %ymm1, %xmm2"],
+    "bmi2": ["shlx %rax, %rbx, %rcx", "sarx %eax, %ebx, %ecx", "shrx %r8, (%r9), %r10", "rorx $7, %rax, %rbx"],
+}
+X86_BASELINE = """
+    pmaddubsw %xmm1, %xmm2
+    psignb %xmm1, %xmm2
+    pcmpgtq %xmm1, %xmm2
+    crc32q %rax, %rbx
+    popcntq %rax, %rbx
+    vbroadcastss (%rax), %ymm1
+    vpmaddubsw %xmm1, %xmm2, %xmm3
+    vpbroadcastd %xmm1, %xmm2
+    vmulps %ymm1, %ymm2, %ymm3
+    vperm2f128 $1, %ymm1, %ymm2, %ymm3
+    andn %rax, %rbx, %rcx
+    shlq $3, %rax
+    lea 0x12345678(%rax,%rbx,4), %rcx
+    ret
+"""
 BASELINE = """
     fcvt s0, h1
     fcvt h1, s0
@@ -113,7 +147,26 @@ def test_each_instruction_of_an_extension_is_seen(zig: Zig, extension: str) -> N
 
 def test_what_every_arm64_has_is_no_extension(zig: Zig) -> None:
     assert assembled(zig, BASELINE).instructions == set()
-    assert set(INSTRUCTIONS) == set(elf.ENCODINGS)
+    assert set(INSTRUCTIONS) == set(ARCHITECTURES["EM_AARCH64"].extensions)
+
+
+def assembled_x86(zig: Zig, text: str, times: int) -> Elf:
+    mcpu = "-march=x86_64_v3"
+    text = f".text\n.rept {times}\n{text}\n.endr\n"
+    return read(zig(f"-c {mcpu}", text, target="x86_64-linux-musl", suffix="s"))
+
+
+@pytest.mark.parametrize("extension", X86)
+def test_each_instruction_of_an_extension_is_seen_on_x86_too(zig: Zig, extension: str) -> None:
+    least = ARCHITECTURES["EM_X86_64"].least
+    for instruction in X86[extension]:
+        assert assembled_x86(zig, instruction, least).instructions == {extension}, instruction
+        assert assembled_x86(zig, instruction, least - 1).instructions == set(), "may be chance"
+
+
+def test_what_every_x86_64_has_is_no_extension(zig: Zig) -> None:
+    assert assembled_x86(zig, X86_BASELINE, 64).instructions == set()
+    assert set(X86) == set(ARCHITECTURES["EM_X86_64"].extensions)
 
 
 START = "void _start(void) { for (;;) {} }\n"

@@ -172,6 +172,11 @@ def test_one_level_by_an_ndk_is_one_program_that_needs_android_alone(tiny: Sourc
     found = elf.read(made.tool("llama-bench"))
     assert (found.interpreter, found.needed) == ("/system/bin/linker64", ("libc.so",))
     assert found.instructions == {"asimddp", "asimdhp", "i8mm"}
+    wanted = [variants.find("arm64-v8a", "i8mm")]
+    again = compiler.find(wanted, tiny)
+    assert again
+    assert again.manifest == made.manifest
+    assert compiler.find(wanted, tiny, static=True) is None, "no other Linux has Android's loader"
 
 
 @pytest.mark.parametrize(

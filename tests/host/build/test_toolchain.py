@@ -43,6 +43,12 @@ def test_an_ndk_is_taken_where_one_is_named(ndk: Path, monkeypatch: pytest.Monke
     assert f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}" in found.cmake
 
 
+def test_static_programs_are_zigs_though_there_is_an_ndk(ndk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANDROID_NDK", str(ndk))
+    assert decide("x86_64", static=True).road == "zig"
+    assert for_abi("arm64-v8a", static=True).id.startswith("zig ")
+
+
 def test_an_ndk_may_be_named_from_here(ndk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """cmake would look for a relative path below the folder that it builds in."""
     monkeypatch.chdir(ndk.parent)

@@ -50,7 +50,7 @@ def test_every_variant_is_found_by_its_name() -> None:
 
 def test_a_build_of_every_level_comes_before_single_ones() -> None:
     assert [variant.isa for variant in usable("arm64-v8a", SDM855.split())] == ["all", "fp16", "dotprod", "v8.0"]
-    assert [variant.isa for variant in usable("x86_64", [])] == ["all"]
+    assert [variant.isa for variant in usable("x86_64", ["sse4_2", "popcnt"])] == ["all", "sse4.2"]
     assert list(usable("arm64-v8a", [])) == []
     assert [variant.name for variant in usable("host", [])] == ["host-native"]
 
@@ -106,8 +106,9 @@ def test_an_unknown_name_is_bad_input_that_lists_the_known(abi: str, isa: str) -
 NEW, OLD, TABLET = (
     ("arm64-v8a", PIXEL_8.split()),
     ("arm64-v8a", SDM845.split()),
-    ("x86_64", ["avx2", "fma", "f16c", "bmi2"]),
+    ("x86_64", ["sse4_2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi2"]),
 )
+EMULATOR = ("x86_64", ["ssse3", "sse4_1", "sse4_2", "popcnt"])
 EVERY_ARM = ["arm64-v8a-v8.0", "arm64-v8a-dotprod", "arm64-v8a-fp16", "arm64-v8a-i8mm"]
 
 
@@ -119,7 +120,8 @@ EVERY_ARM = ["arm64-v8a-v8.0", "arm64-v8a-dotprod", "arm64-v8a-fp16", "arm64-v8a
         (None, None, [OLD, NEW, OLD], ["arm64-v8a-v8.0", "arm64-v8a-i8mm"]),
         (None, None, [NEW, TABLET], ["arm64-v8a-i8mm", "x86_64-avx2"]),
         ("x86_64", None, [NEW, TABLET], ["x86_64-avx2"]),
-        ("x86_64", None, [NEW], ["x86_64-avx2"]),
+        ("x86_64", None, [EMULATOR], ["x86_64-sse4.2"]),
+        ("x86_64", None, [NEW], ["x86_64-sse4.2", "x86_64-avx2"]),
         ("arm64-v8a", None, [TABLET], EVERY_ARM),
         ("host", None, [], ["host-native"]),
         (None, "fp16", [], ["arm64-v8a-fp16"]),

@@ -19,12 +19,17 @@ BUILD_ID = "0123456789abcdef"
 
 
 def build_of(
-    variant: Variant, cache: Path, text: str = "#!/bin/sh\n", toolchain: str = "fake", tools: Sequence[str] = TOOLS
+    variant: Variant,
+    cache: Path,
+    text: str = "#!/bin/sh\n",
+    toolchain: str = "fake",
+    tools: Sequence[str] = TOOLS,
+    libraries: Sequence[str] = (),
 ) -> Build:
-    """A finished build in a cache, every tool the script `text`."""
+    """A finished build in a cache, every tool, and every library, the script `text`."""
     folder = cache / "builds" / f"{variant.name}-{BUILD_ID}"
     (folder / "bin").mkdir(parents=True)
-    for name in tools:
+    for name in (*tools, *libraries):
         (folder / "bin" / name).write_text(text)
     manifest = BuildManifest(
         id=BUILD_ID,
@@ -35,6 +40,7 @@ def build_of(
         commit=source.PINNED_COMMIT,
         toolchain=toolchain,
         tools={name: sha256_of(folder / "bin" / name) for name in tools},
+        libraries={name: sha256_of(folder / "bin" / name) for name in libraries},
     )
     (folder / "build.json").write_text(manifest.model_dump_json())
     return Build(folder, manifest)

@@ -102,11 +102,11 @@ PIXEL_8 = [1704000] * 4 + [2367000] * 4 + [2914000]
 @pytest.mark.parametrize(
     ("speeds", "capacities", "threads", "says"),
     [
-        (PIXEL_8, None, 5, "5 of 9 cores are faster than the slowest (cpufreq)"),
+        (PIXEL_8, None, 5, "5 of 9 cores are big or mid (cpufreq)"),
         ([2500000] * 4 + [1800000] * 4, None, 4, "4 of 8 cores"),  # the fast ones first, as on an SDM630
-        (PIXEL_8, [150] * 4 + [600] * 4 + [1024], 5, "5 of 9 cores are big (cpu_capacity)"),
+        (PIXEL_8, [150] * 4 + [600] * 4 + [1024], 5, "5 of 9 cores are big or mid (cpu_capacity)"),
         # Two kinds, none of them small; by their speed six would be.
-        ([3532000] * 6 + [4320000] * 2, [800] * 6 + [1024] * 2, 8, "8 of 8 cores are big (cpu_capacity)"),
+        ([3532000] * 6 + [4320000] * 2, [800] * 6 + [1024] * 2, 8, "8 of 8 cores are big or mid (cpu_capacity)"),
         ([2000000] * 8, None, 8, "all 8 cores are equally fast (cpufreq)"),
         ([2000000] * 8, [1024] * 8, 8, "all 8 cores are equally fast (cpufreq)"),
         ([*PIXEL_8[:-1], None], None, 4, "does not tell how fast its cores are: half of 9"),  # one is offline
