@@ -237,7 +237,7 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
     """The folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
     found: set[Path] = set()
     for place in places:
-        here = set(_campaigns_below(place))
+        here = set(campaigns_below(place))
         if not here:
             raise BadInput(
                 f"{place} holds no results (no {CAMPAIGN}); `smoothdroid bench MODEL.gguf -o {place}` makes some"
@@ -246,7 +246,8 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def _campaigns_below(place: Path) -> Iterator[Path]:
+def campaigns_below(place: Path) -> Iterator[Path]:
+    """The folders at or below `place` that hold a campaign; none where there is no such folder."""
     for folder, folders, files in os.walk(place):
         if CAMPAIGN in files:
             folders[:] = [name for name in folders if name != SAMPLES]  # a file for each run: not to be listed

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from device.errors import BadInput
-from host.bench.results import CAMPAIGN
+from host.bench.results import CAMPAIGN, campaigns_below
 from host.model.evaluation import FILES, Evaluation, read_evaluation
 from host.report.rows import Section, section
 
@@ -40,7 +40,7 @@ def _found(places: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     campaigns: set[Path] = set()
     evaluations: set[Path] = set()
     for place in places:
-        here = {path.parent for path in place.rglob(CAMPAIGN)} if place.is_dir() else set()
+        here = set(campaigns_below(place))
         quality = set(place.rglob(FILES)) if place.is_dir() else set()
         if not here and not quality:
             raise BadInput(
