@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -104,3 +105,7 @@ def _check(found: Evaluation) -> None:
         for figures in (candidate.kld, candidate.nll, candidate.same_top):
             if [len(window) for window in figures] != lengths:
                 raise ValueError(f"{candidate.model.name} has not the reference's tokens")
+        if not all(
+            math.isfinite(figure) for windows in (candidate.kld, candidate.nll) for w in windows for figure in w
+        ):
+            raise ValueError(f"{candidate.model.name} has figures that are none")

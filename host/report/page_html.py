@@ -7,10 +7,10 @@ import hashlib
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from host.report.content import Report
-from host.report.shown import line
+from host.report.shown import block, line
 
 PAGE = Path(__file__).with_name("page")
 
@@ -25,6 +25,7 @@ def html(report: Report, notices: list[str]) -> str:
         finalize=lambda value: line(value) if type(value) is str else value,  # what is Markup, or a number, stays
         keep_trailing_newline=True,
     )
+    pages.filters["block"] = lambda text: escape(block(text))
     return pages.get_template("report.html").render(
         report=report,
         notices=notices,

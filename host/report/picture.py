@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from host.report.plots import COLOURS, DOTS_PER_INCH, INK
-from host.report.shown import line
+from host.report.shown import block, line
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _MISSING = re.compile(r"Glyph \d+ \(.*\) missing from font\(s\) (.*)\.")
@@ -32,6 +33,12 @@ class Picture:
     description: str
     """What a reader who cannot see it needs: the figures in it, or where they stand."""
     figure: Figure
+
+    def __post_init__(self) -> None:
+        # One control character of a phone's would make an SVG that no parser takes.
+        for text in self.figure.findobj(Text):
+            if isinstance(text, Text):
+                text.set_text(block(text.get_text()))
 
     def svg(self, *, alone: bool = False) -> str:
         """An SVG element. Its ids begin with the picture's name, so that several can be in one page.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 
-# Controls, and what turns the direction of the text around it (Unicode's bidirectional controls).
-_ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
+# Controls, what turns the direction of the text around it (Unicode's bidirectional controls), what XML does not allow.
+_ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufffe\uffff]")
 
 
 def line(text: str) -> str:
     """One line; what acts instead of being seen becomes a replacement character."""
-    return " ".join(_ACTS.sub("\ufffd", re.sub(r"[\t\n\r]", " ", text)).split())
+    return " ".join(block(text.replace("\r", " ")).split())
+
+
+def block(text: str) -> str:
+    """The same with its lines, where they mean something: in a command."""
+    return _ACTS.sub("\ufffd", text)
 
 
 def short(text: str, most: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from host.report.content import Report
 from host.report.grid import Cell, Part, Table
 from host.report.rows import Section
+from host.report.shown import block
 from host.report.shown import markdown as shown
 from host.report.tables import markdown as cells
 
@@ -49,7 +50,7 @@ def _part(part: Part) -> Iterator[str]:
         yield from _table(table)
     for command in part.commands:
         fence = "`" * max(3, 1 + max((len(run) for run in _runs(command)), default=0))
-        yield from (f"{fence}sh", command, fence, "")
+        yield from (f"{fence}sh", block(command), fence, "")
     yield from ("</details>", "") if folded else ()
 
 

@@ -115,7 +115,7 @@ def kind(row: Row) -> str:
         what = f"decode after {test.name}"
     else:
         what = f"prefill, {test.n_prompt} tokens" if test.n_prompt else f"decode, {test.n_gen} tokens"
-    return ", ".join(filter(None, [line(what), row.settings]))
+    return line(", ".join(filter(None, [what, row.settings])))
 
 
 def _told(rows: list[Row]) -> str:

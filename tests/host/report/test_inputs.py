@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def test_a_damaged_line_is_named_and_the_rest_shown(folder: Path) -> None:
     assert [str(record) in damaged and "line 1 is damaged" in damaged for damaged in found.damage] == [True]
     assert len(found.sections[0].runs) == len(whole.sections[0].runs) - 1
     assert len(found.sections[0].rows) == len(whole.sections[0].rows)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "NaN", "Infinity"])
+def test_a_rate_that_is_none_is_damage(folder: Path, rate: str) -> None:
+    record = folder / "a" / RUNS
+    lines = record.read_text().split("\n")
+    lines[0] = re.sub(r'"tokens_per_s":\[[^,]+', f'"tokens_per_s":[{rate}', lines[0])
+    record.write_text("\n".join(lines))
+    found = load([folder])
+    assert ["its numbers are" in damaged for damaged in found.damage] == [True]
+    assert len(found.sections[0].runs) == len(lines) - 2
 
 
 def test_damaged_samples_are_named_and_count_as_not_seen(folder: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_is_hostile_is_text(opened: Opened, report: Path) -> None:
         )
         == []
     )
-    assert "\u202e" not in report.read_text()
+    assert not {"\u202e", "\x07", "\ufffe"} & set(report.read_text())
     assert SCRIPT not in report.read_text()
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from host.report.inputs import Inputs
+from host.bench.cell import Test
+from host.bench.results import write_campaign
+from host.report.inputs import Inputs, load
 from host.report.write import CELLS, FIGURES, PAGE, SUMMARY, write
-from tests.host.report.whole import SCRIPT
+from tests.host.fakes import campaign, model, phone
+from tests.host.report.whole import PLAN, SCRIPT, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,24 @@ def test_every_picture_that_it_shows_is_there(folder: Path) -> None:
     shown = re.findall(r"(?<!\\)!\[.*\]\((figures/[\w.-]+)\)", (folder / SUMMARY).read_text())
     assert len(shown) > 5
     assert all((folder / name).is_file() for name in shown)
+
+
+def test_a_command_of_several_lines_keeps_them(tmp_path: Path) -> None:
+    test = Test(prompt="one\n```\ntwo", n_gen=4)
+    write_campaign(tmp_path / "r", campaign(PLAN.model_copy(update={"tests": [test]}), phone()))
+    write(load([tmp_path / "r"]), tmp_path)
+    assert "--ask 'one\n```\ntwo' --cpus" in (tmp_path / SUMMARY).read_text()
+    assert "````sh\nsmoothdroid bench" in (tmp_path / SUMMARY).read_text()
+    assert "--ask &#39;one\n```\ntwo&#39; --cpus" in (tmp_path / PAGE).read_text()
+
+
+def test_a_font_that_is_missing_is_named(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"models": [model("\U0001e900")], "masks": [()], "tests": PLAN.tests[:1]})
+    write_whole(tmp_path / "r", campaign(plan, phone()))
+    write(load([tmp_path / "r"]), tmp_path)
+    named = "No font of this machine has every character of the names here (looked in DejaVu Sans"
+    assert named in (tmp_path / PAGE).read_text()
+    assert named in (tmp_path / SUMMARY).read_text()
 
 
 def test_the_verdict_comes_first(folder: Path) -> None:

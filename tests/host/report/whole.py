@@ -16,8 +16,8 @@ from host.report.inputs import Inputs, load
 from tests.host.fakes import campaign, model, phone, run_of
 
 SCRIPT = "<script>alert(1)</script>"
-HOSTILE = f'{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--" onload="alert(3)\'&amp;\u202e|`$x^$'
-"""A name that wants out of HTML, SVG, XML's comments, attributes, Markdown and reading order."""
+HOSTILE = f'{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--" onload="alert(3)\'&amp;\u202e\x07\ufffe|`$x^$\n# h'
+"""A name that wants out of HTML, SVG, comments, attributes, Markdown, its line and the reading order."""
 
 BIG, SUSTAINED_S = (4, 5, 6, 7), 120
 TESTS = [Test(n_prompt=512), Test(n_gen=128)]
@@ -109,7 +109,7 @@ def evaluation(models: list[Artifact], kernels: str = "host-native") -> Evaluati
 def whole(folder: Path) -> Inputs:
     """Two phones, one of them called HOSTILE, and an evaluation that holds a model of that name too."""
     hostile = PLAN.model_copy(
-        update={"models": [model(HOSTILE)], "options": [Options(), Options(cache_k="q8_0")], "masks": [()]}
+        update={"models": [model(HOSTILE)], "options": [Options(), Options(cache_k=HOSTILE)], "masks": [()]}
     )
     write_whole(folder / "a", campaign(PLAN, phone()))
     write_whole(folder / "b", campaign(hostile, phone(id="1", model=HOSTILE, soc=HOSTILE, android=HOSTILE)))
