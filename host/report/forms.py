@@ -48,7 +48,7 @@ def forms(inputs: Inputs) -> list[Form]:
         for evaluated in (candidate.model for candidate in found.candidates):
             form = _of_name(evaluated.name, evaluated.sha256, evaluated.size_bytes)
             known.setdefault(evaluated.sha256, form)
-    return sorted(known.values(), key=lambda form: (form.source, -form.size_bytes, form.smooth, form.name))
+    return sorted(known.values(), key=lambda form: (form.source, -round(form.size_bytes, -6), form.smooth, form.name))
 
 
 def pairs(found: Evaluation, known: Iterable[Form]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from host.report.picture import Picture
 
 NOTHING = "not measured"
+NOT_VALID = "none valid"
 
 
 @dataclass(frozen=True)

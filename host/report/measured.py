@@ -8,10 +8,11 @@ from host.bench.stats import Interval
 from host.model.evaluation import Evaluation
 from host.report import quality
 from host.report.forms import ASKED_FOR, Form
-from host.report.grid import Cell, Table, cell
-from host.report.groups import Best, Group, bests, headline, question, setting, source
+from host.report.grid import NOT_VALID, Cell, Table, cell
+from host.report.groups import Best, Group, bests, burst, headline, prefill, question, setting, source
 from host.report.memory import taken
 from host.report.quality_tables import with_error
+from host.report.rows import Row
 from host.report.tables import number
 
 OTHER = "Models of which nothing tells what they were made from"
@@ -35,7 +36,11 @@ def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form
     told = {form.sha256: _accuracy(form, evaluations) for form in forms}
     rows = []
     for label, form in _ordered(forms):
-        fastest = [_best(found, form, test) for test in tests]
+        of_form = [row for row in group.rows if form and row.judged.cell.model_sha256 == form.sha256]
+        speeds = [
+            _speed(_best(found, form, test), [row for row in of_form if burst(row) and prefill(row) == of_prefill])
+            for test, of_prefill in zip(tests, (True, False), strict=True)
+        ]
         peak = peaks.get(form.sha256) if form else None
         accuracy = told.get(form.sha256) if form else None
         rows.append(
@@ -47,7 +52,7 @@ def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form
                     f"peak PSS, {source(peak.row)}" if peak and peak.row else "",
                     peak.pss_mb if peak else None,
                 ),
-                *(_speed(best) for best in fastest),
+                *speeds,
                 *(accuracy or [cell(None), cell(None), cell(None)]),
             ]
         )
@@ -89,9 +94,11 @@ def _best(found: Iterable[Best], form: Form | None, test: str | None) -> Best | 
     return next(fits, None)
 
 
-def _speed(best: Best | None) -> Cell:
+def _speed(best: Best | None, tried: Iterable[Row]) -> Cell:
+    """`tried`: what was asked for of this form. Measured and not believed is not the same as not measured."""
     if best is None:
-        return cell(None)
+        verdicts = dict.fromkeys(row.verdict for row in tried if row.tokens_per_s and not row.valid)
+        return Cell(NOT_VALID, "; ".join(verdicts)) if verdicts else cell(None)
     rate = best.rate
     note = f"{number(rate.low)} to {number(rate.high)}; {setting(best.row)}; {source(best.row)}"
     return Cell(number(rate.mean), note, rate.mean)

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
@@ -25,6 +25,7 @@ LINES = 6
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Each stands for a verdict: beside a point there is no room for words, and in the legend there is."""
 
+TICKS = 12  # thread counts that have room below a panel
 POINTS_TOLD = 24  # in a panel's description; the table has them all
 NAME = 44  # characters of a model's name
 HOLLOW = "hollow, not to be believed"
@@ -75,7 +76,7 @@ def _picture(name: str, section: Section, rows: list[Row], lines: list[Line], of
     axes.set_ylim(0, 1.25 * max(means) if max(means) > 0 else 1)
     counts = sorted({row.threads for row in mine})
     axes.set_xlim(counts[0] - 0.5, counts[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(FixedLocator(counts) if len(counts) <= TICKS else MaxNLocator(integer=True))
     labels = [_label(one) for one in lines]
     for verdict, letter in reasons.items():
         handles.append(Line2D([], [], marker="o", mfc="none", linestyle="none", color=INK))

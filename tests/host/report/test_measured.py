@@ -10,7 +10,7 @@ from device.kernels import Kernels
 from host.bench.results import append, write_campaign
 from host.report import measured, memory
 from host.report.forms import Form, forms, pairs
-from host.report.grid import NOTHING
+from host.report.grid import NOT_VALID, NOTHING
 from host.report.groups import groups
 from host.report.inputs import Inputs, load
 from tests.host.fakes import campaign, model, phone, run_of
@@ -41,6 +41,16 @@ def test_every_figure_says_where_it_is_from(inputs: Inputs) -> None:
         assert cell.note.rpartition("cell ")[2] in recorded
     assert plain[1].note == f"file {MODELS[0].sha256[:12]}"
     assert [cell.note for cell in plain[5:]] == [f"quality-{found.id}"] * 3
+
+
+def test_measured_and_not_believed_is_not_called_not_measured(tmp_path: Path) -> None:
+    known = campaign(PLAN, phone())
+    write_campaign(tmp_path, known)
+    for cell in PLAN.cells():
+        if cell.model == MODELS[0].name and cell.test.n_gen and not cell.test.sustained_s:
+            append(tmp_path, run_of(known, cell, [1.0, 2.0, 3.0]))
+    told = by_form(load([tmp_path]))["Q8_0"]
+    assert told[2:4] == [NOTHING, NOT_VALID]
 
 
 def test_a_model_of_which_nothing_tells_gets_no_empty_rows(inputs: Inputs) -> None:

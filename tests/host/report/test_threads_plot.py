@@ -87,6 +87,7 @@ def test_a_panel_for_each_test_says_what_it_shows(pictures: list[Picture]) -> No
     ]
     for picture in pictures:
         axes = axes_of(picture)
+        assert list(axes.get_xticks()) == PLAN.threads
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("threads", "tokens/s (mean, 95% interval)")
     assert pictures[0].title == "Google Pixel 8 (zuma), over adb: prefill, 16 tokens, tokens/s over threads"
 
