@@ -7,10 +7,11 @@ import pytest
 
 from host.bench.cell import Test
 from host.bench.results import write_campaign
+from host.model.evaluation import write_evaluation
 from host.report.inputs import Inputs, load
 from host.report.write import CELLS, FIGURES, PAGE, SUMMARY, write
 from tests.host.fakes import campaign, model, phone
-from tests.host.report.whole import PLAN, SCRIPT, write_whole
+from tests.host.report.whole import MODELS, PLAN, SCRIPT, evaluation, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,15 @@ def test_a_command_of_several_lines_keeps_them(tmp_path: Path) -> None:
     assert "--ask 'one\n```\ntwo' --cpus" in (tmp_path / SUMMARY).read_text()
     assert "````sh\nsmoothdroid bench" in (tmp_path / SUMMARY).read_text()
     assert "--ask &#39;one\n```\ntwo&#39; --cpus" in (tmp_path / PAGE).read_text()
+
+
+def test_evaluations_alone_make_a_report(tmp_path: Path) -> None:
+    write_evaluation(evaluation(MODELS), tmp_path / "quality")
+    write(load([tmp_path / "quality"]), tmp_path)
+    text = (tmp_path / SUMMARY).read_text()
+    assert "No speed was measured" in text
+    assert "quality-size-1.png" in text
+    assert (tmp_path / CELLS).read_text().count("\n") == 1
 
 
 def test_a_font_that_is_missing_is_named(tmp_path: Path) -> None:
