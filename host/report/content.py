@@ -11,12 +11,11 @@ from host.bench.stats import CONFIDENCE
 from host.model.evaluation import Evaluation
 from host.report import again, distance_plot, measured, memory, quality, quality_tables
 from host.report.forms import Form, forms
-from host.report.grid import NOTHING, Cell, Part, Table, cell
+from host.report.grid import NOTHING, Cell, Part, Table, cell, figure
 from host.report.groups import (
     WORTH_SAYING,
     Best,
     Group,
-    bests,
     groups,
     headline,
     prefill,
@@ -30,7 +29,7 @@ from host.report.phones_plot import common, side_by_side
 from host.report.picture import Picture
 from host.report.rows import NOT_A_SPEED, Row, Section
 from host.report.sustained_plot import over_time
-from host.report.tables import columns, number
+from host.report.tables import Column, columns, number
 from host.report.threads_plot import threads
 
 PICTURES = 8
@@ -93,7 +92,7 @@ def _verdict(found: Sequence[Group]) -> Part:
     tables: list[Table] = []
     said: list[str] = []
     for group in found:
-        best = sorted(bests(group.rows), key=lambda one: (one.row.model, not prefill(one.row), question(one.row)))
+        best = sorted(group.bests, key=lambda one: (one.row.model, not prefill(one.row), question(one.row)))
         if not best:
             said.append(
                 f"{group.title}: no valid cell. What was measured cannot be believed, or nothing was; see below."
@@ -183,7 +182,8 @@ def _sustained(sections: Sequence[Section], damage: list[str]) -> Part | None:
 
 
 def _forms(found: Sequence[Group], evaluations: Sequence[Evaluation], known: Sequence[Form]) -> Part | None:
-    tables = [table for group in found for table in measured.tables(group, evaluations, known)]
+    accuracy = measured.accuracy(evaluations)
+    tables = [table for group in found for table in measured.tables(group, accuracy, known)]
     said = ["Each form at its own best valid setting. Below each figure: where it is from."]
     said += [f"quality-{one.id}: {quality.conditions(one)}" for one in evaluations] if tables else []
     return Part("FP16, Q8_0 and SmoothQuant Q8_0, measured", said, tables) if tables else None
@@ -194,7 +194,7 @@ def _quality(evaluations: Sequence[Evaluation], found: Sequence[Group], known: l
         return None
     tables, said = [], []
     for one in evaluations:
-        rows = [[Cell(text) for text in cells] for cells in quality_tables.cells(one)]
+        rows = [[Cell(name), *map(figure, figures)] for name, *figures in quality_tables.cells(one)]
         caption = f"Distance from {one.reference.name} (quality-{one.id})"
         tables.append(Table(caption, quality_tables.HEAD, rows, frozenset(quality_tables.HEAD[1:])))
         said += [quality.conditions(one), *quality_tables.verdicts(one)]
@@ -246,7 +246,7 @@ def _phones(found: Sequence[Group]) -> Part | None:
         return None
     tables = []
     for test in tests:
-        best = [{one.row.model: one for one in bests(group.rows) if question(one.row) == test} for group in found]
+        best = [{one.row.model: one for one in group.bests if question(one.row) == test} for group in found]
         models = list(dict.fromkeys(model for one in best for model in one))
         rows = [[Cell(model), *(_of_phone(one.get(model)) for one in best)] for model in models]
         heads = ("model", *(group.title for group in found))
@@ -273,7 +273,7 @@ def _cells(sections: Sequence[Section]) -> Part | None:
         heads = [column.head for column in shown]
         numbers = frozenset(column.head for column in shown if not column.left)
         for test, rows in _by_test(section, apart=many):
-            lines = [[_shown(row, column.head, column.cell(row)) for column in shown] for row in rows]
+            lines = [[_shown(row, column) for column in shown] for row in rows]
             caption = f"{section.title}{test}: {len(rows)} cells"
             tables.append(Table(caption, heads, lines, numbers, folded=many))
     notes = dict.fromkeys(note for section in sections for note in section.notes)
@@ -287,12 +287,9 @@ def _by_test(section: Section, *, apart: bool) -> list[tuple[str, list[Row]]]:
     return [(f", {test}", [row for row in section.rows if row.test == test]) for test in tests]
 
 
-def _shown(row: Row, head: str, text: str) -> Cell:
-    rate = row.tokens_per_s
-    values = {"threads": float(row.threads)}
-    if rate:
-        values |= {"tokens/s": rate.mean, f"{CONFIDENCE:.0%} interval": rate.low}
-    return Cell(text, value=values.get(head), doubtful=rate is not None and not row.valid)
+def _shown(row: Row, column: Column) -> Cell:
+    text, doubtful = column.cell(row), row.tokens_per_s is not None and not row.valid
+    return Cell(text, doubtful=doubtful) if column.left else figure(text, doubtful=doubtful)
 
 
 def _how(inputs: Inputs) -> Part:

@@ -8,7 +8,7 @@ from host.bench.stats import CONFIDENCE, Interval
 from host.model.evaluation import Evaluation
 from host.report import quality
 from host.report.forms import Form, pairs
-from host.report.groups import Group, bests, headline, prefill, question
+from host.report.groups import Group, headline, prefill, question
 from host.report.picture import Picture
 from host.report.plots import INK, legend, look, panel
 from host.report.quality_plot import LOGARITHMIC_FROM
@@ -49,7 +49,7 @@ def over_speed(evaluations: Iterable[Evaluation], groups: Iterable[Group], known
 def decode_speeds(group: Group) -> tuple[dict[str, Interval], str]:
     """Model's hash -> tokens/s of its best valid setting in one test of decode, and that test."""
     test = headline(group.rows, of_prefill=False)
-    found = (best for best in bests(group.rows) if question(best.row) == test and not prefill(best.row))
+    found = (best for best in group.bests if question(best.row) == test and not prefill(best.row))
     return {best.row.judged.cell.model_sha256: best.rate for best in found}, test or ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -48,6 +49,12 @@ class Part:
     more: Sequence[Picture] = ()
     """Those that are shown when asked for."""
     commands: Sequence[str] = field(default=())
+
+
+def figure(text: str, *, doubtful: bool = False) -> Cell:
+    """Sorted by the number that it begins with: `(9.50)`, `0.00373 ± 0.00031`."""
+    number = re.match(r"\(?(-?\d+(?:\.\d+)?)", text)
+    return Cell(text, value=float(number[1]) if number else None, doubtful=doubtful)
 
 
 def cell(text: str | None, note: str = "", value: float | None = None) -> Cell:

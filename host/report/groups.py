@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from host.bench.stats import Interval, compare
 from host.report.rows import NOT_A_SPEED, Row, Section
@@ -44,6 +45,11 @@ class Group:
     def rows(self) -> list[Row]:
         """Of all its campaigns."""
         return [row for section in self.sections for row in section.rows]
+
+    @cached_property
+    def bests(self) -> list[Best]:
+        """The best setting of each model in each test that has a valid one."""
+        return list(_bests(self.rows))
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def prefill(row: Row) -> bool:
     return row.judged.cell.test.n_prompt > 0
 
 
-def bests(rows: Iterable[Row]) -> Iterator[Best]:
+def _bests(rows: Iterable[Row]) -> Iterator[Best]:
     """One for each model and question that has a valid setting."""
     asked: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:

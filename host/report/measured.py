@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from host.bench.stats import Interval
 from host.model.evaluation import Evaluation
 from host.report import quality
 from host.report.forms import ASKED_FOR, Form
 from host.report.grid import NOT_VALID, Cell, Table, cell
-from host.report.groups import Best, Group, bests, burst, headline, prefill, question, setting, source
+from host.report.groups import Best, Group, burst, headline, prefill, question, setting, source
 from host.report.memory import taken
 from host.report.quality_tables import with_error
 from host.report.rows import Row
@@ -18,22 +18,38 @@ from host.report.tables import number
 OTHER = "Models of which nothing tells what they were made from"
 
 
-def tables(group: Group, evaluations: Sequence[Evaluation], known: Sequence[Form]) -> list[Table]:
+Accuracy = Mapping[str, list[Cell]]
+"""Model's hash -> mean KLD, perplexity, same top-1."""
+
+
+def accuracy(evaluations: Iterable[Evaluation]) -> Accuracy:
+    """Of the first evaluation that has a model; what it is worth under other kernels, the part on quality says."""
+    told: dict[str, list[Cell]] = {}
+    for found in evaluations:
+        where = f"quality-{found.id}"
+        for row in quality.rows(found):
+            if row.figures:
+                figures = row.figures
+                cells = [_interval(figures.kld, where), _interval(row.perplexity, where)]
+                told.setdefault(row.model.sha256, [*cells, _interval(figures.same_top, where, 100)])
+    return told
+
+
+def tables(group: Group, accuracy: Accuracy, known: Sequence[Form]) -> list[Table]:
     """A table for each checkpoint that this phone measured a form of."""
     planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
     elsewhere = {form.sha256 for form in known if form.measured} - planned
     here = [form for form in known if form.sha256 not in elsewhere]
     told = dict.fromkeys(form.source for form in here if form.sha256 in planned and form.label)
-    found = [_table(group, evaluations, [form for form in here if form.source == name], name) for name in told]
+    found = [_table(group, accuracy, [form for form in here if form.source == name], name) for name in told]
     other = [form for form in here if form.sha256 in planned and not form.label]
-    return [*found, *([_table(group, evaluations, other, OTHER)] if other else [])]
+    return [*found, *([_table(group, accuracy, other, OTHER)] if other else [])]
 
 
-def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form], name: str) -> Table:
+def _table(group: Group, accuracy: Accuracy, forms: Sequence[Form], name: str) -> Table:
     tests = [headline(group.rows, of_prefill=True), headline(group.rows, of_prefill=False)]
-    found = list(bests(group.rows))
+    found = group.bests
     peaks = {one.form.sha256: one for one in taken(group, forms)}
-    told = {form.sha256: _accuracy(form, evaluations) for form in forms}
     rows = []
     for label, form in _ordered(forms):
         of_form = [row for row in group.rows if form and row.judged.cell.model_sha256 == form.sha256]
@@ -42,7 +58,6 @@ def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form
             for test, of_prefill in zip(tests, (True, False), strict=True)
         ]
         peak = peaks.get(form.sha256) if form else None
-        accuracy = told.get(form.sha256) if form else None
         rows.append(
             [
                 Cell(label, form.name if form and form.name != label else ""),
@@ -53,7 +68,7 @@ def _table(group: Group, evaluations: Sequence[Evaluation], forms: Sequence[Form
                     peak.pss_mb if peak else None,
                 ),
                 *speeds,
-                *(accuracy or [cell(None), cell(None), cell(None)]),
+                *(accuracy.get(form.sha256 if form else "") or [cell(None)] * 3),
             ]
         )
     heads = (
@@ -102,21 +117,6 @@ def _speed(best: Best | None, tried: Iterable[Row]) -> Cell:
     rate = best.rate
     note = f"{number(rate.low)} to {number(rate.high)}; {setting(best.row)}; {source(best.row)}"
     return Cell(number(rate.mean), note, rate.mean)
-
-
-def _accuracy(form: Form, evaluations: Iterable[Evaluation]) -> list[Cell] | None:
-    """Of the first evaluation that has it; what it is worth under other kernels, the part on quality says."""
-    for found in evaluations:
-        for row in quality.rows(found):
-            if row.model.sha256 != form.sha256 or row.figures is None:
-                continue
-            where = f"quality-{found.id}"
-            return [
-                _interval(row.figures.kld, where),
-                _interval(row.perplexity, where),
-                _interval(row.figures.same_top, where, 100),
-            ]
-    return None
 
 
 def _interval(found: Interval, where: str, factor: float = 1) -> Cell:

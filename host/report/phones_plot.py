@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from host.bench.stats import CONFIDENCE
-from host.report.groups import Best, Group, bests, question
+from host.report.groups import Best, Group, question
 from host.report.picture import Picture
 from host.report.plots import PANEL_INCHES, legend, look, panel
 from host.report.shown import line, short
@@ -16,7 +16,7 @@ PHONES, MODELS = 12, 6  # in a picture
 
 def common(groups: Sequence[Group]) -> list[str]:
     """The tests that have a valid answer on more than one phone."""
-    asked = [{question(best.row) for best in bests(group.rows)} for group in groups]
+    asked = [{question(best.row) for best in group.bests} for group in groups]
     return [
         name for name in dict.fromkeys(n for one in asked for n in sorted(one)) if sum(name in s for s in asked) > 1
     ]
@@ -25,7 +25,7 @@ def common(groups: Sequence[Group]) -> list[str]:
 def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
     """A picture for each test that more than one phone has."""
     for count, test in enumerate(common(groups), 1):
-        found = [(group, [b for b in bests(group.rows) if question(b.row) == test]) for group in groups]
+        found = [(group, [b for b in group.bests if question(b.row) == test]) for group in groups]
         there = [(group, best) for group, best in found if best][:PHONES]
         models = list(dict.fromkeys(best.row.model for _, all_best in there for best in all_best))[:MODELS]
         figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.6 + 0.5 * len(there)))

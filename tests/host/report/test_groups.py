@@ -5,7 +5,7 @@ from pathlib import Path
 
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan
-from host.report.groups import bests, groups, headline, question, reasons, setting
+from host.report.groups import groups, headline, question, reasons, setting
 from host.report.rows import Section, load
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
@@ -27,14 +27,14 @@ def sections(folder: Path, rates: Rates, plan: Plan = PLAN) -> list[Section]:
 
 def test_the_best_is_the_fastest_that_can_be_believed(tmp_path: Path) -> None:
     found = sections(tmp_path, {("tg8", 1): (5, 5.1, 4.9), ("tg8", 2): (9, 9.1, 8.9), ("tg8", 4): (40, 1, 20)})
-    (best,) = bests(found[0].rows)
+    ((best,),) = (group.bests for group in groups(found))
     assert (best.row.threads, best.rate.mean, best.tried) == (2, 9.0, 3)
     assert best.alike == []
 
 
 def test_what_is_not_significantly_slower_is_as_good(tmp_path: Path) -> None:
     found = sections(tmp_path, {("tg8", 1): (5, 5.1, 4.9), ("tg8", 2): (9, 9.1, 8.9), ("tg8", 4): (9.05, 9.1, 8.95)})
-    (best,) = bests(found[0].rows)
+    ((best,),) = (group.bests for group in groups(found))
     assert (best.row.threads, [row.threads for row in best.alike]) == (4, [2])
 
 
@@ -42,7 +42,7 @@ def test_each_depth_is_a_question_of_its_own(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"options": [Options(), Options(depth=512)]})
     rates = {("tg8", 2): (9, 9.1, 8.9)}
     (section,) = sections(tmp_path, rates, plan)
-    assert [question(best.row) for best in bests(section.rows)] == ["tg8", "tg8 at depth 512"]
+    assert [question(best.row) for best in groups([section])[0].bests] == ["tg8", "tg8 at depth 512"]
     assert headline(section.rows, of_prefill=False) == "tg8"
     assert headline(section.rows, of_prefill=True) is None
 

@@ -19,7 +19,7 @@ from tests.host.report.whole import HOSTILE, MODELS, PLAN, artifact, evaluation,
 
 def by_form(inputs: Inputs, at: int = 0) -> dict[str, list[str]]:
     group = groups(inputs.sections)[at]
-    (table,) = measured.tables(group, inputs.evaluations, forms(inputs))
+    (table,) = measured.tables(group, measured.accuracy(inputs.evaluations), forms(inputs))
     return {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
 
 
@@ -34,7 +34,7 @@ def test_every_cell_is_measured_or_says_that_it_is_not(inputs: Inputs) -> None:
 
 def test_every_figure_says_where_it_is_from(inputs: Inputs) -> None:
     group, found = groups(inputs.sections)[0], inputs.evaluations[0]
-    (table,) = measured.tables(group, inputs.evaluations, forms(inputs))
+    (table,) = measured.tables(group, measured.accuracy(inputs.evaluations), forms(inputs))
     plain = table.rows[1]
     recorded = {run.fingerprint for run in inputs.sections[0].runs}
     for cell in plain[2:5]:
