@@ -15,7 +15,6 @@ from host.report.rows import Row
 from host.report.shown import short
 
 MIB = 2**20
-MODELS = 8  # in a picture
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def table(group: Group, found: Iterable[Taken]) -> Table:
 
 def picture(number: int, group: Group, found: list[Taken]) -> Picture | None:
     """Bars against the phone's memory; None where nothing was measured."""
-    shown = [one for one in found if one.pss_mb is not None or one.weights_mb is not None][:MODELS]
+    shown = [one for one in found if one.pss_mb is not None or one.weights_mb is not None]
     if not shown:
         return None
     figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.6 + 0.55 * len(shown)))

@@ -11,8 +11,6 @@ from host.report.plots import PANEL_INCHES, legend, look, panel
 from host.report.shown import line, short
 from host.report.tables import number
 
-PHONES, MODELS = 12, 6  # in a picture
-
 
 def common(groups: Sequence[Group]) -> list[str]:
     """The tests that have a valid answer on more than one phone."""
@@ -26,13 +24,13 @@ def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
     """A picture for each test that more than one phone has."""
     for count, test in enumerate(common(groups), 1):
         found = [(group, [b for b in group.bests if question(b.row) == test]) for group in groups]
-        there = [(group, best) for group, best in found if best][:PHONES]
-        models = list(dict.fromkeys(best.row.model for _, all_best in there for best in all_best))[:MODELS]
-        figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.6 + 0.5 * len(there)))
+        there = [(group, best) for group, best in found if best]
+        models = list(dict.fromkeys(best.row.model for _, all_best in there for best in all_best))
+        figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.4 + 0.5 * len(there) + 0.18 * len(models)))
         handles = []
         for index, model in enumerate(models):
             mine = [(place, b) for place, (_, all_best) in enumerate(there) for b in all_best if b.row.model == model]
-            shift = 0.12 * (index - (len(models) - 1) / 2)
+            shift = 0.6 / max(5, len(models)) * (index - (len(models) - 1) / 2)
             handles.append(
                 axes.errorbar(
                     [b.rate.mean for _, b in mine],

@@ -54,8 +54,9 @@ def panel(rows: int = 1, inches: tuple[float, float] = PANEL_INCHES) -> tuple[Fi
 
 
 def look(index: int) -> dict[str, Any]:
-    """The line of this number, told apart from the others by colour and marker."""
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+    """The line of this number: no two of 36 have the same colour and the same marker."""
+    marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+    return {"color": COLOURS[index % len(COLOURS)], "marker": marker}
 
 
 def legend(figure: Figure, handles: Any, labels: list[str]) -> None:  # noqa: ANN401 (a legend takes more than its type says)
