@@ -34,8 +34,8 @@ def over_speed(evaluations: Iterable[Evaluation], groups: Sequence[Group], known
             points = [(row, speeds[row.model.sha256]) for row in candidates if row.model.sha256 in speeds]
             if points:
                 count += 1
-                axis = f"{test}, tokens/s on {short(group.title, 40)}"
-                told = "\n".join(filter(None, [conditions(found), group.caveat]))
+                axis = f"tokens/s, {test}"
+                told = "\n".join(filter(None, [short(group.title, 60), conditions(found), group.caveat]))
                 figure = kld_over(points, axis, told, joined)
                 title = f"KLD to {found.reference.name} against decode speed on {group.title}, {found.kernels}"
                 text = _told(points, axis, joined=bool(joined))
