@@ -10,7 +10,7 @@ from host.bench.results import Campaign
 from host.bench.stats import CONFIDENCE
 from host.model.evaluation import Evaluation
 from host.report import again, distance_plot, measured, memory, quality, quality_tables
-from host.report.forms import Form, forms
+from host.report.forms import Form, forms, pairs
 from host.report.grid import NOTHING, Cell, Part, Table, cell, figure
 from host.report.groups import (
     WORTH_SAYING,
@@ -197,7 +197,9 @@ def _quality(evaluations: Sequence[Evaluation], found: Sequence[Group], known: l
         rows = [[Cell(name), *map(figure, figures)] for name, *figures in quality_tables.cells(one)]
         caption = f"Distance from {one.reference.name} (quality-{one.id})"
         tables.append(Table(caption, quality_tables.HEAD, rows, frozenset(quality_tables.HEAD[1:])))
-        said += [quality.conditions(one), *quality_tables.verdicts(one)]
+        # Smoothed against plain is what is asked; where there is no such pair, each against the first.
+        joined = [quality.against(one, plain, smooth) for plain, smooth in pairs(one, known)]
+        said += [quality.conditions(one), *(joined or quality_tables.verdicts(one))]
     said.append("An arrow leads from a plain model to its smoothed form. A figure holds for its kernels.")
     pictures = [*distance_plot.over_bytes(evaluations, known), *distance_plot.over_speed(evaluations, found, known)]
     return Part("Quality against size and speed", said, tables, pictures[:PICTURES], pictures[PICTURES:])

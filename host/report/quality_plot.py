@@ -71,6 +71,8 @@ def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tu
             axes.annotate("", xy=places[smooth], xytext=places[plain], arrowprops=arrow)
     if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda kld, _: f"{kld:g}")  # its own are formulas, and a $ here is a $
+        axes.yaxis.set_minor_formatter(lambda kld, _: "")
     else:
         axes.set_ylim(bottom=0)
     ends = [end for _, x in points for end in (x.low, x.high)]
