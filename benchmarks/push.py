@@ -3,9 +3,9 @@
     python -m benchmarks.push [--mib 256] [--rounds 7]
 
 `adb` and `ssh` are ratios of throughput, ours over theirs, from the first byte sent until the last one is in the
-phone's file. `verified_*` count the phone's own sha256sum too, which neither of the others asks for; the emulated one's is
-toybox's, in plain C, where Android's uses the CPU's instructions. `again_*`: the second deploy of the same model, as
-seconds and as bytes of it that were sent. `resent_*`: after a cut at a random point, so many chunks were sent again.
+phone's file. `verified_*` count the phone's own sha256sum too, which neither of the others asks for; that of the
+emulated phone is plain C, where Android's uses the CPU's instructions. `again_*`: the second deploy of the same model,
+as seconds and as bytes of it that were sent. `resent_*`: after a cut at a random point, so many chunks were sent again.
 """
 
 from __future__ import annotations

@@ -953,22 +953,28 @@ def _other_kernels(
         yield None
 
 
-@app.command(epilog="Example: smoothdroid report results/ -o report/")
+@app.command(epilog="Example: smoothdroid report results/ quality/ -o report/")
 def report(
-    results: Annotated[list[Path], typer.Argument(help="Folders with results, however deep.")],
+    results: Annotated[list[Path], typer.Argument(help="Folders with results and evaluations, however deep.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("report"),
     json: Json = False,
 ) -> None:
-    """Turn results into tables and a plot."""
-    from host.report import rows, tables
+    """Turn results into one page to look at, Markdown for a pull request, CSV and figures.
+
+    The page needs no network. Of evaluations it takes the files that `smoothdroid evaluate` wrote.
+    """
+    from host.report import inputs, rows, tables
     from host.report.write import write
 
-    sections = rows.load(results)
-    written = write(sections, output)
+    found = inputs.load(results)
+    for damaged in found.damage:
+        console.step(f"left out: {damaged}")
+    with console.bar() as bar:
+        written = write(found, output, bar.update)
     if json:
-        console.facts([rows.as_facts(section) for section in sections])
+        console.facts([rows.as_facts(section) for section in found.sections])
         return
-    for section in sections:
+    for section in found.sections:
         console.out.print(tables.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)

@@ -49,8 +49,11 @@ class Judged:
         return self.watts and self.watts / statistics.fmean(self.rates)
 
 
-def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run]) -> list[Judged]:
-    """Every cell of a campaign, in the order of its plan. Raises BadInput when samples are damaged."""
+def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: list[str] | None = None) -> list[Judged]:
+    """Every cell of a campaign, in the order of its plan.
+
+    Raises BadInput when samples are damaged; with a list for the damage, they are named there and count as not seen.
+    """
     by_name: dict[str, list[Run]] = {}
     for run in runs:
         by_name.setdefault(run.fingerprint, []).append(run)
@@ -58,7 +61,7 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run]) -> list[Jud
     measured = {cell: latest for cell, tried in cells.items() if (latest := _latest(tried))}
     medians = _medians(measured)
     return [
-        _judged(folder, campaign, cell, measured[cell], _neighbours(cell, medians))
+        _judged(folder, campaign, cell, measured[cell], _neighbours(cell, medians), damage)
         if cell in measured
         else Judged(cell, failure=_why_not(campaign, cell, tried, cells))
         for cell, tried in cells.items()
@@ -108,9 +111,14 @@ def _any_threads(cell: Cell) -> Cell:
 
 
 def _judged(
-    folder: Path, campaign: Campaign, cell: Cell, runs: Sequence[Run], neighbours: Mapping[int, float]
+    folder: Path,
+    campaign: Campaign,
+    cell: Cell,
+    runs: Sequence[Run],
+    neighbours: Mapping[int, float],
+    damage: list[str] | None,
 ) -> Judged:
-    seen = [(run, _measured(folder, campaign, run)) for run in runs]
+    seen = [(run, _measured(folder, campaign, run, damage)) for run in runs]
     verdicts = [Verdict(list(_of_a_run(run, measured))) for run, measured in seen]
     counted = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if verdict.valid]
     rejected = [(run, verdict) for run, verdict in zip(runs, verdicts, strict=True) if not verdict.valid]
@@ -132,13 +140,13 @@ def _judged(
     )
 
 
-def _measured(folder: Path, campaign: Campaign, run: Run) -> Measured:
+def _measured(folder: Path, campaign: Campaign, run: Run, damage: list[str] | None = None) -> Measured:
     cell = run.cell
     model = next(model for model in campaign.plan.models if model.sha256 == cell.model_sha256)
     return Measured(
         run.tokens_per_s,
         cell.threads,
-        observation=_while_measured(observation(folder, run), run),
+        observation=_while_measured(observation(folder, run, damage), run),
         cpus=cell.cpus or None,
         soc=campaign.phone.soc,
         bytes_per_token=model.decode_bytes if cell.test.n_gen else None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +21,7 @@ from device.parse import BenchRecord, CompletionRecord
 from device.phone import Phone
 from device.samples import Observation
 from device.series import Conditions
+from host.bench import upgrade
 from host.bench.cell import Cell
 from host.bench.plan import Plan
 
@@ -144,10 +146,11 @@ def _drop_torn_tail(descriptor: int) -> None:
         os.ftruncate(descriptor, whole)
 
 
-def read_runs(folder: Path) -> list[Run]:
-    """The runs of a campaign, oldest first; none when nothing was measured yet.
+def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
+    """The runs of a campaign, oldest first; none when nothing was measured yet. Older schemas are upgraded.
 
     Raises BadInput naming the line when the record is damaged; a torn last line is what a kill leaves, no damage.
+    With a list for the damage, each damaged line is named there instead, and the others are returned.
     """
     path = folder / RUNS
     if not path.exists():
@@ -156,17 +159,52 @@ def read_runs(folder: Path) -> list[Run]:
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
-            runs.append(Run.model_validate_json(line))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise BadInput(f"{path}, line {number} is damaged: {problem['loc']}: {problem['msg']}") from error
+            runs.append(_run(folder, line))
+        except ValueError as error:
+            found = f"{path}, line {number} is damaged: {_problem(error)}"
+            if damage is None:
+                raise BadInput(found) from error
+            damage.append(found)
     return runs
 
 
-def observation(folder: Path, run: Run) -> Observation:
+def _run(folder: Path, line: bytes) -> Run:
+    """Raises ValueError, of which ValidationError is one."""
+    try:
+        return Run.model_validate_json(line)
+    except ValidationError as error:
+        facts = _older(line)
+        if facts is None:
+            raise error
+    try:
+        run = Run.model_validate(upgrade.run(facts))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a record of version {upgrade.version(facts)} without {error}") from error
+    campaign = read_campaign(folder)
+    name = run.cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
+    return run.model_copy(update={"fingerprint": name})
+
+
+def _older(text: bytes) -> dict[str, Any] | None:
+    """A record of an older schema; None where it is none."""
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return facts if upgrade.version(facts) in upgrade.OLDER else None
+
+
+def _problem(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{problem['loc']}: {problem['msg']}"
+    return str(error)
+
+
+def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Observation:
     """What was seen while a run of this campaign was measured; nothing where there are no samples of it.
 
-    Raises BadInput when the samples are damaged.
+    Raises BadInput when the samples are damaged. With a list for the damage it is named there, and nothing was seen.
     """
     path = folder / run.samples
     if not path.exists():
@@ -174,7 +212,12 @@ def observation(folder: Path, run: Run) -> Observation:
     try:
         return series.parse(path.read_text(errors="replace")).observation
     except ValueError as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
+        found = f"{path} is damaged: {error}"
+        if damage is None:
+            raise BadInput(found) from error
+        if found not in damage:
+            damage.append(found)
+        return Observation()
 
 
 def write_campaign(folder: Path, campaign: Campaign) -> None:
@@ -186,20 +229,22 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
 
 
 def read_campaign(folder: Path) -> Campaign:
-    """The campaign in `folder`. Raises BadInput when its record is damaged or of another version."""
+    """The campaign in `folder`; an older schema is upgraded. Raises BadInput when the record is damaged or newer."""
     path = folder / CAMPAIGN
+    text = path.read_bytes()
     try:
-        return Campaign.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise BadInput(f"{path} is damaged or of another version: {problem['loc']}: {problem['msg']}") from error
+        facts = _older(text)
+        return Campaign.model_validate(upgrade.campaign(facts)) if facts else Campaign.model_validate_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = _problem(error) if isinstance(error, ValueError) else f"it lacks {error}"
+        raise BadInput(f"{path} is damaged or of another version: {problem}") from error
 
 
 def find_campaigns(places: Iterable[Path]) -> list[Path]:
     """The folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
     found: set[Path] = set()
     for place in places:
-        here = set(_campaigns_below(place))
+        here = set(campaigns_below(place))
         if not here:
             raise BadInput(
                 f"{place} holds no results (no {CAMPAIGN}); `smoothdroid bench MODEL.gguf -o {place}` makes some"
@@ -208,7 +253,8 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def _campaigns_below(place: Path) -> Iterator[Path]:
+def campaigns_below(place: Path) -> Iterator[Path]:
+    """The folders at or below `place` that hold a campaign; none where there is no such folder."""
     for folder, folders, files in os.walk(place):
         if CAMPAIGN in files:
             folders[:] = [name for name in folders if name != SAMPLES]  # a file for each run: not to be listed

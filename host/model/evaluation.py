@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from device.errors import BadInput
+
+FILES = "quality-*.json"
 
 
 class _Record(BaseModel):
@@ -75,3 +80,32 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     new.write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
     os.replace(new, path)
     return path
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Raises BadInput when the record is damaged or of another version."""
+    try:
+        found = Evaluation.model_validate_json(path.read_bytes())
+        _check(found)
+    except (ValidationError, ValueError) as error:
+        problem = (
+            f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
+        )
+        raise BadInput(f"{path} is damaged or of another version: {problem}") from error
+    return found
+
+
+def _check(found: Evaluation) -> None:
+    """Raises ValueError unless all models have figures of the same tokens."""
+    tokens = {len(window) for window in found.reference_nll}
+    if len(found.reference_nll) != found.windows or len(tokens) != 1 or 0 in tokens:
+        raise ValueError(f"the reference has not {found.windows} windows of one length")
+    lengths = [len(window) for window in found.reference_nll]
+    for candidate in found.candidates:
+        for figures in (candidate.kld, candidate.nll, candidate.same_top):
+            if [len(window) for window in figures] != lengths:
+                raise ValueError(f"{candidate.model.name} has not the reference's tokens")
+        if not all(
+            math.isfinite(figure) for windows in (candidate.kld, candidate.nll) for w in windows for figure in w
+        ):
+            raise ValueError(f"{candidate.model.name} has figures that are none")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,13 @@ def rows(evaluation: Evaluation) -> list[Row]:
         comparison = None if candidate is first else _compare(candidate, first)
         shown.append(Row(candidate.model, _perplexity(candidate.nll), _figures(candidate, evaluation), comparison))
     return shown
+
+
+def against(evaluation: Evaluation, baseline: str, model: str) -> str:
+    """`verdict` on the candidate with the hash `model` beside another than the first; nothing where there is none."""
+    candidates = {candidate.model.sha256: candidate for candidate in evaluation.candidates}
+    row = next(row for row in rows(evaluation) if row.model.sha256 == model)
+    return verdict(replace(row, comparison=_compare(candidates[model], candidates[baseline])))
 
 
 def verdict(row: Row) -> str:

@@ -1,66 +1,99 @@
-"""An evaluation -> a picture, KLD over size, and the files of its report."""
+"""An evaluation -> pictures, KLD over size or speed, and the files of its report."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from host.bench.stats import CONFIDENCE
+from host.bench.stats import CONFIDENCE, Interval
 from host.model.evaluation import Evaluation
-from host.report.plots import COLOURS, MARKERS, PANEL_INCHES
-from host.report.quality import rows
+from host.report.plots import DOTS_PER_INCH, INK, PANEL_INCHES, legend, look, panel
+from host.report.quality import Row, rows
 from host.report.quality_tables import markdown
-from host.report.write import DOTS_PER_INCH
+from host.report.shown import short
 
 # Q8_0 beside Q4_0 is a factor of 80: on a linear scale the better ones would all lie on the axis.
 LOGARITHMIC_FROM = 10
 
-MARGIN = 0.25  # of the range of sizes, left and right of it
-ONE_SIZE = 0.1  # of the size: that range where all candidates have one size
+MARGIN = 0.25  # of the range, left and right of it
+ONE_PLACE = 0.1  # of the value: that range where all candidates have one
 ASIDE = 0.03  # of that range
+NAME = 44  # characters of a model's name
+
+Point = tuple[Row, Interval]
+"""A candidate, and where it stands on the x axis: MB, or tokens/s."""
+
+
+def sizes(evaluation: Evaluation) -> list[Point]:
+    """The candidates by the size of their files, MB."""
+    found = [(row, row.model.size_bytes / 1e6) for row in rows(evaluation) if row.figures]
+    return [(row, Interval(size_mb, size_mb, size_mb, 1)) for row, size_mb in found]
+
+
+def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tuple[str, str]] = ()) -> Figure:
+    """Mean KLD to the reference, a point with its intervals for each candidate, in their order.
+
+    An arrow leads from the first to the second of each pair of hashes that are `joined`. Raises ValueError when there
+    is no point.
+    """
+    width, height = PANEL_INCHES
+    figure, (axes,) = panel(inches=(width, height - 0.4 + 0.18 * len(points)))  # a legend takes its lines
+    middles = [x.mean for _, x in points]
+    spread = max(max(middles) - min(middles), ONE_PLACE * max(middles))
+    handles, places, means = [], {}, []
+    for index, (row, x) in enumerate(points):
+        if row.figures is None:
+            raise ValueError(f"{row.model.name} is the reference")
+        kld = row.figures.kld
+        # Smoothing changes no size: points are drawn side by side, so that their bars can all be read.
+        place = x.mean + ASIDE * spread * (index - (len(points) - 1) / 2) * (x.n == 1)
+        sideways = [[x.mean - x.low], [x.high - x.mean]] if x.n > 1 else None
+        upright = [[kld.mean - kld.low], [kld.high - kld.mean]]
+        handles.append(
+            axes.errorbar(
+                [place],
+                [kld.mean],
+                xerr=sideways,
+                yerr=upright,
+                linestyle="none",
+                markersize=6,
+                capsize=4,
+                **look(index),
+            )
+        )
+        places[row.model.sha256] = place, kld.mean
+        means.append(kld.mean)
+    for plain, smooth in joined:
+        if plain in places and smooth in places:
+            arrow = {"arrowstyle": "->", "color": INK, "shrinkA": 5, "shrinkB": 5}
+            axes.annotate("", xy=places[smooth], xytext=places[plain], arrowprops=arrow)
+    if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda kld, _: f"{kld:g}")  # its own are formulas, and a $ here is a $
+        axes.yaxis.set_minor_formatter(lambda kld, _: "")
+    else:
+        axes.set_ylim(bottom=0)
+    ends = [end for _, x in points for end in (x.low, x.high)]
+    axes.set_xlim(min(ends) - MARGIN * spread, max(ends) + MARGIN * spread)
+    axes.ticklabel_format(axis="x", useOffset=False)  # files of one type differ in the last digits only
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel(axis)
+    axes.set_ylabel(f"mean KLD to the reference\n(nats, {CONFIDENCE:.0%} interval)")
+    legend(figure, handles, [short(row.model.name, NAME) for row, _ in points])
+    return figure
+
+
+def conditions(evaluation: Evaluation) -> str:
+    """Lines above a picture: what its figures hold for."""
+    windows = f"{evaluation.windows} windows of {evaluation.context} tokens"
+    return "\n".join([windows, short(evaluation.text, 70), short(evaluation.kernels, 70)])
 
 
 def kld_over_size(evaluation: Evaluation) -> Figure:
     """Mean KLD to the reference over the file's size, a point with its interval for each candidate."""
-    figure = Figure(figsize=PANEL_INCHES, layout="constrained")
-    axes = figure.subplots()
-    shown = [(row.model, row.figures.kld) for row in rows(evaluation) if row.figures]
-    sizes_mb = [model.size_bytes / 1e6 for model, _ in shown]
-    spread_mb = max(max(sizes_mb) - min(sizes_mb), ONE_SIZE * max(sizes_mb))
-    for index, (size_mb, (_, kld)) in enumerate(zip(sizes_mb, shown, strict=True)):
-        # Smoothing changes no size: points are drawn side by side, so that their bars can all be read.
-        aside_mb = ASIDE * spread_mb * (index - (len(shown) - 1) / 2)
-        axes.errorbar(
-            [size_mb + aside_mb],
-            [kld.mean],
-            yerr=[[kld.mean - kld.low], [kld.high - kld.mean]],
-            color=COLOURS[index % len(COLOURS)],
-            marker=MARKERS[index % len(MARKERS)],
-            linestyle="none",
-            markersize=6,
-            capsize=4,
-        )
-    means = [kld.mean for _, kld in shown]
-    if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.set_xlim(min(sizes_mb) - MARGIN * spread_mb, max(sizes_mb) + MARGIN * spread_mb)
-    axes.ticklabel_format(axis="x", useOffset=False)  # files of one type differ in the last digits only
-    axes.set_title(
-        f"{evaluation.windows} windows of {evaluation.context} tokens\n{evaluation.text}\n{evaluation.kernels}",
-        fontsize=9,
-    )
-    axes.set_xlabel("file size (MB)")
-    axes.set_ylabel(f"mean KLD to the reference\n(nats, {CONFIDENCE:.0%} interval)")
-    axes.grid(alpha=0.3)
-    # Handles and names are given: asked for its labels, matplotlib would leave out a model called `_x`.
-    names = [model.name for model, _ in shown]
-    handles: Any = axes.containers  # a legend takes them; matplotlib's annotations know of artists only
-    figure.legend(handles, names, loc="outside lower center", ncols=1, frameon=False)
-    return figure
+    return kld_over(sizes(evaluation), "file size (MB)", conditions(evaluation))
 
 
 def write(evaluation: Evaluation, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from host.bench.stats import Interval
 from host.model.evaluation import Evaluation
 from host.report.quality import Row, conditions, rows, verdict
+from host.report.shown import markdown as shown
 from host.report.tables import number
 
 HEAD = ("model", "MB", "bpw", "perplexity", "of the reference's", "mean KLD", "99 % KLD", "same top-1, %")
@@ -24,6 +25,11 @@ def terminal(evaluation: Evaluation) -> Table:
     return table
 
 
+def cells(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """A line for each model, under HEAD."""
+    return [_cells(row) for row in rows(evaluation)]
+
+
 def verdicts(evaluation: Evaluation) -> list[str]:
     """A sentence for each candidate that is compared with the first."""
     return [said for row in rows(evaluation) if (said := verdict(row))]
@@ -31,10 +37,10 @@ def verdicts(evaluation: Evaluation) -> list[str]:
 
 def markdown(evaluation: Evaluation) -> str:
     """A Markdown document with the table and what the comparisons come to."""
-    lines = [f"# Distance from {evaluation.reference.name}", "", conditions(evaluation), ""]
+    lines = [f"# Distance from {shown(evaluation.reference.name)}", "", shown(conditions(evaluation)), ""]
     lines += ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
-    lines += ["| " + " | ".join(_escaped(cell) for cell in _cells(row)) + " |" for row in rows(evaluation)]
-    lines += ["", *(f"- {_escaped(said)}" for said in verdicts(evaluation))]
+    lines += ["| " + " | ".join(shown(cell) for cell in _cells(row)) + " |" for row in rows(evaluation)]
+    lines += ["", *(f"- {shown(said)}" for said in verdicts(evaluation))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -63,8 +69,3 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _shown(found: Interval, factor: float = 1) -> str:
     return with_error(factor * found.mean, factor * found.half)
-
-
-def _escaped(cell: str) -> str:
-    """One line without a bar of the table's own: a file's name may hold anything."""
-    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device.errors import BadInput
 from host.bench import masks
 from host.bench.finding import Finding
 from host.bench.judged import Judged, judge_all
-from host.bench.results import Campaign, Run, find_campaigns, read_campaign, read_runs
+from host.bench.results import RUNS, Campaign, Run, find_campaigns, read_campaign, read_runs
 from host.bench.stats import Interval, interval
 from host.bench.verdict import ENERGY, NOT_CHECKED
 from host.report import sustained
@@ -85,6 +86,7 @@ class Section:
     rows: list[Row]
     runs: list[Run]
     """All that is on record, oldest first."""
+    folder: Path
 
     @property
     def title(self) -> str:
@@ -155,11 +157,31 @@ def load(places: Iterable[Path]) -> list[Section]:
     return [section(folder) for folder in find_campaigns(places)]
 
 
-def section(folder: Path) -> Section:
-    """The campaign in `folder`. Raises BadInput when it is damaged."""
-    campaign, runs = read_campaign(folder), read_runs(folder)
-    rows = [_row(judged, campaign) for judged in judge_all(folder, campaign, runs)]
-    return Section(campaign, sorted(rows, key=_order), runs)
+def section(folder: Path, damage: list[str] | None = None) -> Section:
+    """The campaign in `folder`.
+
+    Raises BadInput when it is damaged; with a list for the damage, damaged runs and samples are named there instead.
+    """
+    campaign, runs = read_campaign(folder), _sound(folder, read_runs(folder, damage), damage)
+    rows = [_row(judged, campaign) for judged in judge_all(folder, campaign, runs, damage)]
+    return Section(campaign, sorted(rows, key=_order), runs, folder)
+
+
+def _sound(folder: Path, runs: list[Run], damage: list[str] | None) -> list[Run]:
+    """Those whose numbers can be times and rates. Raises BadInput, or names the others in `damage`."""
+    sound = []
+    for run in runs:
+        told = run.completion
+        numbers = [*run.tokens_per_s, *(run.bench.samples_ns if run.bench else ())]
+        numbers += [told.prompt_tps, told.generated_tps] if told else []
+        if all(0 < number < math.inf for number in numbers):
+            sound.append(run)
+            continue
+        found = f"{folder / RUNS} is damaged: {run.cell.model} {run.cell.test.name}: its numbers are {numbers[:8]}"
+        if damage is None:
+            raise BadInput(found)
+        damage.append(found)
+    return sound
 
 
 def _order(row: Row) -> tuple[Any, ...]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from host.model.manifest import Manifest, Strength
-from host.report.plots import COLOURS, MARKERS, PANEL_INCHES
-from host.report.write import DOTS_PER_INCH
+from host.report.plots import COLOURS, DOTS_PER_INCH, MARKERS, PANEL_INCHES
 
 NOT_FOLDED = -0.08  # where a fold that was left out is drawn, below 0
 

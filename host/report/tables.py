@@ -11,6 +11,7 @@ from rich.table import Table
 from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.rows import Row, Section
+from host.report.shown import markdown as text
 
 
 @dataclass(frozen=True)
@@ -66,33 +67,31 @@ def terminal(section: Section) -> Table:
 
 
 def markdown(sections: list[Section]) -> str:
-    """A Markdown document with a table a section."""
-    parts = ["# Tokens per second\n"]
+    """Markdown with a table a section."""
+    parts = []
     for section in sections:
         campaign = section.campaign
         phone = campaign.phone
-        parts.append(f"## {section.title}\n")
+        parts.append(f"### {text(section.title)}\n")
         system = f"Android {phone.android}" if phone.android else f"kernel {phone.kernel}"
         parts.append(
-            f"{campaign.started_at:%Y-%m-%d}, {system}, {' + '.join(map(str, phone.clusters))}; "
-            f"llama.cpp {campaign.build_commit}, build {campaign.build_id[:8]} ({campaign.build_isa}), "
-            f"smoothdroid {campaign.smoothdroid}.\n"
+            text(
+                f"{campaign.started_at:%Y-%m-%d}, {system}, {' + '.join(map(str, phone.clusters))}; "
+                f"llama.cpp {campaign.build_commit}, build {campaign.build_id[:8]} ({campaign.build_isa}), "
+                f"smoothdroid {campaign.smoothdroid}."
+            )
+            + "\n"
         )
         if section.caveat:
             parts.append(f"**{section.caveat[0].upper()}{section.caveat[1:]}.**\n")
         shown = columns(section)
         parts.append("| " + " | ".join(column.head for column in shown) + " |")
         parts.append("|" + "|".join("---" if column.left else "---:" for column in shown) + "|")
-        parts += ["| " + " | ".join(_escaped(column.cell(row)) for column in shown) + " |" for row in section.rows]
+        parts += ["| " + " | ".join(text(column.cell(row)) for column in shown) + " |" for row in section.rows]
         parts.append("")
-        parts += [f"- {_escaped(note)}" for note in section.notes]
+        parts += [f"- {text(note)}" for note in section.notes]
         parts.append("")
     return "\n".join(parts)
-
-
-def _escaped(cell: str) -> str:
-    """One line without a bar of the table's own: a phone's words may hold anything."""
-    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def _rate(row: Row) -> str:

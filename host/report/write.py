@@ -1,27 +1,58 @@
-"""Results -> the files of a report."""
+"""Everything that was found -> the files of a report."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
-from host.report import plots, tables
-from host.report.rows import Section
+from host.report import cells_csv, content, page_html, summary
+from host.report.inputs import Inputs
 
-DOTS_PER_INCH = 150  # sharp on a phone's and a laptop's screen, still small
+FIGURES = "figures"
+PAGE, SUMMARY, CELLS = "report.html", "report.md", "cells.csv"
+_OURS = re.compile(r"(threads|sustained|quality-size|quality-speed|memory|phones)-\d+\.(png|svg)")
 
 
-def write(sections: list[Section], folder: Path) -> list[Path]:
-    """Write the Markdown tables and the plots into `folder`; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {"threads.png": plots.threads(sections), "sustained.png": plots.over_time(sections)}
-    captions = {"threads.png": "tokens/s over threads", "sustained.png": "tokens/s over time"}
-    document, text = folder / "report.md", tables.markdown(sections)
-    written = [document]
-    for name, figure in figures.items():
-        (folder / name).unlink(missing_ok=True)  # of an earlier report
-        if figure is not None:
-            figure.savefig(folder / name, dpi=DOTS_PER_INCH)
-            text += f"\n![{captions[name]}]({name})\n"
-            written.append(folder / name)
-    document.write_text(text)
-    return written
+def write(
+    inputs: Inputs, folder: Path, on_progress: Callable[[str, int, int], None] = lambda label, done, total: None
+) -> list[Path]:
+    """Write page, Markdown, CSV and figures into `folder`; returns the first three and the folder of figures.
+
+    Each file is there whole or not at all. Figures of an earlier report are removed.
+    """
+    figures = folder / FIGURES
+    for place in (folder, figures):
+        place.mkdir(parents=True, exist_ok=True)
+    report = content.report(inputs)
+    for file in figures.iterdir():
+        if _OURS.fullmatch(file.name):
+            file.unlink()
+    missing: dict[str, None] = {}
+    for number, picture in enumerate(report.pictures):
+        on_progress("drawing", number, len(report.pictures))
+        missing |= dict.fromkeys(picture.save(figures))
+    texts = {
+        PAGE: page_html.html(report, _notices(missing)),
+        SUMMARY: summary.markdown(report, _notices(missing), inputs.sections),
+        CELLS: cells_csv.cells(inputs.sections),
+    }
+    for name, text in texts.items():
+        _write(folder / name, text)
+    return [*(folder / name for name in texts), figures]
+
+
+def _notices(missing: dict[str, None]) -> list[str]:
+    return [
+        f"No font of this machine has every character of the names here (looked in {fonts}): the PNG files show boxes "
+        "in their place. The SVG files and the page use the fonts of who reads them. For Hangul: apt install "
+        "fonts-noto-cjk, and write the report again."
+        for fonts in missing
+    ]
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)

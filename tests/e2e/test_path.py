@@ -48,13 +48,16 @@ def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk: Desk, t
 
     printed = cli("report", results, "-o", report).stdout
     assert len(set(re.findall(rf"{re.escape(desk.title)}, over (\w+)", printed))) == len(desk.ways)
-    markdown = (report / "report.md").read_text()
-    rows = re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", markdown, re.MULTILINE)
+    cells = (report / "report.md").read_text().partition("## Every cell")[2].partition("## How it was measured")[0]
+    rows = re.findall(r"^\| SmolLM2-135M-Instruct-(?:plain|smooth)-q8_0 \|", cells, re.MULTILINE)
     assert len(rows) == 4 * len(desk.ways)
-    assert "not measured" not in markdown
-    assert ("Emulated" in markdown) == desk.facts["emulated"]
-    assert (report / "threads.png").read_bytes().startswith(b"\x89PNG")
-    assert printed.splitlines()[-2:] == [str(report / "report.md"), str(report / "threads.png")]
+    assert "not measured" not in cells
+    assert ("Emulated" in cells) == desk.facts["emulated"]
+    assert (report / "figures" / "threads-1.png").read_bytes().startswith(b"\x89PNG")
+    assert "Tokens per second over threads" in (report / "report.html").read_text()
+    assert printed.splitlines()[-4:] == [
+        str(report / name) for name in ("report.html", "report.md", "cells.csv", "figures")
+    ]
 
 
 def test_a_prompt_reaches_the_model_unharmed_over_both_ways(cli: Cli, prepared: Path, desk: Desk) -> None:

@@ -368,10 +368,19 @@ def test_bench_and_report(
 
     told = smoothdroid("report", results, "-o", tmp_path / "report")
     assert told.status == 0
-    assert told.out.splitlines()[-2:] == [str(tmp_path / "report" / name) for name in ("report.md", "threads.png")]
+    assert told.out.splitlines()[-2:] == [str(tmp_path / "report" / name) for name in ("cells.csv", "figures")]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "over local" in page
     assert "over local" in told.out
     (section,) = json.loads(smoothdroid("report", results, "-o", tmp_path / "report", "--json").out)
     assert [row["tokens_per_s"] for row in section["rows"]] == [11.0, 21.0]
+
+    with (folder / "runs.jsonl").open("a") as record:
+        record.write("nonsense\n")
+    damaged = smoothdroid("report", results, "-o", tmp_path / "report")
+    assert damaged.status == 0
+    assert f"left out: {folder}/runs.jsonl, line 4 is damaged" in damaged.err
+    assert "line 4 is damaged" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_bench_says_as_json_that_a_cell_failed(

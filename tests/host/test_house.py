@@ -68,6 +68,7 @@ def test_the_arrows_do_not_know_each_other(package: str) -> None:
 def test_report_reads_results_only() -> None:
     records = (
         "host.bench.results",
+        "host.bench.artifact.Artifact",
         "host.bench.plan",
         "host.bench.cell",
         "host.model.evaluation",
@@ -92,7 +93,7 @@ def test_predict_knows_models_and_cells_and_nothing_that_measures() -> None:
     [
         ("host/model", ("torch", "transformers", "safetensors")),
         ("device", ("adbutils", "paramiko")),
-        ("host/report", ("matplotlib",)),
+        ("host/report", ("matplotlib", "jinja2", "markupsafe")),
         ("host/query", ("duckdb",)),
     ],
 )

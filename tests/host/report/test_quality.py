@@ -15,7 +15,7 @@ from host import console
 from host.bench.stats import interval
 from host.model.evaluation import Candidate, Evaluation, Model
 from host.report import quality_plot, quality_tables
-from host.report.quality import Row, as_facts, rows, verdict
+from host.report.quality import Row, against, as_facts, rows, verdict
 
 WINDOWS, TOKENS = 8, 31
 NAMES = ("plain", "_smooth|$x^ [b]", "other plain", "twin")
@@ -99,6 +99,14 @@ def test_a_baseline_that_is_the_reference_has_no_ratio() -> None:
     assert [row.comparison for row in rows(evaluation((0.0, 0.1, 0.1, 0.2)))] == [None] * 5
 
 
+def test_any_two_candidates_can_be_compared(found: list[Row]) -> None:
+    told = against(evaluation(), "2", "1")  # another take of the first, and the smoothed
+    assert told.startswith("_smooth|$x^ [b]: its mean KLD is 0.6")
+    assert "of other plain's (95% interval" in told
+    assert against(evaluation(), "0", "1") == verdict(found[2])
+    assert against(evaluation(), "3", "1") == "", "the reference's twin is at no distance"
+
+
 def test_facts_are_json(found: list[Row]) -> None:
     facts: Any = json.loads(json.dumps(as_facts(evaluation()), allow_nan=False))
     reference, plain, smooth, *_ = facts["models"]
@@ -162,8 +170,13 @@ def test_a_point_with_its_interval_for_each_candidate(found: list[Row]) -> None:
 
 
 def test_what_lies_far_apart_is_drawn_on_a_logarithmic_scale() -> None:
-    (axes,) = quality_plot.kld_over_size(evaluation((0.004, 0.4, 0.4, 0.4))).axes
+    figure = quality_plot.kld_over_size(evaluation((0.004, 0.4, 0.4, 0.4)))
+    (axes,) = figure.axes
     assert axes.get_yscale() == "log"
+    figure.draw_without_rendering()
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert "0.01" in ticks
+    assert not any("$" in tick for tick in ticks)  # matplotlib's own are formulas, and a $ here is a $
 
 
 def test_writes_the_picture_and_the_table_without_a_warning(tmp_path: Path) -> None:

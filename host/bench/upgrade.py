@@ -1,0 +1,42 @@
+"""Records of an older schema -> today's, as plain JSON; what is checked is the result.
+
+Version 1 (protocols 1 and 2) had one mask and one set of settings for a whole plan, and repetitions in each cell. Its
+cells were known by a hash that was made another way: they get today's, so that they are found; the protocol that they
+were measured by stays in the campaign's `smoothdroid`. Samples of version 1 lie under the old hash and are not read:
+`not checked` says so of each cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Facts = dict[str, Any]
+
+OLDER = (1,)
+"""Schemas that are read all the same."""
+
+
+def version(facts: object) -> int | None:
+    """Which schema a record says that it has; None where it says none."""
+    told = facts.get("schema_version") if isinstance(facts, dict) else None
+    return told if isinstance(told, int) else None
+
+
+def campaign(facts: Facts) -> Facts:
+    """A campaign of version 1 -> today's. Raises KeyError or TypeError where it lacks what every one had."""
+    return {
+        **facts,
+        "schema_version": 2,
+        "plan": _with_protocol(facts["plan"], "masks", [facts["plan"].get("cpus", [])]),
+    }
+
+
+def run(facts: Facts) -> Facts:
+    """A run of version 1 -> today's, its cell still under its old hash. Raises KeyError or TypeError as `campaign`."""
+    return {**facts, "schema_version": 2, "cell": _with_protocol(facts["cell"], "cpus", facts["cell"].get("cpus", []))}
+
+
+def _with_protocol(facts: Facts, masks: str, cpus: object) -> Facts:
+    kept = {name: value for name, value in facts.items() if name not in ("repetitions", "cooling", "cpus")}
+    protocol = {"repetitions": facts["repetitions"], "cooling": facts.get("cooling")}
+    return {**kept, masks: cpus, "protocol": protocol}

@@ -1,0 +1,63 @@
+"""The best of each model on each phone -> phones side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from host.bench.stats import CONFIDENCE
+from host.report.groups import Best, Group, question
+from host.report.picture import Picture
+from host.report.plots import PANEL_INCHES, legend, look, panel
+from host.report.shown import line, short
+from host.report.tables import number
+
+
+def common(groups: Sequence[Group]) -> list[str]:
+    """The tests that have a valid answer on more than one phone."""
+    asked = [{question(best.row) for best in group.bests} for group in groups]
+    return [
+        name for name in dict.fromkeys(n for one in asked for n in sorted(one)) if sum(name in s for s in asked) > 1
+    ]
+
+
+def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
+    """A picture for each test that more than one phone has."""
+    for count, test in enumerate(common(groups), 1):
+        found = [(group, [b for b in group.bests if question(b.row) == test]) for group in groups]
+        there = [(group, best) for group, best in found if best]
+        models = list(dict.fromkeys(best.row.model for _, all_best in there for best in all_best))
+        figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.4 + 0.5 * len(there) + 0.18 * len(models)))
+        handles = []
+        for index, model in enumerate(models):
+            mine = [(place, b) for place, (_, all_best) in enumerate(there) for b in all_best if b.row.model == model]
+            shift = 0.6 / max(5, len(models)) * (index - (len(models) - 1) / 2)
+            handles.append(
+                axes.errorbar(
+                    [b.rate.mean for _, b in mine],
+                    [place + shift for place, _ in mine],
+                    xerr=[b.rate.half for _, b in mine],
+                    linestyle="none",
+                    markersize=5,
+                    capsize=3,
+                    **look(index),
+                )
+            )
+        axes.set_yticks(range(len(there)), [_named(group) for group, _ in there], fontsize=8)
+        axes.set_ylim(len(there) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(f"tokens/s ({CONFIDENCE:.0%} interval)")
+        axes.set_title(f"{short(test, 40)}: best valid setting of each phone", fontsize=9)
+        legend(figure, handles, [short(model, 44) for model in models])
+        yield Picture(f"phones-{count}", line(f"{test} on each phone"), _told(there), figure)
+
+
+def _named(group: Group) -> str:
+    return short(group.title, 32) + ("\n(emulated: no speed)" if group.emulated else "")
+
+
+def _told(there: Sequence[tuple[Group, Sequence[Best]]]) -> str:
+    return "; ".join(
+        f"{group.title}, {best.row.model}: {number(best.rate.mean)} tokens/s"
+        for group, all_best in there
+        for best in all_best
+    )

@@ -1,0 +1,38 @@
+"""What phones, files and models say, made fit to be shown: one line, nothing that acts on what stands around it."""
+
+from __future__ import annotations
+
+import re
+
+# Controls, what turns the direction of the text around it (Unicode's bidirectional controls), what XML does not allow.
+_ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufffe\uffff]")
+
+
+def line(text: str) -> str:
+    """One line; what acts instead of being seen becomes a replacement character."""
+    return " ".join(block(text.replace("\r", " ")).split())
+
+
+def block(text: str) -> str:
+    """The same with its lines, where they mean something: in a command."""
+    return _ACTS.sub("\ufffd", text)
+
+
+def short(text: str, most: int) -> str:
+    """No more than `most` characters, cut in the middle: names are told apart by their ends."""
+    text = line(text)
+    head = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def markdown(text: str) -> str:
+    """For GitHub's Markdown: nothing in it is markup, a link or a mention, nor ends a cell of a table."""
+    text = re.sub(r"([\\|`*\[\]<>~$!#])", r"\\\1", line(text))
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)  # inside a word it is none
+    return re.sub(r"(?i)(?<=http)(?=s?://)|(?<=ftp)(?=://)|(?<=www)(?=\.)|(?<=@)(?=\w)", "\u200b", text)
+
+
+def csv_cell(text: str) -> str:
+    """For a spreadsheet, which would compute what begins like a formula."""
+    text = line(text)
+    return f"'{text}" if text[:1] in tuple("=+-@") else text

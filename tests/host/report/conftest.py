@@ -1,0 +1,14 @@
+"""What several tests of reports look at."""
+
+from __future__ import annotations
+
+import pytest
+
+from host.report.inputs import Inputs
+from tests.host.report.whole import whole
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Results with everything in them."""
+    return whole(tmp_path_factory.mktemp("whole"))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from host.report.cells_csv import LLAMA_BENCH, OURS, cells
+from host.report.inputs import Inputs, load
+from tests.host.fakes import campaign, model, phone
+from tests.host.report.whole import PLAN, write_whole
+
+
+def read(inputs: Inputs) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(cells(inputs.sections))))
+
+
+def test_the_columns_are_llama_benchs_own_in_its_order(llama_cpp: Path) -> None:
+    source = (llama_cpp / "tools" / "llama-bench" / "llama-bench.cpp").read_text()
+    body = source.partition("& get_fields() {")[2].partition("};")[0]
+    theirs = re.findall(r'"(\w+)"', body)
+    assert len(theirs) > 30
+    assert [name for name in theirs if name in LLAMA_BENCH] == list(LLAMA_BENCH)
+    assert not set(OURS) & set(theirs)
+
+
+def test_a_line_for_each_cell(inputs: Inputs) -> None:
+    rows = read(inputs)
+    assert len(rows) == sum(len(section.rows) for section in inputs.sections)
+    best = next(
+        r
+        for r in rows
+        if (r["model_filename"], r["n_threads"], r["cpus"], r["test"])
+        == ("models/tiny-plain-q8_0.gguf", "4", "mid", "tg128")
+    )
+    assert (best["avg_ts"], best["verdict"], best["repetitions"], best["emulated"]) == ("40", "valid", "3", "0")
+    assert float(best["low_ts"]) < 40 < float(best["high_ts"])
+    assert float(best["stddev_ts"]) == pytest.approx(0.4)
+    assert best["test_time"] == "2026-01-02T00:00:00Z"
+    failed = next(row for row in rows if row["n_threads"] == "2" and row["cpus"] == "any")
+    assert (failed["avg_ts"], failed["repetitions"]) == ("", "0")
+    assert failed["remark"].startswith("failed: killed")
+
+
+def test_what_is_not_believed_has_its_verdict_beside_it(inputs: Inputs) -> None:
+    shown = {
+        row["verdict"]
+        for row in read(inputs)
+        if row["n_threads"] == "4" and row["cpus"] == "any" and row["test"] == "tg128"
+    }
+    assert shown == {"unstable"}
+
+
+def test_no_name_is_a_formula(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"models": [model("=HYPERLINK(1)", folder=Path("."))]})
+    write_whole(tmp_path, campaign(plan, phone(model='=cmd|"/c calc"!A1', soc="@x")))
+    rows = read(load([tmp_path]))
+    assert rows
+    for row in rows:
+        assert all(not value.startswith(("=", "@", "+")) for value in row.values()), row
+    assert rows[0]["phone"] == '\'=cmd|"/c calc"!A1'

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Annotation
+
+from host.bench.stats import interval
+from host.report.distance_plot import over_bytes, over_speed
+from host.report.forms import forms
+from host.report.groups import groups
+from host.report.inputs import Inputs
+from host.report.picture import Picture
+from tests.host.report.whole import MODELS
+
+
+def points(picture: Picture) -> list[tuple[float, float]]:
+    (axes,) = picture.figure.axes
+    drawn = [line.lines[0] for line in axes.containers if isinstance(line, ErrorbarContainer)]
+    return [(float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0])) for line in drawn]
+
+
+def arrows(picture: Picture) -> list[Annotation]:
+    return [text for text in picture.figure.axes[0].texts if isinstance(text, Annotation)]
+
+
+def test_over_bytes_an_arrow_leads_from_plain_to_smoothed(inputs: Inputs) -> None:
+    (picture,) = over_bytes(inputs.evaluations, forms(inputs))
+    plain, smooth, _ = points(picture)
+    assert [plain[0], smooth[0]] == pytest.approx([100, 100], rel=0.05)
+    assert plain[0] < smooth[0], "side by side, so that both bars can be read"
+    assert plain[1] > smooth[1]
+    (arrow,) = arrows(picture)
+    assert (arrow.xyann, arrow.xy) == (plain, smooth)
+    assert "An arrow leads" in picture.description
+
+
+def test_over_speed_each_model_has_its_best_valid_setting(inputs: Inputs) -> None:
+    first, second = over_speed(inputs.evaluations, groups(inputs.sections), forms(inputs))
+    (plain, smooth), (other,) = points(first), points(second)
+    assert [plain[0], smooth[0]] == pytest.approx([interval([40, 40.4, 39.6]).mean, interval([41, 41.41, 40.59]).mean])
+    assert other[0] == pytest.approx(10)
+    assert len(arrows(first)) == 1
+    assert arrows(second) == []
+    assert MODELS[0].name in first.description
