@@ -65,6 +65,23 @@ class Phones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
             broken.close()
 
 
+def meeting_point(address: str) -> tuple[str, str, int]:
+    """Protocol, host and port of a scheduler. Raises BadInput for no address, and for TLS without certificates."""
+    try:
+        url = urlsplit(address)
+        protocol, host, port = url.scheme, url.hostname, url.port
+    except ValueError:
+        protocol, host, port = "", None, None
+    if protocol not in ("tcp", "tls") or not host or not port:
+        raise BadInput(f"{address} is no scheduler's address: write tcp://HOST:8786 or tls://HOST:8786")
+    if protocol == "tls" and not dask.config.get("distributed.comm.tls.ca-file"):
+        raise BadInput(
+            f"{address} needs certificates, which Dask's configuration names (~/.config/dask/farm.yaml): "
+            "docs/architecture.md shows it under Many phones"
+        )
+    return protocol, host, port
+
+
 def resource(lab: str, phone: str) -> str:
     """What a phone is called among a worker's resources, and in the controller."""
     return f"{lab}/{phone}"
@@ -161,6 +178,7 @@ def work(address: str, lab: str, members: Sequence[Member], say: Callable[[str],
 
 
 async def _work(address: str, phones: Phones, say: Callable[[str], None]) -> None:
+    _, host, _ = meeting_point(address)
     resources = {resource(phones.lab, name): float(SLOTS) for name in phones.members}
     there: bool | None = None
     with tempfile.TemporaryDirectory(prefix="smoothdroid-worker-") as folder:
@@ -169,7 +187,7 @@ async def _work(address: str, phones: Phones, say: Callable[[str], None]) -> Non
                 async with Worker(
                     address,
                     # One address, not all of them: that from which the scheduler is reached.
-                    host=get_ip(_host(address)),
+                    host=get_ip(host),
                     nthreads=SLOTS * len(resources) + 1,
                     resources=resources,
                     plugins=(phones,),
@@ -193,13 +211,11 @@ async def _work(address: str, phones: Phones, say: Callable[[str], None]) -> Non
 def schedule(listen: str, say: Callable[[str], None]) -> None:
     """Be the scheduler, until Ctrl-C. Raises BadInput when it cannot listen there."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    url = urlsplit(listen)
-    if url.scheme not in ("tcp", "tls") or not url.hostname or not url.port:
-        raise BadInput(f"{listen} is no address to listen at: write tcp://127.0.0.1:8786 or tls://HOST:8786")
-    if url.scheme == "tcp" and not _is_loopback(url.hostname):
+    protocol, host, port = meeting_point(listen)
+    if protocol == "tcp" and not _is_loopback(host):
         say(f"whoever can reach {listen} can run programs on all machines of the farm. tls:// is for open networks")
     try:
-        asyncio.run(_schedule(url.scheme, url.hostname, url.port, lambda: say(f"the scheduler listens at {listen}")))
+        asyncio.run(_schedule(protocol, host, port, lambda: say(f"the scheduler listens at {listen}")))
     except (OSError, RuntimeError) as error:
         if not isinstance(error.__cause__ or error, OSError):
             raise
@@ -212,13 +228,6 @@ async def _schedule(protocol: str, host: str, port: int, ready: Callable[[], Non
         async with Scheduler(host=host, port=port, protocol=protocol, dashboard_address=NO_PAGE) as scheduler:
             ready()
             await scheduler.finished()
-
-
-def _host(address: str) -> str:
-    url = urlsplit(address)
-    if url.scheme not in ("tcp", "tls") or not url.hostname or not url.port:
-        raise BadInput(f"{address} is no scheduler's address: write tcp://HOST:8786 or tls://HOST:8786")
-    return url.hostname
 
 
 def _is_loopback(host: str) -> bool:

@@ -40,6 +40,8 @@ class Farm:
     """The scheduler at one address, and what it leads to."""
 
     def __init__(self, address: str) -> None:
+        """Connects when asked. Raises BadInput for what is no address."""
+        lab.meeting_point(address)
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._address = address
         self._lock = threading.Lock()

@@ -125,7 +125,7 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("devices --farm {tmp}/wrong.toml", 2, "`thread`"),
         ("devices --release x", 2, "--release needs --farm"),
         ("farm worker nowhere --on local:", 2, "nowhere is no scheduler's address"),
-        ("farm scheduler nowhere", 2, "nowhere is no address to listen at"),
+        ("farm scheduler nowhere", 2, "nowhere is no scheduler's address"),
         ("bench {tmp}/nosuch.gguf --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("bench {tmp} --on local:", 2, "{tmp} is a folder"),
         ("bench {tmp}/cut.gguf --on local:", 2, "{tmp}/cut.gguf is cut short"),

@@ -11,14 +11,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from device.errors import BadInput, CommandFailed, NoPhone, TargetLost
 from device.session import Session, Task
 
-distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
+pytest.importorskip("distributed")
 
 from host.farm import lab, remote  # noqa: E402
 from host.farm.remote import Farm  # noqa: E402
@@ -29,8 +36,8 @@ SMOOTHDROID = [sys.executable, "-c", "from host.cli import main; main()"]
 class Process:
     """`smoothdroid farm ...`, and what it says."""
 
-    def __init__(self, *words: str, cache: Path) -> None:
-        environment = {**os.environ, "SMOOTHDROID_CACHE": str(cache)}
+    def __init__(self, *words: str, cache: Path, **variables: str) -> None:
+        environment = {**os.environ, "SMOOTHDROID_CACHE": str(cache), **variables}
         self._process = subprocess.Popen(
             ["env", "--default-signal=INT", *SMOOTHDROID, "farm", *words],
             stderr=subprocess.PIPE,
@@ -54,11 +61,15 @@ class Process:
         return status
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Net:
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"tcp://127.0.0.1:{free_port()}"
         self.folder = folder
         self.scheduler = self.start_scheduler()
         self.worker = self.start_worker()
@@ -207,11 +218,70 @@ def test_ctrl_c_ends_a_worker_and_not_what_its_phone_does(net: Net) -> None:
     net.worker = net.start_worker()
 
 
-def test_what_is_no_address_is_named() -> None:
-    with pytest.raises(BadInput, match="is no address to listen at"):
-        lab.schedule("127.0.0.1:8786", print)
-    with pytest.raises(BadInput, match="is no scheduler's address"):
-        lab.work("localhost", "desk", [], print)
+# As docs/architecture.md has it.
+TLS = """
+distributed:
+  comm:
+    require-encryption: true
+    tls:
+      ca-file: {folder}/ca.pem
+      scheduler: {{cert: {folder}/cert.pem, key: {folder}/key.pem}}
+      worker: {{cert: {folder}/cert.pem, key: {folder}/key.pem}}
+      client: {{cert: {folder}/cert.pem, key: {folder}/key.pem}}
+"""
+
+
+def test_with_certificates_the_farm_speaks_tls_and_to_nobody_without_one(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    config = tmp_path / "farm.yaml"
+    config.write_text(TLS.format(folder=tmp_path))
+    files = {"ca-file": "ca.pem", "client.cert": "cert.pem", "client.key": "key.pem"}
+    client = {f"distributed.comm.tls.{key}": str(tmp_path / name) for key, name in files.items()}
+    address = f"tls://127.0.0.1:{free_port()}"
+    scheduler = Process("scheduler", address, cache=tmp_path, DASK_CONFIG=str(config))
+    scheduler.says("the scheduler listens at")
+    worker = Process("worker", address, "--on", "local:", cache=tmp_path, DASK_CONFIG=str(config))
+    try:
+        worker.says("at work for")
+        with dask.config.set(client), closing(Farm(address)) as farm:
+            assert farm.members()[0].open().run(["echo", "safe"]).stdout == "safe\n"
+        with pytest.raises(BadInput, match="needs certificates"):
+            Farm(address)
+        with pytest.raises(NoPhone, match="does not answer"):
+            Farm(address.replace("tls", "tcp")).members()
+    finally:
+        worker.end()
+        scheduler.end()
+
+
+def make_certificates(folder: Path) -> None:
+    """A CA, and a certificate of it for everybody."""
+    now = datetime.now(UTC)
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "farm")}
+    for name, file in (("ca", "ca.pem"), ("farm", "cert.pem")):
+        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (name, "ca"))
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(keys[name].public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            .sign(keys["ca"], hashes.SHA256())
+        )
+        (folder / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.TraditionalOpenSSL
+    pem = keys["farm"].private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8786", "tcp://", "tcp://host:99999", "http://host:8786", "tcp://[::"])
+def test_what_is_no_address_is_named(address: str) -> None:
+    for use in (Farm, partial(lab.work, lab="desk", members=[], say=print), partial(lab.schedule, say=print)):
+        with pytest.raises(BadInput, match="is no scheduler's address"):
+            use(address)
 
 
 def test_a_scheduler_in_the_open_says_what_that_means(monkeypatch: pytest.MonkeyPatch) -> None:
