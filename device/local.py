@@ -90,7 +90,10 @@ class LocalTarget:
         """See Target.append."""
         said = b""
         with subprocess.Popen(
-            [SH, "-c", receiver(remote, start)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [SH, "-c", receiver(remote, start)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         ) as process:
             assert process.stdin  # noqa: S101 (asked for above)
             assert process.stdout  # noqa: S101

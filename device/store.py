@@ -19,6 +19,7 @@ SETTLED_S = 10.0  # what has not arrived so long after it was sent does not come
 TAKE_OVER_S = 15.0  # a sender that gets nothing through for so long has lost its connection, and has not noticed
 MOST_WAITS = 5  # for somebody else who sends the same file, and does not come to an end
 POLL_S = 0.05
+NOTHING = -1  # the size of a file that is not there
 SLOWEST_HASH = 20e6  # bytes in a second, of a little core without instructions for it
 
 # FOLDER NAME PART ALONE: what is there of a file, in one line: `whole NAME`, `part SIZE` or `busy`, or nothing. Whole
@@ -44,13 +45,18 @@ fi
 } 9>>"$3.lock"
 echo "part $(stat -c %s "$3")"
 """
-# FOLDER PART NAME MODE: on flash before it is seen, so that a phone that loses power has no file of zeros.
+# FOLDER PART NAME MODE: on flash before it is seen, so that a phone that loses power has no file of zeros. The shell
+# that took its last bytes may still be at its end, and what somebody has open for writing cannot be run.
 _PUBLISH = """
 cd "$1" || exit
-[ ! -f "$2" ] && [ -f "$3" ] && exit # somebody else was faster
-chmod "$4" "$2" || exit
-{ fsync "$2" || sync "$2" || sync; } 2>/dev/null
-mv "$2" "$3" && stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
+waited=0
+while read -r group <"$2.holder" && kill -0 "-$group" && [ $waited -lt 100 ]; do
+  sleep 0.05
+  waited=$((waited + 1))
+done 2>/dev/null
+chmod "$4" "$2" && { fsync "$2" || sync "$2" || sync || :; } 2>/dev/null && mv "$2" "$3" ||
+  { [ -f "$3" ]; exit; } # somebody else was faster
+stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
 """
 # FILE CHUNK COUNT: the sha256 of each chunk.
 _CHUNKS = """
@@ -122,7 +128,7 @@ class _Sending:
         return f"{self.folder}/{self.part}"
 
     def look(self, *, alone: bool) -> tuple[str | None, int]:
-        """The name of the file where it is there whole, and how many bytes of it are there where it is not."""
+        """The name of the file where it is there whole; how many bytes of it are there where it is not, or NOTHING."""
         argv = ["sh", "-c", _LOOK, "look", self.folder, self.source.name, self.part, "alone" if alone else ""]
         said = self.target.run(argv).stdout.removesuffix("\n")
         word, _, rest = said.partition(" ")
@@ -135,15 +141,15 @@ class _Sending:
         if said:
             raise self._failed(f"the phone said {said[:80]!r} of what it has")
         self.target.run(["mkdir", "-p", self.folder])
-        return None, 0
+        return None, NOTHING
 
     def send(self, arrived: int) -> None:
         """Send what is missing behind the `arrived` bytes, until the phone's own sha256sum is that of the file."""
         for _ in range(MOST_TRIES):
-            right = self._right(min(arrived, self.total)) if arrived else 0
+            right = self._right(min(arrived, self.total)) if arrived > 0 else 0
             if right < arrived:
                 self.target.run(["truncate", "-s", str(right), self._path])
-            if right < self.total:
+            if right < self.total or arrived == NOTHING:
                 self._check_room(self.total - right)
                 self.target.append(self.source, self._path, right, progress=self.progress)
             arrived = self._settled()
@@ -207,9 +213,9 @@ class _Sending:
         return size
 
     def _size(self) -> int:
-        """Bytes that are there; -1 where there is no such file."""
+        """Bytes that are there; NOTHING where there is no such file."""
         said = self.target.run(["stat", "-c", "%s", self._path], check=False).stdout.strip()
-        return int(said) if re.fullmatch(r"\d{1,18}", said) else -1
+        return int(said) if re.fullmatch(r"\d{1,18}", said) else NOTHING
 
     def _check_room(self, missing: int) -> None:
         if free_bytes(self.target, self.folder) < missing + RESERVE_BYTES:

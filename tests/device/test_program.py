@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import CommandFailed
+from device.errors import BadInput
 from device.local import LocalTarget
 from device.program import File, install
 from host.pypi import sha256_of
@@ -55,5 +55,5 @@ def test_a_library_that_changed_underway_is_not_taken(target: LocalTarget, tmp_p
     built = tmp_path / "built"
     bench, library = made(built, "llama-bench", SAYS), made(built, "libllama.so", "1")
     library[0].write_text("2")
-    with pytest.raises(CommandFailed, match="what arrived is not what was sent"):
+    with pytest.raises(BadInput, match=r"libllama.so changed since it was looked at"):
         install(target, bench, [bench, library])

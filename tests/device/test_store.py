@@ -81,6 +81,11 @@ def test_it_lies_under_its_hash_with_its_name(target: Watched, source: Path) -> 
     assert files(target) == [f".{source.name}.whole", source.name]
 
 
+def test_an_empty_file_is_a_file(target: Watched, source: Path) -> None:
+    source.write_bytes(b"")
+    assert Path(ensure(target, source, sha256(source))).read_bytes() == b""
+
+
 def test_what_is_there_is_not_sent_again(target: Watched, source: Path) -> None:
     told: list[tuple[int, int]] = []
     first = ensure(target, source, sha256(source), progress=lambda *now: told.append(now))
@@ -212,6 +217,22 @@ def test_two_that_send_the_same_file(target: Watched, source: Path) -> None:
     assert not part.exists()
     assert sum(sent for _, sent in target.sent) == source.stat().st_size
     assert other.sent == []
+
+
+def test_a_program_runs_though_the_shell_that_took_it_is_still_at_its_end(target: Watched, tmp_path: Path) -> None:
+    """As over adb, where the connection is closed before that shell has read all of it."""
+    program = tmp_path / "true"
+    program.write_bytes(Path("/bin/true").read_bytes())
+
+    def stays(part: Path) -> None:
+        shell = ["sh", "-c", 'exec 9>>"$0" && echo $$ >"$0.holder" && echo ready && sleep 0.5', str(part)]
+        staying = subprocess.Popen(shell, stdout=subprocess.PIPE, start_new_session=True)
+        assert staying.stdout
+        assert staying.stdout.readline() == b"ready\n"
+        threading.Thread(target=staying.communicate).start()
+
+    target.spoil = stays
+    target.run([ensure(target, program, sha256(program), executable=True)])
 
 
 def test_a_receiver_that_a_dead_connection_left_is_ended(

@@ -55,8 +55,8 @@ def kernels(build: Build, target: Target) -> PhoneKernels:
 
 
 def left(target: Target) -> list[str]:
-    """What lies below the target's root; in the store, the names alone."""
-    found = target.run(["find", target.root, "-type", "f"]).stdout.splitlines()
+    """What lies below the target's root, by name, without the store's own notes."""
+    found = target.run(["find", target.root, "-type", "f", "!", "-name", ".*"]).stdout.splitlines()
     return sorted(Path(path).name for path in found)
 
 
