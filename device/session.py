@@ -141,6 +141,8 @@ class Session:
         """
         journal, restarts = Journal(), 0
         self._following = job
+        if self._interrupted.is_set():  # before it was known here what to stop
+            self.stop(job)
         while not journal.finished:
             self._heed()
             answer = self._call("watch", job, str(journal.lines), str(WATCH_S), timeout_s=WATCH_S + 40)

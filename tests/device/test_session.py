@@ -503,3 +503,11 @@ def test_a_phone_that_does_not_come_back_is_lost_and_says_what_goes_on() -> None
     way: Any = Breaks(LocalTarget(), 1, after=False)
     with pytest.raises(TargetLost, match=r"not back within 0 s.*the same command again takes it up"):
         Session(way, reopen=gone, patience_s=0.1).at_work()
+
+
+def test_an_interrupt_before_the_job_is_followed_ends_the_runner_all_the_same(session: Session) -> None:
+    session.start("job", [sh("cell", "sleep 100", 200)])
+    session.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        list(session.follow("job"))
+    assert session.at_work() is None
