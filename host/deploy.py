@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +17,8 @@ from device.target import Target
 from host.bench.artifact import Artifact
 
 Open = Callable[[str], Target]
+LOOK_S = 0.2  # so often is looked for Ctrl-C
+LAST_WORDS_S = 5.0  # after Ctrl-C; a phone that hashes a large model then is left to itself
 
 
 @dataclass(frozen=True)
@@ -55,32 +57,58 @@ def to_all(
 ) -> list[Deployed]:
     """Put programs and models on the phones of all `ways`, side by side; two ways to one phone one after the other.
 
-    What goes wrong with one phone is in its Deployed and keeps no other from its files.
+    What goes wrong with one phone is in its Deployed and keeps no other from its files. Ctrl-C stops all of them where
+    they are.
     """
     phones: dict[str, list[str]] = {}
-    broken: list[Deployed] = []
+    done: list[Deployed] = []
     for way in ways:
         try:
             with closing(open_(way)) as target:
                 phones.setdefault(describe(target).id, []).append(way)
         except SmoothdroidError as error:
-            broken.append(Deployed(way, error=error))
+            done.append(Deployed(way, error=error))
 
-    def one_phone(its: list[str]) -> list[Deployed]:
-        return [_one_way(way, open_, programs, models, watch) for way in its]
+    stopping, crashes = threading.Event(), list[BaseException]()
 
-    with ThreadPoolExecutor(max_workers=max(len(phones), 1)) as threads:
-        done = [one for part in threads.map(one_phone, phones.values()) for one in part]
-    return sorted([*done, *broken], key=lambda one: ways.index(one.way))
+    def one_phone(its: list[str]) -> None:
+        try:
+            for way in its:
+                done.append(_one_way(way, open_, programs, models, watch, stopping))
+        except BaseException as error:  # a fault of ours, or Ctrl-C
+            crashes.append(error)
+
+    threads = [threading.Thread(target=one_phone, args=(its,), daemon=True) for its in phones.values()]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.join(LOOK_S)
+    except KeyboardInterrupt:
+        stopping.set()
+        for thread in threads:
+            thread.join(LAST_WORDS_S)
+        raise
+    if crashes:
+        raise crashes[0]
+    return sorted(done, key=lambda one: ways.index(one.way))
 
 
 def _one_way(
-    way: str, open_: Open, programs: Callable[[Target, Phone], Programs], models: Sequence[Artifact], watch: Watch
+    way: str,
+    open_: Open,
+    programs: Callable[[Target, Phone], Programs],
+    models: Sequence[Artifact],
+    watch: Watch,
+    stopping: threading.Event,
 ) -> Deployed:
     began, sent, phone = time.monotonic(), dict[str, None](), None
 
     def heard(name: str) -> Callable[[int, int], None]:
         def progress(done: int, total: int) -> None:
+            if stopping.is_set():
+                raise KeyboardInterrupt
             sent[name] = None
             watch.sending(way, name, done, total)
 

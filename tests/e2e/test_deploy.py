@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from contextlib import closing
@@ -57,8 +58,9 @@ def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Pat
             target.run(["pkill", "-f", "other.gguf"], check=False)
 
 
-def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, prepared: Path, desk_phone: VirtualPhone) -> None:
-    on, model = f"virtual:{desk_phone.name}/ssh", next(prepared.glob("*-plain-q8_0.gguf"))
+def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
+    on, model = f"virtual:{desk_phone.name}/ssh", write_llama(tmp_path / "long.gguf", Q8_0)
+    os.truncate(model, 300_000_000)
     with closing(open_target(on)) as target:
         target.run(["rm", "-rf", f"{target.root}/store"])
         cli("deploy", "--on", on)  # the programs
