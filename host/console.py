@@ -1,4 +1,7 @@
-"""What the commands print: facts on stdout, progress and errors on stderr."""
+"""What the commands print: facts on stdout, progress, warnings and errors on stderr.
+
+rich leaves colours out where nobody would see them, and where NO_COLOR is set.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,13 @@ class _Console(Console):
 
 out = _Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 err = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+_quiet = False
+
+
+def quiet(wanted: bool) -> None:
+    """No steps and no progress from here on, or again; facts, warnings and errors remain."""
+    global _quiet
+    _quiet = wanted
 
 
 def facts(data: object) -> None:
@@ -58,7 +68,17 @@ def stream(text: str) -> None:
 def step(text: str) -> None:
     """Say what begins."""
     # In one piece: a progress line would be drawn between two.
-    err.print(Text.assemble(("· ", "dim"), text.translate(CONTROL)), soft_wrap=True)
+    _aside(Text.assemble(("· ", "dim"), text.translate(CONTROL)))
+
+
+def _aside(text: Text | str) -> None:
+    if not _quiet:
+        err.print(text, soft_wrap=True)
+
+
+def warning(text: str) -> None:
+    """Say what a reader of the facts must know."""
+    err.print(Text.assemble(("! ", "yellow"), text.translate(CONTROL)), soft_wrap=True)
 
 
 def error(message: str) -> None:
@@ -79,7 +99,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 @contextmanager
 def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[None]:
     """A table on the terminal that shows what `rows` says now, for as long as the block runs; nothing in a log file."""
-    if not err.is_terminal:
+    if _quiet or not err.is_terminal:
         yield
         return
 
@@ -125,7 +145,7 @@ class Bar:
 
     def _log(self, label: str, done: int, total: int) -> None:
         if label != self._label or time.monotonic() - self._said_at > LOG_EVERY_S:
-            err.print(f"  {label}: {done}/{total}", soft_wrap=True)
+            _aside(f"  {label}: {done}/{total}")
             self._said_at = time.monotonic()
 
 
@@ -152,14 +172,14 @@ class Transfers:
     def _log(self, what: tuple[str, str], done: int, total: int) -> None:
         now = time.monotonic()
         if done == total or now - self._said_at.get(what, -LOG_EVERY_S) >= LOG_EVERY_S:
-            err.print(f"  {what[1]} to {what[0]}: {done >> 20} of {total >> 20} MiB", soft_wrap=True)
+            _aside(f"  {what[1]} to {what[0]}: {done >> 20} of {total >> 20} MiB")
             self._said_at[what] = now
 
 
 @contextmanager
 def transfers() -> Iterator[Transfers]:
     """Progress of files for as long as the block runs."""
-    if not err.is_terminal:
+    if _quiet or not err.is_terminal:
         yield Transfers(None)
         return
     columns = (
@@ -177,7 +197,7 @@ def transfers() -> Iterator[Transfers]:
 @contextmanager
 def bar() -> Iterator[Bar]:
     """A progress line for as long as the block runs."""
-    if not err.is_terminal:
+    if _quiet or not err.is_terminal:
         yield Bar(None)
         return
     columns = (

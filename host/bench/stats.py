@@ -2,6 +2,8 @@
 
 All of it takes repetitions to be independent. Those of one run share its minute: what differs between two evenings
 on the same phone (a background job, the battery's charge, the room) is in no interval here.
+
+scipy is imported where it is called: it takes a second, which a command that measures nothing need not wait.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # of the bootstrap: its ends are then steady to about a twentieth of the interval
@@ -88,6 +89,8 @@ def interval(values: Sequence[float]) -> Interval:
     holds the true mean in 49 % of draws, with ten in 87 %), where this one keeps its 95 % from two values on. It pays
     with width: two values 1 % apart have an interval of 6 % to either side. Raises ValueError when there is no value.
     """
+    from scipy import stats
+
     if not values:
         raise ValueError("no values")
     mean = float(np.mean(values))
@@ -102,6 +105,8 @@ def median_interval(values: Sequence[float]) -> Interval:
 
     Below BOOTSTRAP_FROM values there is no interval (NaN). Raises ValueError when there is no value.
     """
+    from scipy import stats
+
     if not values:
         raise ValueError("no values")
     median = float(np.median(values))
@@ -136,6 +141,8 @@ def drift(values: Sequence[float]) -> Drift:
     A line and not a rank test: no order of four values has a rank test's p below 0.08, and a phone that throttles in
     its fourth repetition is to be noticed.
     """
+    from scipy import stats
+
     if not values:
         raise ValueError("no values")
     if len(values) < 3:
@@ -165,6 +172,8 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Comparison:
 
 def _welch_half(one: Logarithms, other: Logarithms) -> float:
     """Half the interval of the difference of two means; where nothing spreads, 0 (scipy's own is NaN there)."""
+    from scipy import stats
+
     a, b = (float(values.var(ddof=1)) / len(values) for values in (one, other))
     if a + b == 0:
         return 0.0

@@ -11,8 +11,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from device import socs
 from host.bench.finding import Finding, Measured
 from host.bench.masks import listed
@@ -110,6 +108,8 @@ def drifting(cell: Measured) -> Finding | None:
 
 def wavering(cell: Measured) -> Finding | None:
     """The processes differ by more than their repetitions do: pooled, they would look surer than they are."""
+    from scipy import stats
+
     rounds = [rates for rates in cell.rounds if len(rates) > 1]
     if len(rounds) < 2:
         return None

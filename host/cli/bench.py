@@ -192,7 +192,7 @@ def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> 
     with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
         ended = crew.run()
     for reason in ledger.note_all(ended) if ledger else []:
-        console.step(reason)
+        console.warning(reason)
     if json:
         console.facts({"phones": [_part_facts(one) for one in ended]})
     else:

@@ -112,7 +112,7 @@ def bundle(
     entries = contents.entries(packed, output)
     missing = contents.not_built(packed)
     if missing:
-        console.step(f"not built, so not in it: {', '.join(missing)} (without --built-only they will be)")
+        console.warning(f"not built, so not in it: {', '.join(missing)} (without --built-only they will be)")
     with console.bar() as bar:
         archive.write(
             entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)

@@ -20,7 +20,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
-    epilog="Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
+    epilog="Of what goes wrong, stderr tells; `smoothdroid -q COMMAND` leaves steps and progress out. NO_COLOR is heeded.\n\n"
+    "Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
 )
 
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
@@ -58,5 +59,11 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     show: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q", "--quiet", envvar="SMOOTHDROID_QUIET", help="No steps, no progress: what was found, and what is wrong."
+        ),
+    ] = False,
 ) -> None:
-    pass
+    console.quiet(quiet)

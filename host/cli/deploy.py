@@ -125,7 +125,7 @@ def phone_clean(
         going = [one for one in chosen if not one.busy]
         for one in chosen:
             if one.busy:
-                console.step(f"{one.name} stays: something at work on the phone needs it")
+                console.warning(f"{one.name} stays: something at work on the phone needs it")
         if not dry_run:
             stored.evict(target, [one.id for one in going])
     if json:

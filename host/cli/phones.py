@@ -81,7 +81,7 @@ def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool
         if one.error:
             console.error(f"{one.member.name}: {one.error}")
         if one.record.quarantined:
-            console.step(f"{one.member.name} is in quarantine: {one.record.why}")
+            console.warning(f"{one.member.name} is in quarantine: {one.record.why}")
     if statuses := [one.error.exit_status for one in found if one.error and not one.record.quarantined]:
         raise typer.Exit(max(statuses))
 

@@ -49,7 +49,7 @@ def fit_for_work(farm: Path, names: Sequence[str], options: SshOptions) -> tuple
     ledger = health.Ledger(farm, listed.quarantine_after)
     fit, said = ledger.fit_for_work(listed.members(partial(open_target, ssh=options), names))
     for reason in said:
-        console.step(reason)
+        console.warning(reason)
     if not fit:
         raise NoPhone("no phone is left to work on")
     return fit, ledger

@@ -39,7 +39,7 @@ def report(
 
     found = inputs.load(results)
     for damaged in found.damage:
-        console.step(f"left out: {damaged}")
+        console.warning(f"left out: {damaged}")
     with console.bar() as bar:
         written = write(found, output, bar.update)
     if json:
@@ -134,7 +134,7 @@ def query(
         else:
             _print_answer(answer)
         if ask.is_emulated(current):
-            console.step(NOT_A_SPEED)
+            console.warning(NOT_A_SPEED)
     for damage in current.damaged:
         console.error(f"left out: {damage}")
     if current.damaged:
@@ -145,7 +145,7 @@ def _print_answer(answer: Answer) -> None:
     rows = list(answer.rows(MOST_ROWS + 1))
     console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
     if len(rows) > MOST_ROWS:
-        console.step(f"the first {MOST_ROWS} rows; --csv, --parquet and --json give all")
+        console.warning(f"the first {MOST_ROWS} rows; --csv, --parquet and --json give all")
 
 
 def _shown(value: object) -> str:
