@@ -20,6 +20,8 @@ from device.target import Completed, OnOutput, Output, Progress, arriving, comma
 ROOT = "/data/local/tmp/smoothdroid"
 DEFAULT_PORT = 5037
 
+LOOK_TIMEOUT_S = 0.5  # a server on this machine answers within milliseconds
+
 COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
 
 # Packet ids of adb's shell protocol, version 2 (AOSP, packages/modules/adb/shell_protocol.h).
@@ -203,6 +205,15 @@ def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str
             return parse_listing(connection.read_string_block())
     except (AdbError, OSError, subprocess.SubprocessError) as error:
         raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}") from error
+
+
+def attached_already(port: int = DEFAULT_PORT) -> dict[str, str]:
+    """As `attached`, of the server of this machine if one runs: none is started. Raises NoPhone."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=LOOK_TIMEOUT_S).close()
+    except OSError:
+        return {}
+    return attached(port=port)
 
 
 def parse_listing(listing: str) -> dict[str, str]:

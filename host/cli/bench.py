@@ -21,10 +21,11 @@ from host.bench import artifact, campaign, masks, memory, plan, request
 from host.bench.request import Request
 from host.bench.results import Run
 from host.build import source
+from host.cli import complete
 from host.cli.builds import beside, build_for, llama_cpp_source, tools_of, why_this_build
 from host.cli.command import app, plan_app
 from host.cli.needs import need_dask
-from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, SshKey
+from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, SshKey
 from host.cli.reach import fit_for_work, reached, ways_of
 from host.farm import board, health
 from host.farm.crew import Crew, Ended, Member
@@ -43,7 +44,10 @@ def bench(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached."
+            "--on",
+            metavar="TARGET",
+            help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached.",
+            autocompletion=complete.targets,
         ),
     ] = None,
     farm: Annotated[
@@ -99,7 +103,7 @@ def bench(
     mmap: Annotated[str | None, typer.Option(metavar="on,off", help="To try: weights mapped, or read.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the order in which cells take turns. Default: 0.")] = None,
     force: Annotated[bool, typer.Option(help="Try cells that do not fit in the phone's memory.")] = False,
-    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    isa: Isa = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,
@@ -248,8 +252,13 @@ def print_tables(places: Sequence[Path]) -> None:
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")
 def plan_check(
-    file: Annotated[Path, typer.Argument(help="A plan (.toml).")],
-    on: Annotated[str | None, typer.Option("--on", metavar="TARGET", help="Check it against this phone too.")] = None,
+    file: Annotated[Path, typer.Argument(help="A plan (.toml).", autocompletion=complete.plans)],
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="TARGET", help="Check it against this phone too.", autocompletion=complete.targets
+        ),
+    ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,

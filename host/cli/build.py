@@ -17,6 +17,7 @@ from host.build import compile as compiler
 from host.build import source, toolchain, variants
 from host.build.licences import licences
 from host.bundle import archive, contents
+from host.cli import complete
 from host.cli.builds import llama_cpp_source
 from host.cli.command import app
 from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
@@ -25,9 +26,13 @@ from host.cli.reach import all_attached, look_at, reached
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
 def build(
-    abi: Annotated[str | None, typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.")] = None,
+    abi: Annotated[
+        str | None,
+        typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.", autocompletion=complete.abis),
+    ] = None,
     isa: Annotated[
-        str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
+        str | None,
+        typer.Option(help="ISA level. Default: the best for the phones at hand, or all.", autocompletion=complete.isas),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
     static: Annotated[
@@ -80,7 +85,9 @@ def bundle(
     output: Annotated[Path, typer.Option("-o", "--output", help=f"The file: {', '.join(archive.SUFFIXES)}.")],
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
     no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
-    abi: Annotated[str, typer.Option(help="Of the phones: arm64-v8a or x86_64.")] = "arm64-v8a",
+    abi: Annotated[
+        str, typer.Option(help="Of the phones: arm64-v8a or x86_64.", autocompletion=complete.abis)
+    ] = "arm64-v8a",
     built_only: Annotated[bool, typer.Option("--built-only", help="Only the ISA levels that were built.")] = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
 from host import console
+from host.cli import complete
 
 app = typer.Typer(
     name="smoothdroid",
@@ -20,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
-    epilog="Of what goes wrong, stderr tells; `smoothdroid -q COMMAND` leaves steps and progress out. NO_COLOR is heeded.\n\n"
+    epilog="For scripts: `smoothdroid -q COMMAND --json`; no colours where NO_COLOR is set.\n\n"
     "Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
 )
 
@@ -34,6 +36,8 @@ app.add_typer(plan_app, name="plan")
 
 def main() -> None:
     """The `smoothdroid` command."""
+    if os.environ.get("_SMOOTHDROID_COMPLETE") == "complete_bash":
+        complete.mend_bash_words(os.environ)
     try:
         app()
     except SmoothdroidError as error:
@@ -62,7 +66,10 @@ def _options(
     quiet: Annotated[
         bool,
         typer.Option(
-            "-q", "--quiet", envvar="SMOOTHDROID_QUIET", help="No steps, no progress: what was found, and what is wrong."
+            "-q",
+            "--quiet",
+            envvar="SMOOTHDROID_QUIET",
+            help="No steps, no progress: what was found, and what is wrong.",
         ),
     ] = False,
 ) -> None:

@@ -18,9 +18,10 @@ from device.targets import FORMS, open_target, the_only_one
 from host import console
 from host import deploy as deploying
 from host.bench import artifact, words
+from host.cli import complete
 from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from host.cli.command import app, phone_app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
 from host.cli.reach import reached, ways_of
 
 DEPLOYED = ("llama-bench", "llama-completion")
@@ -31,9 +32,14 @@ def deploy(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: the programs only.")] = None,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one attached."),
+        typer.Option(
+            "--on",
+            metavar="TARGET",
+            help=f"{FORMS}. Again for more phones; all: every one attached.",
+            autocompletion=complete.targets,
+        ),
     ] = None,
-    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    isa: Isa = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,

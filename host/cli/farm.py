@@ -13,6 +13,7 @@ from device.errors import NoPhone
 from device.ssh import SshOptions
 from device.targets import FORMS, open_target
 from host import console
+from host.cli import complete
 from host.cli.command import farm_app
 from host.cli.needs import need_dask
 from host.cli.options import AcceptHostKey, KnownHosts, SshKey
@@ -39,7 +40,13 @@ def farm_scheduler(
 def farm_worker(
     scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
     on: Annotated[
-        list[str] | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}; repeatable. Default: all attached.")
+        list[str] | None,
+        typer.Option(
+            "--on",
+            metavar="TARGET",
+            help=f"{FORMS}; repeatable. Default: all attached.",
+            autocompletion=complete.targets,
+        ),
     ] = None,
     farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
     name: Annotated[str, typer.Option(help="Of this machine, before the phones' names.")] = platform.node(),

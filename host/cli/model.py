@@ -17,6 +17,7 @@ from host import console
 from host.bench import artifact
 from host.build import compile as compiler
 from host.build import source, variants
+from host.cli import complete
 from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from host.cli.command import app
 from host.cli.needs import need_torch
@@ -59,8 +60,15 @@ def prepare(
         str | None,
         typer.Option(help="Some of norm, up-down, v-o, rotate. Default: norm; with --alpha auto all but rotate."),
     ] = None,
-    kernel: Annotated[str, typer.Option(help="Whose arithmetic --alpha auto measures on: ggml, or kleidiai.")] = "ggml",
-    types: Annotated[str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.")] = "q8_0",
+    kernel: Annotated[
+        str,
+        typer.Option(
+            help="Whose arithmetic --alpha auto measures on: ggml, or kleidiai.", autocompletion=complete.kernels
+        ),
+    ] = "ggml",
+    types: Annotated[
+        str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.", autocompletion=complete.types)
+    ] = "q8_0",
     plain: Annotated[
         bool | None,
         typer.Option(
@@ -158,12 +166,25 @@ def evaluate(
     context: Annotated[int, typer.Option(help="Tokens in a window; the second half of each is predicted.")] = 512,
     chunks: Annotated[int, typer.Option(help="Windows of text.")] = 16,
     kernel: Annotated[
-        str | None, typer.Option(help="ggml or kleidiai: emulate its arithmetic, instead of running llama.cpp.")
+        str | None,
+        typer.Option(
+            help="ggml or kleidiai: emulate its arithmetic, instead of running llama.cpp.",
+            autocompletion=complete.kernels,
+        ),
     ] = None,
     on: Annotated[
-        str | None, typer.Option("--on", metavar="TARGET", help=f"Run the candidates there: {FORMS}. Default: here.")
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="TARGET",
+            help=f"Run the candidates there: {FORMS}. Default: here.",
+            autocompletion=complete.targets,
+        ),
     ] = None,
-    isa: Annotated[str | None, typer.Option(help="With --on: ISA level. Default: the best that was built.")] = None,
+    isa: Annotated[
+        str | None,
+        typer.Option(help="With --on: ISA level. Default: the best that was built.", autocompletion=complete.isas),
+    ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,

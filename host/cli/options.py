@@ -8,9 +8,19 @@ from typing import Annotated
 import typer
 
 from device.targets import FORMS
+from host.cli import complete
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
-On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.")]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.", autocompletion=complete.targets
+    ),
+]
+Isa = Annotated[
+    str | None,
+    typer.Option(help="ISA level. Default: the best that was built and runs there.", autocompletion=complete.isas),
+]
 SshKey = Annotated[Path | None, typer.Option(help="Private key for an ssh:// target. Default: agent and ~/.ssh.")]
 KnownHosts = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/known_hosts.")]
 AcceptHostKey = Annotated[

@@ -16,6 +16,7 @@ from device.ssh import SshOptions
 from device.targets import FORMS, open_target, the_only_one
 from host import console
 from host.build import variants
+from host.cli import complete
 from host.cli.command import app, phone_app
 from host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
 from host.cli.reach import all_attached, look_at
@@ -28,7 +29,10 @@ from host.farm import health, inventory
     "labels, models"
 )
 def devices(
-    on: Annotated[list[str] | None, typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.")] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.", autocompletion=complete.targets),
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
     farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
     release: Annotated[
@@ -113,7 +117,9 @@ def _details(name: str, phone: Phone) -> None:
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
 def phone_start(
     name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
-    profile: Annotated[str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.")] = "pixel-8",
+    profile: Annotated[
+        str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.", autocompletion=complete.profiles)
+    ] = "pixel-8",
     json: Json = False,
 ) -> None:
     """Start an emulated phone."""
@@ -121,7 +127,9 @@ def phone_start(
 
 
 @phone_app.command("stop", epilog="Example: smoothdroid phone stop desk")
-def phone_stop(name: Annotated[str, typer.Argument(help="Its name.")] = "phone") -> None:
+def phone_stop(
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=complete.emulated_phones)] = "phone",
+) -> None:
     """Stop an emulated phone; nothing of it stays behind but its files."""
     running = {phone.name: phone for phone in virtual.running()}
     if name not in running:

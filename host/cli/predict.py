@@ -11,6 +11,7 @@ from device import socs
 from device.errors import BadInput
 from device.socs import Soc
 from host import console
+from host.cli import complete
 from host.cli.command import app
 from host.cli.options import Json
 
@@ -28,10 +29,18 @@ def predict(
         str, typer.Argument(help="A GGUF, a checkpoint's folder (its config.json is enough), or a name: llama-2-7b.")
     ],
     soc: Annotated[
-        list[str] | None, typer.Option(metavar="SOC", help="SM8550, 'Snapdragon 8 Gen 2'; several. Default: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="SOC",
+            help="SM8550, 'Snapdragon 8 Gen 2'; several. Default: all.",
+            autocompletion=complete.soc_names,
+        ),
     ] = None,
     type_: Annotated[
-        str | None, typer.Option("--type", help="Of the weights of a checkpoint or a name. Default: q8_0.")
+        str | None,
+        typer.Option(
+            "--type", help="Of the weights of a checkpoint or a name. Default: q8_0.", autocompletion=complete.types
+        ),
     ] = None,
     depth: Annotated[int, typer.Option(min=0, max=2**20, help="Tokens in the KV cache before decode.")] = 0,
     json: Json = False,

@@ -12,7 +12,7 @@ from host import console, prompt
 from host.bench import artifact
 from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from host.cli.command import app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
 from host.cli.reach import reached
 
 
@@ -28,7 +28,7 @@ def run(
     temp: Annotated[float, typer.Option(min=0, help="Temperature; 0: always the likeliest token.")] = 0.8,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
-    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    isa: Isa = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
     accept_host_key: AcceptHostKey = None,

@@ -72,6 +72,15 @@ def test_no_server_there() -> None:
 
 
 @pytest.mark.e2e
+def test_who_only_looks_starts_no_server(phone: virtual.VirtualPhone, adb_target: AdbTarget) -> None:
+    assert adb.attached_already()[phone.adb_address] == "device"
+    port = free_port()
+    assert adb.attached_already(port) == {}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@pytest.mark.e2e
 def test_connecting_again_changes_nothing(phone: virtual.VirtualPhone, adb_target: AdbTarget) -> None:
     adb.connect(phone.adb_address)
     assert adb.attached()[phone.adb_address] == "device"

@@ -1,0 +1,115 @@
+"""What the shell offers at Tab. It starts nothing, waits for nobody, and is silent where it knows nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+import typer
+
+from device import adb, socs, virtual
+from device.errors import SmoothdroidError
+from host.build import variants
+
+TYPES = ("q8_0", "q4_0", "f16", "f32")
+KERNELS = ("ggml", "kleidiai")
+
+Offered = Iterator[tuple[str, str]]
+"""A value, and what a shell with room for it says beside it."""
+
+
+AFTER = "_SMOOTHDROID_COMPLETE_AFTER"
+"""Where bash wants only the rest of a word: what stands before it."""
+
+
+def targets() -> Offered:
+    """Ways to a phone."""
+    after = os.environ.get(AFTER, "")
+    yield from ((way[len(after) :], says) for way, says in _ways() if way.startswith(after))
+
+
+def _ways() -> Offered:
+    """The emulated phones that run, and what an adb server that runs already has attached."""
+    emulated = virtual.running()
+    for phone in emulated:
+        yield f"virtual:{phone.name}", f"emulated, over adb: {phone.profile}"
+        yield f"virtual:{phone.name}/ssh", f"emulated, over SSH: {phone.profile}"
+    try:
+        attached = adb.attached_already()
+    except SmoothdroidError:
+        attached = {}
+    for serial, state in attached.items():
+        if serial not in {phone.adb_address for phone in emulated}:
+            yield f"adb:{serial}", state if state != "device" else "attached"
+    yield "local:", "this machine"
+
+
+def emulated_phones() -> Offered:
+    """Those that run."""
+    yield from ((phone.name, phone.profile) for phone in virtual.running())
+
+
+def profiles() -> Offered:
+    """Phones that can be emulated."""
+    yield from ((name, "") for name in virtual.profiles())
+
+
+def abis() -> Offered:
+    """ABIs that there are builds for."""
+    yield from ((abi, "this machine" if abi == "host" else "") for abi in variants.ABIS)
+
+
+def isas(ctx: typer.Context) -> Offered:
+    """ISA levels, of the ABI where one is named."""
+    abi = ctx.params.get("abi")
+    for variant in (*variants.VARIANTS, *variants.SHARED):
+        if abi in (None, variant.abi):
+            yield variant.isa, variant.abi
+
+
+def soc_names() -> Offered:
+    """SoCs whose memory is known."""
+    yield from ((code, soc.name) for soc in socs.everything() for code in soc.codes)
+
+
+def types() -> Offered:
+    """What a GGUF can be written as."""
+    yield from ((name, "") for name in TYPES)
+
+
+def kernels() -> Offered:
+    """Whose arithmetic can be emulated."""
+    yield from ((name, "") for name in KERNELS)
+
+
+def plans(incomplete: str) -> Offered:
+    """TOML files, and folders on the way to one."""
+    start = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    prefix = incomplete[: incomplete.rfind("/") + 1]
+    try:
+        for path in sorted(start.iterdir()):
+            if path.is_dir() and not path.name.startswith("."):
+                yield f"{prefix}{path.name}/", ""
+            elif path.suffix == ".toml":
+                yield f"{prefix}{path.name}", ""
+    except OSError:
+        return
+
+
+def mend_bash_words(environment: MutableMapping[str, str]) -> None:
+    """bash ends words at `:` and `=`, as Tab finds them: `--on=virtual:de` is --on, =, virtual, :, de.
+
+    What stands before the last colon is no longer offered to readline, which keeps it, and here it is put in AFTER.
+    """
+    current = int(environment["COMP_CWORD"])
+    joined: list[str] = []
+    for word in environment["COMP_WORDS"].split("\n")[: current + 1]:
+        if word == "=" and joined and joined[-1].startswith("--"):
+            joined.append("")
+        elif joined and word and (word == ":" or joined[-1].endswith(":") or (joined[-2:-1] and not joined[-1])):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    before, colon, joined[-1] = joined[-1].rpartition(":")
+    environment |= {AFTER: before + colon, "COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
