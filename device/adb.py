@@ -13,6 +13,7 @@ from pathlib import Path
 import adbutils
 from adbutils.errors import AdbError, AdbTimeout
 
+from device import system
 from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
 from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
 from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
@@ -36,8 +37,6 @@ WHAT_TO_DO = {
     "unauthorized": 'unlock the phone and accept this computer\'s key ("Allow USB debugging?"), then try again',
     "authorizing": "the phone is still thinking about this computer's key; look at its screen, then try again",
     "offline": "plug it out and in again; if that is not enough, turn USB debugging off and on",
-    "no permissions": "this user may not open the USB device: install udev rules for Android (Debian: "
-    "android-sdk-platform-tools-common), then plug it in again",
     "bootloader": "the phone is in its bootloader: let it start Android",
     "recovery": "the phone is in recovery: let it start Android",
 }
@@ -204,7 +203,8 @@ def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str
             connection.check_okay()
             return parse_listing(connection.read_string_block())
     except (AdbError, OSError, subprocess.SubprocessError) as error:
-        raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}") from error
+        mend = f"; {system.this().mend('adb')}" if isinstance(error, FileNotFoundError) else ""
+        raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}{mend}") from error
 
 
 def attached_already(port: int = DEFAULT_PORT) -> dict[str, str]:
@@ -224,8 +224,14 @@ def parse_listing(listing: str) -> dict[str, str]:
 def check_ready(serial: str, state: str) -> None:
     """Raises NoPhone unless `state` is one in which a phone can work, saying what to do."""
     if state != "device":
-        advice = next((text for word, text in WHAT_TO_DO.items() if word in state), "plug it out and in again")
-        raise NoPhone(f"the phone {serial} is there, but adb calls it `{state}`: {advice}")
+        raise NoPhone(f"the phone {serial} is there, but adb calls it `{state}`: {what_to_do(state)}")
+
+
+def what_to_do(state: str) -> str:
+    """About a phone that adb lists in this state."""
+    if "no permissions" in state:
+        return f"this user may not open the USB device: {system.this().mend('udev')}, then plug it in again"
+    return next((text for word, text in WHAT_TO_DO.items() if word in state), "plug it out and in again")
 
 
 def connect(address: str, port: int = DEFAULT_PORT) -> None:

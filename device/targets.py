@@ -13,6 +13,21 @@ from device.target import Target
 FORMS = "adb:SERIAL, adb:SERIAL@HOST:PORT, ssh://user@host:8022, virtual:NAME, virtual:NAME/ssh or local:"
 
 
+FIRST_PHONE = (
+    'by cable: on the phone tap Settings > About phone > "Build number" 7 times, then switch on Developer options > '
+    '"USB debugging", plug it in, and accept this computer\'s key on its screen',
+    "by network: in Termux `pkg install openssh`, `passwd` and `sshd`; here `ssh-copy-id -p 8022 ADDRESS`, then --on "
+    "ssh://ADDRESS:8022",
+    "none at hand: `smoothdroid phone start` emulates one",
+)
+"""The three ways to a first phone, a line each."""
+
+
+def no_phone() -> NoPhone:
+    """What to say where no phone is attached."""
+    return NoPhone("\n  ".join(["no phone is attached; name one with --on, or", *FIRST_PHONE]))
+
+
 def open_target(on: str, ssh: SshOptions | None = None) -> Target:
     """Open the way that `on` names. Raises BadInput for a name of no known form, NoPhone when the way is shut."""
     if on in ("local:", "local"):
@@ -55,10 +70,7 @@ def choose(serials: Iterable[str], emulated: Mapping[str, str]) -> str:
     names = {f"adb:{serial}" for serial in serials if serial not in emulated}
     names |= {f"virtual:{name}" for name in emulated.values()}
     if not names:
-        raise NoPhone(
-            "no phone: plug one in with USB debugging on, name one with --on ssh://user@host:8022, or start an "
-            "emulated one with `smoothdroid phone start`"
-        )
+        raise no_phone()
     if len(names) > 1:
         raise BadInput(f"{len(names)} phones are attached; say which with --on: {', '.join(sorted(names))}")
     return names.pop()

@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,11 +86,12 @@ def error(message: str) -> None:
     err.print(Text.assemble(("error: ", "bold red"), message.translate(CONTROL)), soft_wrap=True)
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print facts for people."""
     shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        shown.add_column(column, no_wrap=number == 0)  # the first is what a person copies
+        # The first is what a person copies. A path that is too long for its column goes on in the next line.
+        shown.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number == 0 else "fold")
     for row in rows:
         shown.add_row(*row)
     out.print(shown)

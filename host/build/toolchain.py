@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from device import system
 from device.cache import cache_root
 from device.errors import BadInput
 from host.build import elf
@@ -84,7 +85,7 @@ def for_abi(abi: str, *, static: bool = False) -> Toolchain:
 
 def _host() -> Toolchain:
     compiler = shlex.split(os.environ.get("CXX") or "c++")  # split as cmake does: it may be `ccache c++`
-    version = _answer([*compiler, "--version"], "`sudo apt-get install build-essential`, or set CXX to a C++ compiler")
+    version = _answer([*compiler, "--version"], f"{system.this().mend('compiler')}, or set CXX to a C++ compiler")
     version = version.splitlines()[0]
     if of_c := os.environ.get("CC"):
         answer = _answer([*shlex.split(of_c), "--version"], "set CC to a C compiler, or unset it")
@@ -140,7 +141,7 @@ def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
 def _zig(abi: str, why: str) -> Toolchain:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise BadInput(f"no zig ({why}): `pip install 'smoothdroid[build]'`, or set ANDROID_NDK")
+        raise BadInput(f"no zig ({why}): {system.this().mend('zig')}, or set ANDROID_NDK")
     zig = Path(spec.origin).with_name("zig")
     version = _answer([str(zig), "version"], "`pip install --force-reinstall ziglang`, or set ANDROID_NDK")
     return Toolchain(
@@ -163,7 +164,5 @@ def program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise BadInput(
-            f"{name} is not installed: `pip install 'smoothdroid[build]'`, or apt-get install cmake ninja-build"
-        )
+        raise BadInput(f"{name} is not installed: {system.this().mend(name)}")
     return found

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+from device import system
+
+if sys.platform == "win32":  # else it would fall over the first module of Unix that it imports
+    raise SystemExit(f"smoothdroid runs on Linux, so on Windows in WSL: {system.this().mend('system')}")
+
 # isort: off
 # This is the order of `smoothdroid --help`.
 from host.cli import doctor as doctor

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from device.errors import BadInput, NoPhone
+from device.errors import BadInput
 from device.phone import Phone
 from device.ssh import SshOptions
 from device.target import Target
-from device.targets import FORMS, open_target, the_only_one
+from device.targets import FORMS, no_phone, open_target, the_only_one
 from host import console
 from host.bench import artifact, campaign, masks, memory, plan, request
 from host.bench.request import Request
@@ -132,7 +132,7 @@ def bench(
     if share or "all" in ways or len(ways) > 1:
         members = [Member(name, name, partial(open_target, name, options)) for name in ways_of(ways)]
         if not members:
-            raise NoPhone("no phone is attached: plug some in, or name them with --on")
+            raise no_phone()
         _bench_many(Crew(members, asked, output, workshop, share=share), json)
         return
     (way,) = ways

@@ -112,4 +112,5 @@ def mend_bash_words(environment: MutableMapping[str, str]) -> None:
         else:
             joined.append(word)
     before, colon, joined[-1] = joined[-1].rpartition(":")
-    environment |= {AFTER: before + colon, "COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
+    mended = {AFTER: before + colon, "COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
+    environment.update(mended)

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from device import stored
-from device.errors import BadInput, NoPhone
+from device.errors import BadInput
 from device.phone import Phone
 from device.ssh import SshOptions
 from device.target import Target
-from device.targets import FORMS, open_target, the_only_one
+from device.targets import FORMS, no_phone, open_target, the_only_one
 from host import console
 from host import deploy as deploying
 from host.bench import artifact, words
@@ -54,7 +54,7 @@ def deploy(
     open_ = partial(open_target, ssh=SshOptions(ssh_key, known_hosts, accept_host_key))
     ways = ways_of(on or [the_only_one()])
     if not ways:
-        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+        raise no_phone()
     found = [artifact.inspect(model, on_step=console.step) for model in models or []]
 
     def programs(target: Target, phone: Phone) -> deploying.Programs:

@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
+import typer
+from rich.text import Text
+
+from device.ssh import SshOptions
 from host import console, doctor
+from host.cli import complete
 from host.cli.command import app
-from host.cli.options import Json
+from host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+
+STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 
 
-@app.command("doctor", epilog="Example: smoothdroid doctor --json")
-def doctor_command(json: Json = False) -> None:
-    """Look at what this machine has, what it lacks, and what to do about it."""
-    checks = doctor.examine()
+@app.command(
+    "doctor",
+    epilog="Example: smoothdroid doctor\n\n"
+    "Is this the moment to measure? smoothdroid doctor --on adb:SERIAL\n\n"
+    "In a script: smoothdroid doctor --for build && smoothdroid build\n\n"
+    "Exit status: 0 nothing is missing, or only what is optional; 1 something is. With --for nothing is optional.",
+)
+def doctor_command(
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on", metavar="TARGET", help="Look at this phone too. Repeatable.", autocompletion=complete.targets
+        ),
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option("--for", metavar="COMMAND", help="Only what this command needs: build, bench ...")
+    ] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """Look at what this machine and phones have, what they lack, and what to do about it."""
+    checks = doctor.examine(command)
+    for way in on or []:
+        checks += doctor.examine_phone(way, SshOptions(ssh_key, known_hosts, accept_host_key))
     if json:
         console.facts([dataclasses.asdict(check) for check in checks])
-        return
-    rows = [[check.needed_for, check.what, "ok" if check.ok else "missing", check.detail] for check in checks]
-    console.table("", ["for", "what", "", "found, or what to do"], rows)
+    else:
+        _print(checks)
+    if not doctor.are_met(checks, command):
+        raise typer.Exit(1)
+
+
+def _print(checks: list[doctor.Check]) -> None:
+    """A table, and below it, not broken into its cells, what to type."""
+    rows: list[list[str | Text]] = [
+        [check.what, Text(check.state, STYLES[check.state]), check.found, ", ".join(check.needed_for) or "all"]
+        for check in checks
+    ]
+    console.table("", ["what", "", "found", "for"], rows)
+    for check in checks:
+        if check.mend:
+            optional = " (optional)" if check.optional else ""
+            console.out.print(f"{check.what}{optional}: {check.mend}", soft_wrap=True)

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from device.errors import NoPhone
 from device.ssh import SshOptions
-from device.targets import FORMS, open_target
+from device.targets import FORMS, no_phone, open_target
 from host import console
 from host.cli import complete
 from host.cli.command import farm_app
@@ -64,5 +63,5 @@ def farm_worker(
     else:
         members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or all_attached())]
     if not members:
-        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+        raise no_phone()
     lab.work(scheduler, name, members, console.step)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from device import system
 from device.errors import BadInput
 
 
 def need_dask() -> None:
     """Raises BadInput without Dask."""
     if find_spec("distributed") is None:
-        raise BadInput("phones on many machines need Dask: pip install 'smoothdroid[farm]'")
+        raise BadInput(f"phones on many machines need Dask: {system.this().mend('dask')}")
 
 
 def need_torch() -> None:
@@ -21,4 +22,4 @@ def need_torch() -> None:
         except ImportError:
             found = None
         if not found:
-            raise BadInput(f"preparing a model needs {package}: `pip install 'smoothdroid[model]'`")
+            raise BadInput(f"preparing a model needs {package}: {system.this().mend('torch')}")

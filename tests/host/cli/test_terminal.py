@@ -1,0 +1,127 @@
+"""What a person sees on a terminal, and what a script gets: through a real pseudo terminal, and through pipes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.host.fakes import campaign, phone, run_of, write_results
+from tests.host.test_cli import PLAN
+
+SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+ANY_ESCAPE = "\x1b"
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Measured on an emulated phone, with one line of the record damaged."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    measured = campaign(PLAN, phone(emulated=True))
+    folder = write_results(tmp_path / "results", measured, [run_of(measured, c, [1.0, 2.0]) for c in PLAN.cells()])
+    with (folder / "runs.jsonl").open("a") as record:
+        record.write("nonsense\n")
+    return folder
+
+
+def shown(*arguments: object, columns: int = 100, **environment: str) -> str:
+    """All that a terminal so wide gets."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    known = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [SMOOTHDROID, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env={**known, "TERM": "xterm-256color", **environment},
+    )
+    os.close(theirs)
+    said = b""
+    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: who wrote has ended
+        while more := terminal.read(1 << 12):
+            said += more
+    assert process.wait() == 0
+    return said.decode()
+
+
+def piped(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(SMOOTHDROID), *map(str, arguments)]
+    return subprocess.run(
+        command, env={**os.environ, "TERM": "xterm-256color", **environment}, capture_output=True, text=True, check=True
+    )
+
+
+def test_colours_on_a_terminal_unless_no_color_is_set() -> None:
+    for arguments in (["--help"], ["phone", "--help"], ["doctor", "--for", "inspect"]):
+        styled, plain = shown(*arguments), shown(*arguments, NO_COLOR="1")
+        assert any(re.search(r"[349]\d", code) for code in COLOUR.findall(styled)), arguments
+        assert not any(re.search(r"[349]\d", code) for code in COLOUR.findall(plain)), arguments
+        assert len(plain.split()) > 10
+
+
+def test_no_escape_in_a_pipe(results: Path, tmp_path: Path) -> None:
+    for arguments in (["--help"], ["doctor"], ["report", results, "-o", tmp_path / "report"], ["report", "--help"]):
+        done = piped(*arguments)
+        assert ANY_ESCAPE not in done.stdout + done.stderr, arguments
+
+
+@pytest.mark.parametrize("how", [["-q"], ["--quiet"], []])
+def test_quiet_leaves_out_steps_and_progress_and_nothing_else(results: Path, tmp_path: Path, how: list[str]) -> None:
+    sql = "SELECT count(*) AS n FROM cells"
+    environment = {} if how else {"SMOOTHDROID_QUIET": "1"}
+    loud = piped("query", sql, results, "--json")
+    assert "judging campaigns" in loud.stderr
+    assert "emulated" in loud.stderr
+    quiet = piped(*how, "query", sql, results, "--json", "--again", **environment)
+    assert json.loads(quiet.stdout) == json.loads(loud.stdout) == [{"n": 2}]
+    assert "judging" not in quiet.stderr
+    assert "emulated" in quiet.stderr, "a warning"
+    reported = piped(*how, "report", results, "-o", tmp_path / "report", **environment)
+    assert "line 3 is damaged" in reported.stderr
+    assert all(line.startswith("! ") for line in reported.stderr.splitlines())
+
+
+def test_quiet_on_a_terminal_draws_no_progress(results: Path) -> None:
+    sql = "SELECT count(*) AS n FROM cells"
+    assert "judging" in shown("query", sql, results)
+    assert "judging" not in shown("-q", "query", sql, results, "--again")
+
+
+def test_quiet_leaves_errors(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [SMOOTHDROID, "-q", "report", tmp_path / "nosuch"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_table_fits_the_terminal_and_is_not_cut(columns: int, tmp_path: Path) -> None:
+    cache = tmp_path / ("a-long-name-" * 8)
+    text = COLOUR.sub("", shown("doctor", "--for", "inspect", columns=columns, SMOOTHDROID_CACHE=str(cache)))
+    assert max(map(len, text.splitlines())) <= columns
+    assert "…" not in text
+    assert cache.name in "".join(text.split())
+
+
+def test_on_windows_it_says_what_to_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.platform = 'win32'; import host.cli"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["smoothdroid runs on Linux, so on Windows in WSL: `wsl --install`"]
