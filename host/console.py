@@ -16,6 +16,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -30,6 +31,8 @@ from rich.table import Table
 from rich.text import Text
 
 LOG_EVERY_S = 15
+FEW_COLUMNS = 4  # a table of so few is readable also where words are cut
+ENDLESS_COLUMNS = 10_000
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
 # All control characters but newline and tab: an escape sequence from a phone could rewrite what was printed before it.
@@ -87,14 +90,28 @@ def error(message: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print facts for people."""
-    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    """Print facts for people; where the terminal is too narrow for that many columns, a block for each row."""
+    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
     for number, column in enumerate(columns):
         # The first is what a person copies. A path that is too long for its column goes on in the next line.
         shown.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number == 0 else "fold")
     for row in rows:
         shown.add_row(*row)
-    out.print(shown)
+    needed = Measurement.get(out, out.options.update(max_width=ENDLESS_COLUMNS), shown).minimum
+    if len(columns) > FEW_COLUMNS and needed > out.width:
+        _blocks(title, columns, rows)
+    else:
+        out.print(shown)
+
+
+def _blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    if title:
+        out.print(title, style="italic")
+    for row in rows:
+        block = Table.grid(padding=(0, 2))
+        for column, value in zip(columns, row, strict=True):
+            block.add_row(column, value)
+        out.print("", block)
 
 
 @contextmanager

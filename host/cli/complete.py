@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import get_args
 
 import typer
 
 from device import adb, socs, virtual
 from device.errors import SmoothdroidError
 from host.build import variants
-
-TYPES = ("q8_0", "q4_0", "f16", "f32")
-KERNELS = ("ggml", "kleidiai")
+from host.model.manifest import Kernel, Quantisation
 
 Offered = Iterator[tuple[str, str]]
 """A value, and what a shell with room for it says beside it."""
@@ -73,14 +72,15 @@ def soc_names() -> Offered:
     yield from ((code, soc.name) for soc in socs.everything() for code in soc.codes)
 
 
-def types() -> Offered:
-    """What a GGUF can be written as."""
-    yield from ((name, "") for name in TYPES)
+def types(incomplete: str) -> Offered:
+    """What a GGUF can be written as; after a comma another one."""
+    before, comma, _ = incomplete.rpartition(",")
+    yield from ((before + comma + name, "") for name in get_args(Quantisation) if name not in before.split(","))
 
 
 def kernels() -> Offered:
     """Whose arithmetic can be emulated."""
-    yield from ((name, "") for name in KERNELS)
+    yield from ((name, "") for name in get_args(Kernel))
 
 
 def plans(incomplete: str) -> Offered:

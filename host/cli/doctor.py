@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from device.errors import BadInput
 from device.ssh import SshOptions
 from host import console, doctor
 from host.cli import complete
@@ -32,7 +33,13 @@ def doctor_command(
         ),
     ] = None,
     command: Annotated[
-        str | None, typer.Option("--for", metavar="COMMAND", help="Only what this command needs: build, bench ...")
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="COMMAND",
+            help="Only what this command needs: build, bench ...",
+            autocompletion=lambda: [(name, "") for name in _commands()],
+        ),
     ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
@@ -40,6 +47,8 @@ def doctor_command(
     json: Json = False,
 ) -> None:
     """Look at what this machine and phones have, what they lack, and what to do about it."""
+    if command and command not in (known := _commands()):
+        raise BadInput(f"--for {command}: there is no such command; there are {', '.join(known)}")
     checks = doctor.examine(command)
     for way in on or []:
         checks += doctor.examine_phone(way, SshOptions(ssh_key, known_hosts, accept_host_key))
@@ -62,3 +71,9 @@ def _print(checks: list[doctor.Check]) -> None:
         if check.mend:
             optional = " (optional)" if check.optional else ""
             console.out.print(f"{check.what}{optional}: {check.mend}", soft_wrap=True)
+
+
+def _commands() -> list[str]:
+    """As `smoothdroid --help` lists them."""
+    names = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
+    return names + [info.name for info in app.registered_groups if isinstance(info.name, str)]

@@ -94,7 +94,8 @@ def _phones(known: system.System) -> list[Check]:
     except SmoothdroidError as error:
         return [Check("adb", "missing", "-", str(error), PHONES)]
     checks = [Check("adb", "ok", f"the server runs, {len(attached)} attached", "", PHONES)]
-    checks += [phone_of_adb(serial, state) for serial, state in attached.items()]
+    emulated = {phone.adb_address for phone in virtual.running()}
+    checks += [phone_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]
     checks += [phone_at_cable(plugged, known) for plugged in usb.plugged_in() if plugged.serial not in attached]
     if len(checks) == 1:
         ways = [*([known.mend("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
@@ -102,10 +103,10 @@ def _phones(known: system.System) -> list[Check]:
     return checks
 
 
-def phone_of_adb(serial: str, state: str) -> Check:
+def phone_of_adb(serial: str, state: str, *, emulated: bool = False) -> Check:
     """A phone that adb lists."""
     if state == "device":
-        return Check(f"phone {serial}", "ok", "authorised", "", PHONES)
+        return Check(f"phone {serial}", "ok", "authorised" + (", emulated" if emulated else ""), "", PHONES)
     return Check(f"phone {serial}", "warning", state, adb.what_to_do(state), PHONES)
 
 

@@ -170,6 +170,8 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bundle {tmp}/nosuch.gguf -o {tmp}/x.tar --abi x86_64 --built-only", 2, "there is no file {tmp}/nosuch.gguf"),
         ("phone stop nosuch", 2, "no emulated phone nosuch runs"),
         ("phone start x --profile nosuch", 2, "nosuch"),
+        ("doctor --for nosuch", 2, "--for nosuch: there is no such command; there are doctor, sample, prepare"),
+        ("doctor --on nosuch", 2, "no such kind of target"),
         ("nosuch", 2, "No such command"),
         ("bench", 2, "Missing argument"),
     ],

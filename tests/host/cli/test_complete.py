@@ -42,8 +42,10 @@ def offered(shell: str, *words: str) -> list[str]:
         ("build --abi arm64-v8a --isa i", ["i8mm"]),
         ("predict llama-2-7b --soc SM855", ["SM8550"]),
         ("predict llama-2-7b --type q", ["q8_0", "q4_0"]),
+        ("prepare m --type f16,q", ["f16,q8_0", "f16,q4_0"]),
         ("prepare m --kernel k", ["kleidiai"]),
         ("run m.gguf --on lo", ["local:"]),
+        ("doctor --for bu", ["build", "bundle"]),
         ("phone start x --profile pix", ["pixel-8"]),
     ],
 )

@@ -26,13 +26,10 @@ ANY_ESCAPE = "\x1b"
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Measured on an emulated phone, with one line of the record damaged."""
+    """Measured on an emulated phone."""
     monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
     measured = campaign(PLAN, phone(emulated=True))
-    folder = write_results(tmp_path / "results", measured, [run_of(measured, c, [1.0, 2.0]) for c in PLAN.cells()])
-    with (folder / "runs.jsonl").open("a") as record:
-        record.write("nonsense\n")
-    return folder
+    return write_results(tmp_path / "results", measured, [run_of(measured, c, [1.0, 2.0]) for c in PLAN.cells()])
 
 
 def shown(*arguments: object, columns: int = 100, **environment: str) -> str:
@@ -88,6 +85,8 @@ def test_quiet_leaves_out_steps_and_progress_and_nothing_else(results: Path, tmp
     assert json.loads(quiet.stdout) == json.loads(loud.stdout) == [{"n": 2}]
     assert "judging" not in quiet.stderr
     assert "emulated" in quiet.stderr, "a warning"
+    with (results / "runs.jsonl").open("a") as record:
+        record.write("nonsense\n")
     reported = piped(*how, "report", results, "-o", tmp_path / "report", **environment)
     assert "line 3 is damaged" in reported.stderr
     assert all(line.startswith("! ") for line in reported.stderr.splitlines())
@@ -114,6 +113,14 @@ def test_a_table_fits_the_terminal_and_is_not_cut(columns: int, tmp_path: Path) 
     assert max(map(len, text.splitlines())) <= columns
     assert "…" not in text
     assert cache.name in "".join(text.split())
+
+
+def test_a_table_of_many_columns_becomes_blocks_where_it_does_not_fit() -> None:
+    wide, narrow = (shown("devices", "--on", "local:", columns=columns) for columns in (160, 60))
+    for text in (wide, narrow):
+        assert {"target", "local:", "memory", "battery"} <= set(COLOUR.sub("", text).split()), text
+    assert re.search(r"target +phone +SoC", COLOUR.sub("", wide))
+    assert re.search(r"^target +local:\s*$", COLOUR.sub("", narrow), re.MULTILINE)
 
 
 def test_on_windows_it_says_what_to_do() -> None:
