@@ -203,8 +203,7 @@ def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str
             connection.check_okay()
             return parse_listing(connection.read_string_block())
     except (AdbError, OSError, subprocess.SubprocessError) as error:
-        mend = f"; {system.this().mend('adb')}" if isinstance(error, FileNotFoundError) else ""
-        raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}{mend}") from error
+        raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}") from error
 
 
 def attached_already(port: int = DEFAULT_PORT) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from device import adb, system, usb, virtual
 from device.cache import cache_root
-from device.errors import SmoothdroidError
+from device.errors import NoPhone, SmoothdroidError
 from device.targets import FIRST_PHONE
 from host.build.toolchain import TOOLCHAIN_FILE, for_abi, program
 from host.doctor.check import Check
@@ -35,7 +35,7 @@ def examine(command: str | None = None) -> list[Check]:
         _system(system.this()),
         _disk(),
         memory(),
-        *_phones(system.this()),
+        *phones(system.this()),
         _asked("cmake", _cmake, BUILDS),
         _asked("ninja", lambda: _version("ninja"), BUILDS),
         _asked("compiler for phones", lambda: for_abi("arm64-v8a").id, BUILDS),
@@ -87,31 +87,33 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
     return Check("memory", "ok", found, "", needed_for)
 
 
-def _phones(known: system.System) -> list[Check]:
+def phones(
+    known: system.System,
+    ask_adb: Callable[[], dict[str, str]] = adb.attached,
+    ask_usb: Callable[[], list[usb.UsbPhone]] = usb.plugged_in,
+) -> list[Check]:
     """The adb server, each phone it has, and those at a cable that it does not have."""
     try:
-        attached = adb.attached()
-    except SmoothdroidError as error:
-        return [Check("adb", "missing", "-", str(error), PHONES)]
+        attached = ask_adb()
+    except NoPhone as error:
+        return [Check("adb", "missing", str(error), known.mend("adb"), PHONES)]
     checks = [Check("adb", "ok", f"the server runs, {len(attached)} attached", "", PHONES)]
     emulated = {phone.adb_address for phone in virtual.running()}
-    checks += [phone_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]
-    checks += [phone_at_cable(plugged, known) for plugged in usb.plugged_in() if plugged.serial not in attached]
+    checks += [_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]
+    checks += [_at_cable(plugged, known) for plugged in ask_usb() if plugged.serial not in attached]
     if len(checks) == 1:
         ways = [*([known.mend("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
         checks.append(Check("phone", "warning", "none attached", "\n  ".join(["", *ways]), PHONES))
     return checks
 
 
-def phone_of_adb(serial: str, state: str, *, emulated: bool = False) -> Check:
-    """A phone that adb lists."""
+def _of_adb(serial: str, state: str, *, emulated: bool) -> Check:
     if state == "device":
         return Check(f"phone {serial}", "ok", "authorised" + (", emulated" if emulated else ""), "", PHONES)
     return Check(f"phone {serial}", "warning", state, adb.what_to_do(state), PHONES)
 
 
-def phone_at_cable(phone: usb.UsbPhone, known: system.System) -> Check:
-    """A phone that adb does not list."""
+def _at_cable(phone: usb.UsbPhone, known: system.System) -> Check:
     what = f"phone {phone.serial}".strip()
     if not phone.debugging:
         return Check(what, "warning", f"{phone.name}, plugged in without USB debugging", FIRST_PHONE[0], PHONES)

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from device import system
+from device.errors import NoPhone
+from device.targets import FIRST_PHONE
 from device.usb import UsbPhone
 from host import doctor
 from host.doctor import Check, are_met, machine
@@ -79,15 +82,42 @@ def test_little_memory_is_said(tmp_path: Path) -> None:
     assert machine.memory(tmp_path / "nosuch").state == "ok", "macOS"
 
 
-def test_phones_that_adb_does_not_have_ready() -> None:
-    assert "accept this computer's key" in machine.phone_of_adb("3A1", "unauthorized").mend
-    locked = UsbPhone("Google Pixel 8", "3A1", debugging=True, openable=False)
-    assert machine.phone_at_cable(locked, DEBIAN).mend == (
-        "`sudo apt-get install android-sdk-platform-tools-common`, then plug it in again"
-    )
-    assert "7 times" in machine.phone_at_cable(UsbPhone("Pixel", "3A1", debugging=False, openable=True), DEBIAN).mend
-    unseen = machine.phone_at_cable(UsbPhone("Pixel", "3A1", debugging=True, openable=True), DEBIAN)
-    assert "adb kill-server" in unseen.mend
+def pixel(*, debugging: bool, openable: bool) -> UsbPhone:
+    return UsbPhone("Google Pixel 8", "3A1", debugging=debugging, openable=openable)
+
+
+@pytest.mark.parametrize(
+    ("attached", "plugged", "found", "mend"),
+    [
+        ({"3A1": "device"}, [pixel(debugging=True, openable=True)], "authorised", ""),
+        ({"3A1": "unauthorized"}, [], "unauthorized", "accept this computer's key"),
+        ({"3A1": "no permissions (user x)"}, [], "no permissions (user x)", "may not open the USB device"),
+        ({}, [pixel(debugging=True, openable=False)], "may not open", "android-sdk-platform-tools-common`, then plug"),
+        ({}, [pixel(debugging=False, openable=True)], "without USB debugging", "7 times"),
+        ({}, [pixel(debugging=True, openable=True)], "adb does not see it", "adb kill-server"),
+    ],
+)
+def test_a_phone_at_a_cable(attached: dict[str, str], plugged: list[UsbPhone], found: str, mend: str) -> None:
+    server, check = machine.phones(DEBIAN, lambda: attached, lambda: plugged)
+    assert server.state == "ok"
+    assert (check.what, check.state) == ("phone 3A1", "warning" if mend else "ok")
+    assert found in check.found
+    assert mend in check.mend
+
+
+def test_no_phone_at_all_comes_with_the_way_to_the_first() -> None:
+    _, check = machine.phones(DEBIAN, dict, list)
+    assert (check.state, check.mend.split("\n  ")[1:]) == ("warning", list(FIRST_PHONE))
+    _, in_windows = machine.phones(replace(DEBIAN, is_wsl=True), dict, list)
+    assert "usbipd attach" in in_windows.mend
+
+
+def test_without_an_adb_server_it_says_how_to_get_one() -> None:
+    def none() -> dict[str, str]:
+        raise NoPhone("no adb server")
+
+    (check,) = machine.phones(DEBIAN, none, list)
+    assert (check.state, check.mend) == ("missing", "`sudo apt-get install adb`")
 
 
 def test_what_is_optional_may_be_missing_unless_it_is_asked_for() -> None:
