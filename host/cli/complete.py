@@ -100,15 +100,18 @@ def plans(incomplete: str) -> Offered:
 def mend_bash_words(environment: MutableMapping[str, str]) -> None:
     """bash ends words at `:` and `=`, as Tab finds them: `--on=virtual:de` is --on, =, virtual, :, de.
 
-    What stands before the last colon is no longer offered to readline, which keeps it, and here it is put in AFTER.
+    What stands before the last colon readline keeps, and wants only the rest: it is taken off, and left in AFTER.
     """
     current = int(environment["COMP_CWORD"])
     joined: list[str] = []
     for word in environment["COMP_WORDS"].split("\n")[: current + 1]:
-        if word == "=" and joined and joined[-1].startswith("--"):
+        last = joined[-1] if joined else ""
+        if word == "=" and last.startswith("--"):
             joined.append("")
-        elif joined and word and (word == ":" or joined[-1].endswith(":") or (joined[-2:-1] and not joined[-1])):
-            joined[-1] += word
+        elif word == ":" or (last.endswith(":") and word and not word.startswith("-")):
+            joined[-1:] = [last + word]
+        elif joined and not last and word:  # what comes after `=`
+            joined[-1] = word
         else:
             joined.append(word)
     before, colon, joined[-1] = joined[-1].rpartition(":")

@@ -455,6 +455,20 @@ def test_doctor_says_what_to_type(smoothdroid: Smoothdroid, monkeypatch: pytest.
     assert "`'nosuch[build]' --version` does not run" in " ".join(smoothdroid("doctor").out.split())
 
 
+def test_doctor_ends_with_1_where_something_is_missing_that_is_needed(
+    smoothdroid: Smoothdroid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "nosuchcompiler")
+    told = smoothdroid("doctor")
+    assert told.status == 0, "a compiler for this machine is optional"
+    assert "compiler for this machine (optional): " in told.out
+    assert smoothdroid("doctor", "--for", "evaluate").status == 1
+    assert smoothdroid("doctor", "--for", "report").status == 0
+    gone = smoothdroid("doctor", "--for", "report", "--on", "ssh://user@127.0.0.1:1")
+    assert gone.status == 1
+    assert "Is `sshd` running in Termux" in gone.out
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results", CAMPAIGN, [run_of(CAMPAIGN, c, [1.0, 2.0]) for c in PLAN.cells()])

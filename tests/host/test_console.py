@@ -21,6 +21,7 @@ HOSTILE = "Pixel\x1b[2J\x1b]0;owned\x07\x9b8m 안녕\n"
 
 def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("", ["phone"], [[HOSTILE]])
+    console.table("", list("abcde"), [[HOSTILE.rstrip() + "x" * 60] * 5])  # too wide: as blocks
     console.step(HOSTILE)
     console.error(HOSTILE)
     console.stream(HOSTILE)

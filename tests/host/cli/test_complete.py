@@ -152,4 +152,5 @@ def test_tab_in_bash(bash: Path, phone: virtual.VirtualPhone) -> None:
     assert typed(bash, f"smoothdroid run --on=virtual:{phone.name}/") == ["run", f"--on={ssh}"]
     assert typed(bash, "smoothdroid run --on loc") == ["run", "--on", "local:"]
     assert typed(bash, f"smoothdroid build --on {ssh} --is") == ["build", "--on", ssh, "--isa"]
+    assert typed(bash, "smoothdroid build --on local: --isa i8") == ["build", "--on", "local:", "--isa", "i8mm"]
     assert {f"virtual:{phone.name}", ssh} <= set(offered("bash", "run", "--on", ""))
