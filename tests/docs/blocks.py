@@ -82,7 +82,7 @@ def calls(script: str, program: str) -> Iterator[list[str]]:
     """The arguments of each call of a program in a script, variables and patterns as they stand there."""
     for line in script.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
-        lexer.commenters = "#"
+        lexer.commenters, lexer.whitespace_split = "#", True
         command: list[str] = []
         for word in [*lexer, ";"]:
             if set(word) <= set("();<>|&"):

@@ -1,20 +1,27 @@
-"""The blocks of README.md and docs/, run as they stand there, with an emulated phone that is called as it is there."""
+"""The blocks of README.md and docs/, run as they stand there, with emulated phones that are called as they are there."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from device import adb, virtual
 from device.cache import cache_root
 from tests.docs.blocks import PAGES, ROOT, blocks_of
 from tests.e2e.conftest import SMOOTHDROID, TARGET
+from tests.host.tiny_gguf import Q8_0, write_llama
 
 pytestmark = pytest.mark.e2e
+
+MODEL = "SmolLM2-135M-Instruct"
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -27,42 +34,53 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         if path.name not in ("phones", "phones.lock"):
             (cache / path.name).symlink_to(path)
     path = f"{SMOOTHDROID.parent}{os.pathsep}{os.environ['PATH']}"
-    mine = {**os.environ, "SMOOTHDROID_CACHE": str(cache), "PATH": path}
-    yield mine
-    for phone in ("phone", "second"):
-        subprocess.run([SMOOTHDROID, "phone", "stop", phone], env=mine, capture_output=True, check=False, timeout=60)
+    yield {**os.environ, "SMOOTHDROID_CACHE": str(cache), "PATH": path}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SMOOTHDROID_CACHE", str(cache))
+        for phone in virtual.running():
+            adb.disconnect(phone.adb_address)
+            virtual.stop(phone.name, erase=True)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if any(block.is_run for block in blocks_of(page))],
-    ids=lambda page: str(page.relative_to(ROOT)),
-)
-def test_a_page_does_what_it_says(
-    page: Path, environment: dict[str, str], prepared: Path, tmp_path: Path
-) -> None:
-    """In a folder where the sample was made and prepared, which every page may begin with and the tutorial tells how."""
-    (tmp_path / "models").symlink_to(prepared.parent)
-    shutil.copytree(prepared, tmp_path / "out", copy_function=os.link)
-    for block in blocks_of(page):
+@pytest.fixture
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[bool], Path]:
+    """Where a page's blocks are run: with what the tutorial prepares, or with tiny models under the same names."""
+
+    def made(prepares: bool) -> Path:
+        (tmp_path / "out").mkdir()
+        if prepares:
+            # Found there, it is not made again.
+            prepared: Path = request.getfixturevalue("prepared")
+            (tmp_path / "models").symlink_to(prepared.parent)
+            for path in prepared.iterdir():
+                (tmp_path / "out" / path.name).hardlink_to(path)
+        else:
+            write_llama(tmp_path / "out" / f"{MODEL}-plain-q8_0.gguf", Q8_0)
+            write_llama(tmp_path / "out" / f"{MODEL}-smooth-q8_0.gguf", Q8_0, letters="▁zyxwvutsrqponmlkjihgfedcba.,")
+        return tmp_path
+
+    return made
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.is_run for b in blocks_of(page))], ids=name)
+def test_a_page_does_what_it_says(page: Path, environment: dict[str, str], folder: Callable[[bool], Path]) -> None:
+    blocks = list(blocks_of(page))
+    work = folder(any("smoothdroid prepare" in block.text for block in blocks if block.is_run))
+    for block in blocks:
         if block.file:
-            (tmp_path / block.file).write_text(block.text)
+            (work / block.file).write_text(block.text)
         if not block.is_run:
             continue
         command = ["bash", "-euo", "pipefail", "-c", block.text]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{block.place}:\n{done.stderr}"
 
 
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if any(block.needs for block in blocks_of(page))],
-    ids=lambda page: str(page.relative_to(ROOT)),
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.needs for b in blocks_of(page))], ids=name)
 def test_what_is_not_run_is_named(page: Path) -> None:
     scripts = [block for block in blocks_of(page) if block.language == "sh"]
     left = [f"line {block.line} needs {block.needs}" for block in scripts if block.needs]
-    pytest.skip(f"{page.relative_to(ROOT)}: {len(left)} of {len(scripts)} blocks are not run: {'; '.join(left)}")
+    pytest.skip(f"{name(page)}: {len(left)} of {len(scripts)} blocks are not run: {'; '.join(left)}")
