@@ -45,6 +45,5 @@ def _sections(command: Any, context: Any) -> Iterator[str]:  # noqa: ANN401
         rows = [[code(record[0]), plain(record[1])] for of, record in records if of == kind and record]
         if rows:
             yield table([title, "What it says"], rows)
-    for example in (command.epilog or "").split("\n\n"):
-        said, _, line = example.partition(": ")
-        yield f"{plain(said)}:\n\n```text\n{line}\n```"
+    if command.epilog:
+        yield "```text\n" + command.epilog.replace("\n\n", "\n") + "\n```"

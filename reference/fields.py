@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
-from textwrap import dedent
+from itertools import pairwise
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -22,9 +22,8 @@ def docstrings(model: type[BaseModel]) -> dict[str, str]:
     for one in reversed(model.__mro__):
         if not issubclass(one, BaseModel) or one is BaseModel:
             continue
-        (definition,) = ast.parse(dedent(inspect.getsource(one))).body
-        assert isinstance(definition, ast.ClassDef)
-        for field, text in zip(definition.body, definition.body[1:], strict=False):
+        body = [node for part in ast.parse(inspect.getsource(one)).body for node in ast.iter_child_nodes(part)]
+        for field, text in pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(says))):
                     found[name] = " ".join(says.split())

@@ -18,8 +18,13 @@ def write() -> str:
         table(
             ["SoC", "As phones call it", "Peak, GB/s", "DRAM", "Source"],
             [
-                [plain(row.name), ", ".join(map(code, row.codes)), f"{row.peak_gb_s:g}", plain(row.dram)]
-                + [plain(row.dram_source)]
+                [
+                    plain(row.name),
+                    ", ".join(map(code, row.codes)),
+                    f"{row.peak_gb_s:g}",
+                    plain(row.dram),
+                    plain(row.dram_source),
+                ]
                 for row in rows
             ],
         ),

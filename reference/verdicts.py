@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from textwrap import dedent
+from itertools import pairwise
 
 from host.bench import finding, throttling, verdict
 from reference.markdown import page, plain, table
@@ -38,7 +38,7 @@ def _checks(checks: Sequence[Callable[..., object]]) -> str:
 
 def words(check: Callable[..., object]) -> list[str]:
     """The verdicts that a check can give: the first argument of each Finding that it makes."""
-    tree = ast.parse(dedent(inspect.getsource(check)))
+    tree = ast.parse(inspect.getsource(check))
     named = vars(verdict)
     found: dict[str, None] = {}
     for node in ast.walk(tree):
@@ -51,7 +51,7 @@ def words(check: Callable[..., object]) -> list[str]:
 def _limits(module: object) -> Iterable[list[str]]:
     """The numbers of a module that have a text under them."""
     body = ast.parse(inspect.getsource(module)).body  # type: ignore[arg-type]
-    for node, text in zip(body, body[1:], strict=False):
+    for node, text in pairwise(body):
         match node, text:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=int() | float() as value)), ast.Expr(
                 value=ast.Constant(value=str(says))

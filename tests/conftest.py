@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from device import adb, virtual
@@ -18,6 +20,8 @@ from host.build import source, variants
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
 
@@ -46,6 +50,16 @@ def phone() -> Iterator[virtual.VirtualPhone]:
     yield started
     adb.disconnect(started.adb_address)
     assert virtual.stop(started.name, erase=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, to look at pages in."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.fail("these tests look at pages in Chromium: `scripts/setup --tests` installs it, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The blocks of code in README.md and docs/.
 
-A block of `sh` is run by a test (tests/e2e/test_docs.py), those of a page in their order, in one folder. A comment before
-it says otherwise, and neither GitHub nor MkDocs shows it:
+A block of `sh` is run by a test (tests/e2e/test_docs.py), those of a page in their order, in one folder. A comment
+before it says otherwise, and neither GitHub nor MkDocs shows it:
 
     <!-- needs: a phone, minutes -->    it is not run; what it needs is one or several of NEEDS
     <!-- file: plan.toml -->            before a block of any other language: what comes after finds it under this name
