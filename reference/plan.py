@@ -23,8 +23,8 @@ def write() -> str:
     return page(
         "# Plan and inventory files",
         "Written from the code. A plan is a TOML file: the words of `smoothdroid bench`, with `_` for `-`. A list may "
-        'be written as llama-bench writes it (`"1-8"`, `"2-8+2"`, `"1-8*2"`), as a number, or as a TOML list. A word that '
-        "is not known is an error that names the one that was meant.",
+        'be written as llama-bench writes it (`"1-8"`, `"2-8+2"`, `"1-8*2"`), as a number, or as a TOML list. A word '
+        "that is not known is an error that names the one that was meant.",
         "## A plan",
         table(COLUMNS, _words(Words, options_of("bench"))),
         "`[[for]]`, once or more: the same words, over those above it, for the phones that its `phones` names; the "

@@ -1,4 +1,4 @@
-"""The blocks of README.md and docs/, run as they stand there, with emulated phones that are called as they are there."""
+"""The blocks of README.md and docs/, run as they stand there, with emulated phones called as they are there."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     for path in cache_root().iterdir():
         if path.name not in ("phones", "phones.lock"):
             (cache / path.name).symlink_to(path)
-    path = f"{SMOOTHDROID.parent}{os.pathsep}{os.environ['PATH']}"
-    yield {**os.environ, "SMOOTHDROID_CACHE": str(cache), "PATH": path}
+    programs = f"{SMOOTHDROID.parent}{os.pathsep}{os.environ['PATH']}"
+    yield {**os.environ, "SMOOTHDROID_CACHE": str(cache), "PATH": programs}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SMOOTHDROID_CACHE", str(cache))
         for phone in virtual.running():
