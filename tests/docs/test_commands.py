@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.docs.blocks import NEEDS, PAGES, ROOT, Block, blocks_of, calls, in_se
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 SCRIPTS = [block for block in BLOCKS if block.language == "sh"]
+SOMEBODY_ELSES = {"--shape"}  # of benchmarks.prepare
 SENTENCES = [text for page in PAGES for text in in_sentences(page)]
 
 
@@ -66,6 +67,21 @@ def test_sentences_name_what_is_there() -> None:
     assert len(named) > 10
     said = [problem(arguments, whole=False) for arguments in named]
     assert [text for text in said if text] == []
+
+
+def test_sentences_name_options_that_are_there() -> None:
+    there = {"--help", *(option for command in every_command() for part in command.params for option in part.opts)}
+    named = [(text, text.split()[0].partition("=")[0]) for text in SENTENCES if text.startswith("--")]
+    assert len(named) > 20
+    assert [text for text, option in named if option not in there | SOMEBODY_ELSES] == []
+
+
+def every_command(command: Any = None) -> Iterator[Any]:
+    """The command, its commands and theirs."""
+    command = command or typer.main.get_command(app)
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from every_command(inner)
 
 
 def test_benchmarks_that_are_named_are_there() -> None:
