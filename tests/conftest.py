@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from host.build import source, variants
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Who is started in the background ignores them, and so would all that these tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
@@ -52,7 +56,8 @@ def phone() -> Iterator[virtual.VirtualPhone]:
     assert virtual.stop(started.name, erase=True)
 
 
-@pytest.fixture(scope="session")
+# Not for longer than these tests: in its thread an event loop runs, and others want to run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, to look at pages in."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
