@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from device import adb, virtual
@@ -22,6 +24,8 @@ settings.load_profile("untimed")
 # Who is started in the background ignores them, and so would all that these tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
 
@@ -50,6 +54,17 @@ def phone() -> Iterator[virtual.VirtualPhone]:
     yield started
     adb.disconnect(started.adb_address)
     assert virtual.stop(started.name, erase=True)
+
+
+# Not for longer than these tests: in its thread an event loop runs, and others want to run theirs.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, to look at pages in."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.fail("these tests look at pages in Chromium: `scripts/setup --tests` installs it, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found)
 
 
 @pytest.fixture(scope="session")

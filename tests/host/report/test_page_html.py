@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page
 
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan
@@ -18,7 +15,6 @@ from host.report.write import CELLS, PAGE, SUMMARY, write
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 from tests.host.report.whole import HOSTILE, SCRIPT
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 THOUSAND = Plan(
     models=[model(f"model-{number}") for number in range(5)],
     threads=[1, 2, 3, 4, 5, 6, 7, 8],
@@ -26,16 +22,6 @@ THOUSAND = Plan(
     options=[Options(), *(Options(depth=depth) for depth in (512, 1024, 2048, 4096))],
     protocol=Protocol(repetitions=3),
 )
-
-
-# Not for longer than these tests: in its thread an event loop runs, and others want to run theirs.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.fail("these tests look at the page in Chromium: `scripts/setup --tests` installs it, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found)
 
 
 class Opened:
