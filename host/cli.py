@@ -95,7 +95,8 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.out.print(version("smoothdroid"))
+        versions = f"llama.cpp {source.PINNED_COMMIT}, Python {platform.python_version()}"
+        console.out.print(f"smoothdroid {version('smoothdroid')} ({versions})", soft_wrap=True, highlight=False)
         raise typer.Exit
 
 

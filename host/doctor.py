@@ -32,7 +32,7 @@ def examine() -> list[Check]:
     """Look at everything; raises nothing, changes nothing but the adb server, which it may start."""
     version = ".".join(map(str, sys.version_info[:3]))
     return [
-        Check("all", "Python 3.11 or newer", sys.version_info >= (3, 11), version),
+        Check("all", "Python 3.10 or newer", sys.version_info >= (3, 10), version),
         _disk(),
         _asked("bench, run", "adb", _adb),
         _asked("build", "cmake", lambda: program("cmake")),
