@@ -1,4 +1,4 @@
-"""The errors that smoothdroid raises on purpose. Only host/cli.py turns them into messages."""
+"""The errors that smoothdroid raises on purpose. Only host/cli/command.py turns them into messages."""
 
 from __future__ import annotations
 

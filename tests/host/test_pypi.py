@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -64,6 +66,18 @@ def test_what_the_index_does_not_have_is_named(pin: Pin) -> None:
     with pytest.raises(SmoothdroidError, match=r"(?s)could not download nosuch 1\.0.*Is the package index reachable"):
         fetch(Pin("nosuch", "1.0", "nosuch-1.0.whl", pin.sha256))
     assert downloads() == []
+
+
+def test_a_full_disk_is_told_as_one(index: Path) -> None:
+    with zipfile.ZipFile(index / WHEEL, "a") as wheel:
+        wheel.writestr("large", bytes(1 << 16))
+    full = f'mount -t tmpfs -o size=16k none {cache_root()} && exec {sys.executable} -c "$0"'
+    pinned = ("tiny-model", "1.0", WHEEL, sha256_of(index / WHEEL))
+    code = f"from host.pypi import Pin, fetch; fetch(Pin{pinned})"
+    cache_root().mkdir()
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", full, code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"BadInput: the disk is full: {WHEEL} has no room in {cache_root()}/downloads" in done.stderr
 
 
 def test_hashes_what_a_file_holds(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ THOUSAND = Plan(
 )
 
 
-@pytest.fixture(scope="session")
+# Not for longer than these tests: in its thread an event loop runs, and others want to run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:

@@ -1,0 +1,155 @@
+"""Binaries: `build`, `bundle`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device.errors import BadInput, NoPhone
+from device.phone import Phone
+from device.ssh import SshOptions
+from host import console
+from host.bench import artifact
+from host.build import compile as compiler
+from host.build import source, toolchain, variants
+from host.build.licences import licences
+from host.bundle import archive, contents
+from host.cli.builds import llama_cpp_source
+from host.cli.command import app
+from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from host.cli.reach import all_attached, look_at, reached
+
+
+@app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
+def build(
+    abi: Annotated[str | None, typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.")] = None,
+    isa: Annotated[
+        str | None, typer.Option(help="ISA level. Default: the best for the phones at hand, or all.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="With zig, though there is an NDK: for Linux that is not Android.")
+    ] = False,
+    on: On = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
+    kleidiai: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|download",
+            help="With Arm's kernels: from their source tree, or as cmake downloads them. Then --isa LEVEL+kleidiai "
+            "runs it.",
+        ),
+    ] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Build llama.cpp for phones, with an NDK (ANDROID_NDK, or the newest of an Android SDK), else with zig; or for
+    this machine (--abi host).
+
+    Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
+    of --on, or each phone attached, can run; with --all, or no phone at hand, every level. A phone without Android's
+    loader, as the emulated one, gets static binaries, which only zig makes.
+    """
+    if every and (isa or on):
+        raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
+    phones = []
+    if isa is None and not every and abi != "host":
+        phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
+    origin = llama_cpp_source(llama_cpp)
+    with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
+    static = static or not all(phone.bionic for phone in phones)
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).road == "ndk"
+    builds = []
+    for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
+        builds.append(built_now(variant, origin, jobs, with_kleidiai, static=static))
+    if json:
+        console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
+        return
+    for made in builds:
+        console.out.print(f"{made.folder}  ({'cached' if made.hit else 'built'})", soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid bundle out/llama2-7b/*-smooth-q8_0.gguf -o llama2-7b-termux.tar.zst")
+def bundle(
+    output: Annotated[Path, typer.Option("-o", "--output", help=f"The file: {', '.join(archive.SUFFIXES)}.")],
+    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
+    no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
+    abi: Annotated[str, typer.Option(help="Of the phones: arm64-v8a or x86_64.")] = "arm64-v8a",
+    built_only: Annotated[bool, typer.Option("--built-only", help="Only the ISA levels that were built.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Pack models and binaries into one file that runs on a phone with nothing but Termux.
+
+    In it are builds of every ISA level, made where they are not there yet (on the phone, run.sh takes the best that
+    its CPUs run), checksums, licences, and a README for whoever gets it. The same input makes the same bytes.
+    """
+    # A slip of the finger should not cost the hashing of 7 GB.
+    archive.check_output(output, replace=force)
+    if bool(models) == no_models:
+        raise BadInput("name the models to pack, or say --no-models" + (", not both" if models else ""))
+    origin = llama_cpp_source(llama_cpp)
+    if built_only:
+        builds = contents.built(abi, origin)
+    else:
+        shared = toolchain.decide(abi).road == "ndk"
+        levels = contents.wanted(abi, shared=shared)
+        builds = [compiler.find([level], origin) or built_now(level, origin, jobs) for level in levels]
+    contents.check_tools(builds)
+    packed = contents.Contents(
+        builds,
+        [artifact.inspect(model, on_step=console.step) for model in models or []],
+        licences(source.unpacked(origin), builds),
+    )
+    entries = contents.entries(packed, output)
+    missing = contents.not_built(packed)
+    if missing:
+        console.step(f"not built, so not in it: {', '.join(missing)} (without --built-only they will be)")
+    with console.bar() as bar:
+        archive.write(
+            entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)
+        )
+    size = output.stat().st_size
+    if json:
+        told = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": contents.unpack_lines(output)}
+        console.facts({**told, **contents.facts(packed)})
+        return
+    console.out.print(f"{output}  {size / 1e6:.0f} MB", soft_wrap=True)
+    console.step(f"in Termux: {' && '.join(contents.unpack_lines(output))}, then README.md in {archive.stem(output)}")
+
+
+def built_now(
+    variant: variants.Variant,
+    origin: source.Source,
+    jobs: int,
+    kleidiai: source.KleidiAI | None = None,
+    *,
+    static: bool = False,
+) -> compiler.Build:
+    tools = toolchain.for_abi(variant.abi, static=static)
+    why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
+    console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
+    with console.bar() as bar:
+        update = partial(bar.update, "compiling")
+        return compiler.build(variant, origin, tools, kleidiai=kleidiai, jobs=jobs, on_progress=update)
+
+
+def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
+    """The phone of --on; without it those attached that answer, which may be none."""
+    if on:
+        with reached(on, ssh) as (_, phone):
+            return [phone]
+    try:
+        attached = all_attached()
+    except NoPhone as error:  # a machine that only builds needs no adb
+        console.step(str(error))
+        return []
+    return list(look_at(attached, ssh)[0].values())

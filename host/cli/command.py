@@ -1,0 +1,65 @@
+"""The command `smoothdroid` and its groups, and what becomes of an error."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from device.cache import cache_root
+from device.errors import BadInput, SmoothdroidError
+from host import console
+from host.build.source import PINNED_COMMIT
+
+app = typer.Typer(
+    name="smoothdroid",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
+    epilog="Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
+)
+
+phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
+app.add_typer(phone_app, name="phone")
+farm_app = typer.Typer(no_args_is_help=True, help="Phones on many machines, through Dask (smoothdroid\\[farm]).")
+app.add_typer(farm_app, name="farm")
+plan_app = typer.Typer(no_args_is_help=True, help="Plan files: what `smoothdroid bench PLAN.toml` measures.")
+app.add_typer(plan_app, name="plan")
+
+
+def main() -> None:
+    """The `smoothdroid` command."""
+    try:
+        app()
+    except SmoothdroidError as error:
+        console.error(str(error))
+        sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = error.filename or f"perhaps that of {cache_root()}"
+            console.error(f"the disk is full ({place}): make room, and run the command again")
+        elif error.errno in (errno.EACCES, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS) and error.filename:
+            console.error(f"{error.filename}: {error.strerror}")
+        else:
+            raise
+        sys.exit(BadInput.exit_status)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        versions = f"llama.cpp {PINNED_COMMIT}, Python {platform.python_version()}"
+        console.out.print(f"smoothdroid {version('smoothdroid')} ({versions})", soft_wrap=True, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass

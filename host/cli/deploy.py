@@ -1,0 +1,144 @@
+"""Files on phones: `deploy`, `phone df`, `phone clean`."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device import stored
+from device.errors import BadInput, NoPhone
+from device.phone import Phone
+from device.ssh import SshOptions
+from device.target import Target
+from device.targets import FORMS, open_target, the_only_one
+from host import console
+from host import deploy as deploying
+from host.bench import artifact, words
+from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from host.cli.command import app, phone_app
+from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from host.cli.reach import reached, ways_of
+
+DEPLOYED = ("llama-bench", "llama-completion")
+
+
+@app.command(epilog="Example: smoothdroid deploy out/llama2-7b-smooth-q8_0.gguf --on all")
+def deploy(
+    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: the programs only.")] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="TARGET", help=f"{FORMS}. Again for more phones; all: every one attached."),
+    ] = None,
+    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Put models and llama.cpp on phones, several at once. What is there is not sent again.
+
+    A transfer that was cut off, by Ctrl-C or a cable, goes on where it stopped when the same command is given again.
+    """
+    origin = llama_cpp_source(llama_cpp)
+    open_ = partial(open_target, ssh=SshOptions(ssh_key, known_hosts, accept_host_key))
+    ways = ways_of(on or [the_only_one()])
+    if not ways:
+        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+    found = [artifact.inspect(model, on_step=console.step) for model in models or []]
+
+    def programs(target: Target, phone: Phone) -> deploying.Programs:
+        built = build_for(target, phone, isa, origin)
+        return deploying.Programs([tools_of(built)[tool] for tool in DEPLOYED], beside(built))
+
+    with console.transfers() as shown:
+        done = deploying.to_all(ways, open_, programs, found, shown)
+    if json:
+        console.facts(
+            [
+                {"target": one.way, "sent": one.sent, "took_s": one.took_s, "error": str(one.error or "") or None}
+                for one in done
+            ]
+        )
+    else:
+        rows = [
+            [
+                one.way,
+                one.phone.model if one.phone else "-",
+                str(one.error) if one.error else ", ".join(one.sent) or "nothing: all was there",
+                f"{one.took_s:.1f} s",
+            ]
+            for one in done
+        ]
+        console.table("", ["target", "phone", "sent", "took"], rows)
+    if failed := [one.error.exit_status for one in done if one.error]:
+        raise typer.Exit(max(failed))
+
+
+@phone_app.command("df", epilog="Example: smoothdroid phone df --on adb:SERIAL")
+def phone_df(
+    on: On = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """Show what smoothdroid keeps on a phone, when it was last used, and what is free."""
+    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+        kept = stored.listing(target)
+    if json:
+        console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(one) for one in kept]})
+        return
+    console.table("", ["id", "name", "MiB", "last used", ""], [_stored_row(one) for one in kept])
+    total = sum(one.size_bytes for one in kept) >> 20
+    console.out.print(f"{total} MiB in {target.root}/store, {phone.free_mb} MiB free", soft_wrap=True)
+
+
+@phone_app.command("clean", epilog="Example: smoothdroid phone clean --on adb:SERIAL --unused 7d")
+def phone_clean(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="What to remove, by its id in `smoothdroid phone df`.")
+    ] = None,
+    on: On = None,
+    unused: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Everything that was not used for so long: 12h, 7d; 0s for all.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """Remove models and programs from a phone, those that nothing at work there needs. They can be sent again."""
+    if bool(ids) == (unused is not None):
+        raise BadInput("name what to remove by its id (`smoothdroid phone df` lists them), or say --unused 7d")
+    idle_s = words.seconds(unused, "--unused") if unused else 0.0
+    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _):
+        kept = stored.listing(target)
+        if unknown := sorted(set(ids or []) - {one.id for one in kept}):
+            raise BadInput(f"{target.name} has nothing with the id {', '.join(unknown)}: see `smoothdroid phone df`")
+        chosen = [one for one in kept if (one.id in ids if ids else one.idle_s >= idle_s)]
+        going = [one for one in chosen if not one.busy]
+        for one in chosen:
+            if one.busy:
+                console.step(f"{one.name} stays: something at work on the phone needs it")
+        if not dry_run:
+            stored.evict(target, [one.id for one in going])
+    if json:
+        console.facts({"dry_run": dry_run, "removed": [dataclasses.asdict(one) for one in going]})
+        return
+    for one in going:
+        console.out.print(f"{one.id}  {one.name}  ({one.size_bytes >> 20} MiB)", soft_wrap=True)
+    total = sum(one.size_bytes for one in going) >> 20
+    console.step(f"{total} MiB {'would be ' if dry_run else ''}removed")
+
+
+def _stored_row(one: stored.Stored) -> list[str]:
+    days, hours = divmod(one.idle_s // 3600, 24)
+    when = f"{days} days ago" if days else f"{hours} h ago" if hours else "within the hour"
+    state = "at work" if one.busy else "" if one.whole else "in part: goes on at the next deploy"
+    return [one.id, one.name, str(one.size_bytes >> 20), when, state]

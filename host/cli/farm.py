@@ -1,0 +1,61 @@
+"""Phones on many machines: `farm scheduler`, `farm worker`."""
+
+from __future__ import annotations
+
+import platform
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device.errors import NoPhone
+from device.ssh import SshOptions
+from device.targets import FORMS, open_target
+from host import console
+from host.cli.command import farm_app
+from host.cli.needs import need_dask
+from host.cli.options import AcceptHostKey, KnownHosts, SshKey
+from host.cli.reach import all_attached, fit_for_work
+from host.farm.crew import Member
+
+
+@farm_app.command(
+    "scheduler",
+    epilog="Example: smoothdroid farm scheduler tcp://10.0.0.1:8786\n\n"
+    "Where others are too: smoothdroid farm scheduler tls://10.0.0.1:8786, with certificates in Dask's configuration",
+)
+def farm_scheduler(
+    listen: Annotated[str, typer.Argument(help="Where to listen.")] = "tcp://127.0.0.1:8786",
+) -> None:
+    """What lab machines and controllers meet at; until Ctrl-C."""
+    need_dask()
+    from host.farm import lab
+
+    lab.schedule(listen, console.step)
+
+
+@farm_app.command("worker", epilog="Example: smoothdroid farm worker tcp://127.0.0.1:8786 --farm farm.toml --name desk")
+def farm_worker(
+    scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
+    on: Annotated[
+        list[str] | None, typer.Option("--on", metavar="TARGET", help=f"{FORMS}; repeatable. Default: all attached.")
+    ] = None,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
+    name: Annotated[str, typer.Option(help="Of this machine, before the phones' names.")] = platform.node(),
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+) -> None:
+    """Lend this machine's phones to a scheduler; until Ctrl-C, which stops nothing that a phone measures."""
+    need_dask()
+    from host.farm import lab
+
+    options = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        members, _ = fit_for_work(farm, on or [], options)
+    else:
+        members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or all_attached())]
+    if not members:
+        raise NoPhone("no phone is attached: plug some in, or name them with --on")
+    lab.work(scheduler, name, members, console.step)

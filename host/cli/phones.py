@@ -1,0 +1,166 @@
+"""Phones: `devices`, and the emulated one's `phone start`, `stop` and `list`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from device import adb, virtual
+from device.errors import BadInput
+from device.phone import Phone
+from device.ssh import SshOptions
+from device.targets import FORMS, open_target, the_only_one
+from host import console
+from host.build import variants
+from host.cli.command import app, phone_app
+from host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from host.cli.reach import all_attached, look_at
+from host.farm import health, inventory
+
+
+@app.command(
+    epilog="Example: smoothdroid devices -v\n\n"
+    "A lab's health: smoothdroid devices --farm farm.toml. In the file, for each phone: [phones.NAME], on, "
+    "labels, models"
+)
+def devices(
+    on: Annotated[list[str] | None, typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
+    release: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable.")
+    ] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """List the phones that can be reached, and what they are."""
+    ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
+    if farm:
+        if on or verbose:
+            raise BadInput("--farm shows the phones of its file, without --on or --verbose")
+        _farm_health(farm, release or [], ssh, json)
+        return
+    if release:
+        raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
+    found, problems = look_at(sorted(set(all_attached()) | set(on or [])), ssh)
+    if json:
+        console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
+    elif found:
+        columns = ["target", "phone", "SoC", "Android", "CPUs", "memory", "free", "battery"]
+        rows = [[name, *_summary(phone)] for name, phone in found.items()]
+        console.table("", columns, rows)
+        if verbose:
+            for name, phone in found.items():
+                _details(name, phone)
+    for problem in problems:
+        console.error(str(problem))
+    if problems:
+        raise typer.Exit(max(problem.exit_status for problem in problems))
+    if not found:
+        the_only_one()  # raises NoPhone and says what to do
+
+
+def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
+    listed = inventory.read(farm)
+    ledger = health.Ledger(farm, listed.quarantine_after)
+    opened = partial(open_target, ssh=ssh)
+    for member in listed.members(opened, release) if release else []:
+        ledger.release(member.name)
+    found = health.look(listed.members(opened), ledger.read())
+    if json:
+        console.facts([one.facts() for one in found])
+    else:
+        console.table("", health.COLUMNS, [one.cells() for one in found])
+    for one in found:
+        if one.error:
+            console.error(f"{one.member.name}: {one.error}")
+        if one.record.quarantined:
+            console.step(f"{one.member.name} is in quarantine: {one.record.why}")
+    if statuses := [one.error.exit_status for one in found if one.error and not one.record.quarantined]:
+        raise typer.Exit(max(statuses))
+
+
+def _summary(phone: Phone) -> list[str]:
+    battery = phone.battery
+    charge = "-" if battery.level_percent is None else f"{battery.level_percent} %"
+    return [
+        phone.model + (" (emulated)" if phone.emulated else ""),
+        phone.soc,
+        phone.android or "-",
+        " + ".join(map(str, phone.clusters)),
+        f"{phone.available_mb / 1024:.1f} of {phone.memory_mb / 1024:.1f} GiB",
+        f"{phone.free_mb / 1024:.1f} GiB",
+        charge + (", charging" if battery.charging else ""),
+    ]
+
+
+def _details(name: str, phone: Phone) -> None:
+    console.out.print(f"\n{name}: {phone.model}, id {phone.id}, kernel {phone.kernel}, {phone.abi}")
+    chosen = variants.explain(phone)
+    console.out.print(f"  ISA level: {chosen.level.isa if chosen.level else 'none'}; {chosen.reason}", soft_wrap=True)
+    for cluster in phone.clusters:
+        console.out.print(f"  CPUs {', '.join(map(str, cluster.cpus))}: {cluster.name}, {cluster.max_mhz or '?'} MHz")
+    for zone, celsius in phone.celsius.items():
+        console.out.print(f"  {zone}: {celsius:.1f} °C")
+
+
+@phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
+def phone_start(
+    name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
+    profile: Annotated[str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.")] = "pixel-8",
+    json: Json = False,
+) -> None:
+    """Start an emulated phone."""
+    _print_phone(virtual.start(name, profile, on_step=console.step), json)
+
+
+@phone_app.command("stop", epilog="Example: smoothdroid phone stop desk")
+def phone_stop(name: Annotated[str, typer.Argument(help="Its name.")] = "phone") -> None:
+    """Stop an emulated phone; nothing of it stays behind but its files."""
+    running = {phone.name: phone for phone in virtual.running()}
+    if name not in running:
+        raise BadInput(f"no emulated phone {name} runs; running: {', '.join(running) or 'none'}")
+    adb.disconnect(running[name].adb_address)
+    virtual.stop(name)
+    console.step(f"{name} stopped")
+
+
+@phone_app.command("list", epilog="Example: smoothdroid phone list --json")
+def phone_list(json: Json = False) -> None:
+    """List the emulated phones that run."""
+    phones = virtual.running()
+    if json:
+        console.facts([_phone_facts(phone) for phone in phones])
+    elif phones:
+        rows = [[f"virtual:{p.name}", p.profile, p.adb_address, p.ssh_url] for p in phones]
+        console.table("", ["target", "profile", "adb", "ssh"], rows)
+    else:
+        console.out.print("no emulated phone runs; `smoothdroid phone start` starts one")
+
+
+def _phone_facts(phone: virtual.VirtualPhone) -> dict[str, Any]:
+    return {
+        "target": f"virtual:{phone.name}",
+        "profile": phone.profile,
+        "adb": phone.adb_address,
+        "ssh": phone.ssh_url,
+        "ssh_key": str(phone.ssh_key),
+        "known_hosts": str(phone.known_hosts),
+    }
+
+
+def _print_phone(phone: virtual.VirtualPhone, json: bool) -> None:
+    known = _phone_facts(phone)
+    if json:
+        console.facts(known)
+        return
+    console.out.print(f"--on virtual:{phone.name}  (adb {phone.adb_address})", soft_wrap=True)
+    console.out.print(
+        f"--on {phone.ssh_url} --ssh-key {phone.ssh_key} --known-hosts {phone.known_hosts}", soft_wrap=True
+    )

@@ -1,0 +1,80 @@
+"""`smoothdroid predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from device import socs
+from device.errors import BadInput
+from device.socs import Soc
+from host import console
+from host.cli.command import app
+from host.cli.options import Json
+
+if TYPE_CHECKING:
+    from host.predict.roofline import Expected
+
+
+@app.command(
+    epilog="Example: smoothdroid predict llama-2-7b --soc SM8550 --soc '8 Gen 3'\n\n"
+    "A file, or a checkpoint as Q4_0: smoothdroid predict out/llama2-7b-smooth-q8_0.gguf; "
+    "smoothdroid predict models/llama2-7b --type q4_0"
+)
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="A GGUF, a checkpoint's folder (its config.json is enough), or a name: llama-2-7b.")
+    ],
+    soc: Annotated[
+        list[str] | None, typer.Option(metavar="SOC", help="SM8550, 'Snapdragon 8 Gen 2'; several. Default: all.")
+    ] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Of the weights of a checkpoint or a name. Default: q8_0.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, max=2**20, help="Tokens in the KV cache before decode.")] = 0,
+    json: Json = False,
+) -> None:
+    """Say what speed to expect of a model on a phone's CPU, and what no phone with that SoC can reach.
+
+    A roofline: decode is bound by the DRAM's bandwidth, prefill by the cores' arithmetic. The interval comes from how
+    much of both llama.cpp reached in the few measurements that were published; docs/predictions.md tells how.
+    """
+    from host.predict import roofline, work
+    from host.predict.efficiency import fitted
+
+    rows = [_soc(name) for name in soc] if soc else list(socs.everything())
+    asked, known = work.of(model, type_), fitted()
+    found = [roofline.predict(asked, row, known, depth=depth) for row in rows]
+    if json:
+        facts = [{**dataclasses.asdict(one), "soc": one.soc.name, "codes": one.soc.codes} for one in found]
+        console.facts({"model": dataclasses.asdict(asked), "depth": depth, "predictions": facts})
+        return
+    columns = ["SoC", "decode t/s", "95% interval", "ceiling", "prefill t/s", "95% interval", "ceiling"]
+    console.table(
+        f"{asked.name}: {asked.weights_bytes / 1e9:.3g} GB of weights for each token, at a depth of {depth}",
+        columns,
+        [[one.soc.name, *_expected(one.decode), *_expected(one.prefill)] for one in found],
+    )
+    console.step(
+        f"expected, not measured: fitted on {known.decode.n} published measurements of {known.phones} phones; "
+        "for a cool phone, its best number of threads, a prompt of some hundred tokens"
+    )
+    if any(one.decode is None for one in found):
+        console.step("no decode: so small a model may lie in the caches, which the table does not hold")
+    if any(one.prefill is None for one in found):
+        console.step("no prefill: no source tells all cores of that SoC, or the model's matrices are not known")
+
+
+def _soc(name: str) -> Soc:
+    if found := socs.named(name):
+        return found
+    there = ", ".join(f"{row.codes[0]} ({row.name})" for row in socs.everything())
+    raise BadInput(f"`{name}` is no SoC whose memory is known here; there are {there}")
+
+
+def _expected(speed: Expected | None) -> list[str]:
+    if speed is None:
+        return ["-", "-", "-"]
+    return [f"{speed.middle:.3g}", f"{speed.low:.3g} to {speed.high:.3g}", f"{speed.ceiling:.3g}"]

@@ -1,0 +1,155 @@
+"""What was measured: `report`, `compare`, `query`."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from device.errors import BadInput
+from host import console
+from host.bench import words
+from host.bench.results import find_campaigns
+from host.cli.command import app
+from host.cli.options import Json
+
+if TYPE_CHECKING:
+    from host.query.ask import Answer
+
+
+MOST_ROWS = 200
+"""Of an answer on a terminal."""
+
+
+@app.command(epilog="Example: smoothdroid report results/ quality/ -o report/")
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Folders with results and evaluations, however deep.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path("report"),
+    json: Json = False,
+) -> None:
+    """Turn results into one page to look at, Markdown for a pull request, CSV and figures.
+
+    The page needs no network. Of evaluations it takes the files that `smoothdroid evaluate` wrote.
+    """
+    from host.report import inputs, rows, tables
+    from host.report.write import write
+
+    found = inputs.load(results)
+    for damaged in found.damage:
+        console.step(f"left out: {damaged}")
+    with console.bar() as bar:
+        written = write(found, output, bar.update)
+    if json:
+        console.facts([rows.as_facts(section) for section in found.sections])
+        return
+    for section in found.sections:
+        console.out.print(tables.terminal(section))
+    for path in written:
+        console.out.print(str(path), soft_wrap=True)
+
+
+@app.command(epilog="Example: smoothdroid compare results/before results/after --threshold 5%")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder with results: before.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder with results: after.")],
+    threshold: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Exit with 1 where B is significantly slower, by more than this.")
+    ] = "5%",
+    json: Json = False,
+) -> None:
+    """Say of each cell of two results whether B is faster, slower, or not significantly different."""
+    from host.report import compare as comparison
+    from host.report import compare_tables
+
+    compared = comparison.load(a, b, words.share(threshold, "--threshold"))
+    if json:
+        console.facts(comparison.as_facts(compared))
+    else:
+        for table in compare_tables.terminal(compared):
+            console.out.print(table)
+        for line in compare_tables.said(compared):
+            console.out.print(line, soft_wrap=True)
+    if compared.regressions:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog='Example: smoothdroid query "SELECT phone, test, max(tokens_per_s) FROM cells GROUP BY ALL" results/\n\n'
+    'A file of all: smoothdroid query "FROM cells" results/ --parquet cells.parquet\n\n'
+    "What can be asked: smoothdroid query --tables"
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.")] = "",
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results. Default: results.")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Print the tables, their columns and what they say.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Judge anew what seems unchanged, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask all results one question in SQL: campaigns, their cells with verdicts and intervals, their runs.
+
+    Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
+    question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
+    """
+    from host.query import ask, index
+    from host.query.tables import TABLES
+    from host.report.rows import NOT_A_SPEED
+
+    if tables:
+        if json:
+            console.facts({table.name: [dataclasses.asdict(column) for column in table.shown] for table in TABLES})
+            return
+        for table in TABLES:
+            rows = [[column.name, column.kind, column.says] for column in table.shown]
+            console.table(f"{table.name}: {table.says}", ["column", "type", "what it says"], rows)
+        return
+    if not sql:
+        raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
+    if sum((json, bool(csv), bool(parquet))) > 1:
+        raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
+    output = ask.Output(csv, "csv") if csv else ask.Output(parquet, "parquet") if parquet else None
+    if output:
+        output.check(replace=force)
+    ask.check(sql)  # a slip of the finger should not cost the judging
+    folders = find_campaigns(results or [Path("results")])
+    with ExitStack() as held:
+        with console.bar() as bar:
+            current = held.enter_context(
+                index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
+            )
+        answer = held.enter_context(ask.asked(sql, current, output))
+        if output:
+            answer.write(output)
+            console.out.print(str(output.path), soft_wrap=True)
+        elif json:
+            answer.check_names()
+            console.facts([dict(zip(answer.columns, row, strict=True)) for row in answer.rows()])
+        else:
+            _print_answer(answer)
+        if ask.is_emulated(current):
+            console.step(NOT_A_SPEED)
+    for damage in current.damaged:
+        console.error(f"left out: {damage}")
+    if current.damaged:
+        raise typer.Exit(1)
+
+
+def _print_answer(answer: Answer) -> None:
+    rows = list(answer.rows(MOST_ROWS + 1))
+    console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
+    if len(rows) > MOST_ROWS:
+        console.step(f"the first {MOST_ROWS} rows; --csv, --parquet and --json give all")
+
+
+def _shown(value: object) -> str:
+    """For a person to read: six digits are more than any of these measurements has."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,63 @@
+"""`smoothdroid run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from device.ssh import SshOptions
+from host import console, prompt
+from host.bench import artifact
+from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from host.cli.command import app
+from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from host.cli.reach import reached
+
+
+@app.command(
+    epilog='Example: smoothdroid run out/llama2-7b/*-smooth-q8_0.gguf --on ssh://user@phone:8022 -p "안녕하세요!"'
+)
+def run(
+    model: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    text: Annotated[str, typer.Option("-p", "--prompt", help="What to say to it.")],
+    on: On = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads on the phone.")] = 4,
+    max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", min=1, help="Longest answer.")] = 128,
+    temp: Annotated[float, typer.Option(min=0, help="Temperature; 0: always the likeliest token.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
+    isa: Annotated[str | None, typer.Option(help="ISA level. Default: the best that was built and runs there.")] = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
+    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+        built = build_for(target, phone, isa, llama_cpp_source(llama_cpp))
+        with console.bar() as bar:
+            deployed = prompt.deploy(
+                target,
+                tools_of(built)["llama-completion"],
+                artifact.inspect(model, on_step=console.step),
+                beside=beside(built),
+                on_step=console.step,
+                on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
+            )
+        sampling = prompt.Sampling(threads, max_tokens, temp, seed, raw)
+        answer = prompt.ask(target, deployed, text, sampling, on_output=None if json else console.stream)
+    timings = answer.timings
+    if json:
+        console.facts({"text": answer.text, "timings": timings.model_dump() if timings else None})
+        return
+    console.out.print()
+    if timings is None:
+        console.step("too short to time")
+        return
+    console.step(
+        f"prefill {timings.prompt_tps} tokens/s ({timings.prompt_tokens} tokens), decode {timings.generated_tps} "
+        f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a speed" if phone.emulated else "")
+    )
