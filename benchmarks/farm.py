@@ -33,12 +33,12 @@ from gguf import GGUFWriter
 from benchmarks.drawn import DrawnPhone
 from device.local import LocalTarget
 from device.phone import DESCRIBE, Phone
+from device.sha256 import sha256_of
 from device.target import Target
 from host.bench.campaign import Binaries
 from host.bench.plan import Plan
 from host.bench.request import Request
 from host.farm.crew import Crew, Member
-from host.pypi import sha256_of
 
 FASTEST = 4.0  # of phones in one lab: an 8 Elite against a phone of 2018
 SPREAD = 0.2  # of a cell's drawn time, in the logarithm

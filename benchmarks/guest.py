@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from host.pypi import sha256_of
+from device.sha256 import sha256_of
 
 SUITE = "bookworm"
 KERNEL = "linux-image-cloud-arm64"

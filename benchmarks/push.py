@@ -27,11 +27,11 @@ from pathlib import Path
 import adbutils
 
 from device import store, virtual
+from device.sha256 import sha256_of
 from device.target import Target, remove
 from device.targets import open_target
 from device.virtual import VirtualPhone
 from host.bench.stats import interval
-from host.pypi import sha256_of
 
 
 class Cut(Exception):

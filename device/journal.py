@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -81,7 +81,7 @@ class Journal:
             too_hot = None if match[4] == "-" else match[4]
             self._waited[match[1], int(match[2])] = Waited(seconds=int(match[3]) / TICKS_PER_S, too_hot=too_hot)
         elif match := re.fullmatch(r"begin (\S+) (\d+) (\d{1,11})", event):
-            self._began[match[1], int(match[2])] = datetime.fromtimestamp(int(match[3]), UTC)
+            self._began[match[1], int(match[2])] = datetime.fromtimestamp(int(match[3]), timezone.utc)
         elif match := re.fullmatch(
             r"end (\S+) (\d+) (\d{1,3}) (exited|timeout|abandoned) (\d+) (-?\d+) ([0-9a-f]{64}|-)", event
         ):

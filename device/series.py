@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,7 +86,7 @@ class Range(_Record):
     mean: float
 
     @classmethod
-    def of(cls, series: Series) -> Self | None:
+    def of(cls, series: Series) -> Range | None:
         """None when there is no value in the series."""
         values = [value for value in series if value is not None]
         if not values:
@@ -120,7 +120,7 @@ class Conditions(_Record):
     missing: list[str]
 
     @classmethod
-    def of(cls, samples: Samples) -> Self:
+    def of(cls, samples: Samples) -> Conditions:
         """The samples in short."""
         battery = samples.battery
         return cls(

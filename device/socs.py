@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from device import toml
 
 SOCS = Path(__file__).with_name("data") / "socs.toml"
 CORES = Path(__file__).with_name("data") / "cores.toml"
@@ -98,8 +99,8 @@ def named(soc: str) -> Soc | None:
 @cache
 def everything() -> tuple[Soc, ...]:
     """All rows, in the order of the file."""
-    cores = {row["name"]: Core(**row) for row in tomllib.loads(CORES.read_text())["core"]}
-    return tuple(_soc(row, cores) for row in tomllib.loads(SOCS.read_text())["soc"])
+    cores = {row["name"]: Core(**row) for row in toml.loads(CORES.read_text())["core"]}
+    return tuple(_soc(row, cores) for row in toml.loads(SOCS.read_text())["soc"])
 
 
 def _soc(row: dict[str, Any], cores: Mapping[str, Core]) -> Soc:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from device import stored
 from device.errors import BadInput, CommandFailed, PhoneBusy, SmoothdroidError, TargetLost
+from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
 
 RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain and to kill below about that
@@ -158,9 +159,8 @@ class _Sending:
                 return
             if hashed.exit_status != 0 and self._size() < 0:
                 raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}")
-            with self.source.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != self.sha256:
-                    raise BadInput(f"{self.source} changed since it was looked at: run the command again")
+            if sha256_of(self.source) != self.sha256:
+                raise BadInput(f"{self.source} changed since it was looked at: run the command again")
         remove(self.target, self._path)
         raise self._failed(f"what arrived is not what was sent, {MOST_TRIES} times: try another cable")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from device import toml
 
 MENDS = Path(__file__).with_name("data") / "mends.toml"
 
@@ -71,4 +72,4 @@ def _block(ids: list[str]) -> str | None:
 
 @cache
 def _mends() -> dict[str, Any]:
-    return tomllib.loads(MENDS.read_text())
+    return toml.loads(MENDS.read_text())

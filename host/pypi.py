@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
+from device.sha256 import sha256_of
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,3 @@ def fetch(pin: Pin) -> Path:
             raise SmoothdroidError(f"{pin.filename} is not the file that was pinned: its sha256 differs")
         os.replace(brought, cached)
     return cached
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

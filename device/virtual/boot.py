@@ -18,7 +18,7 @@ import paramiko
 
 from device.errors import SmoothdroidError
 from device.virtual import render, tree
-from device.virtual.host import QEMU, as_root
+from device.virtual.host import QEMU, start_as_root
 from device.virtual.profile import Profile
 from device.virtual.state import INIT, VirtualPhone, kill, read
 
@@ -67,14 +67,8 @@ def boot(name: str, profile: str, facts: Profile, folder: Path, root_tree: Path)
     """
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            as_root(_init_command(name, profile, facts, folder, root_tree)),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Not a session of its own: sudo remembers a password per terminal. init.py leaves the session.
-            process_group=0,
-        )
+        # In this session, which init.py leaves.
+        process = start_as_root(_init_command(name, profile, facts, folder, root_tree), output)
     try:
         # Somebody must wait for it, or it stays a zombie of this process once the phone is stopped.
         threading.Thread(target=process.wait, daemon=True).start()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from device.errors import BadInput
 
@@ -57,6 +58,16 @@ def require_all() -> None:
 def as_root(argv: Sequence[str]) -> list[str]:
     """The command as root runs it: itself, or through sudo without a question."""
     return list(argv) if os.geteuid() == 0 else ["sudo", "-n", "--", *argv]
+
+
+def start_as_root(argv: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start the command as root, in a process group of its own: what it starts can be ended with it.
+
+    Not in a session of its own: sudo remembers a password per terminal.
+    """
+    # Python 3.10 has no better; setpgrp wants no lock that another thread may hold, so a fork beside threads is safe.
+    group: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
+    return subprocess.Popen(as_root(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **group)
 
 
 def kill_as_root(targets: Sequence[int]) -> list[str]:

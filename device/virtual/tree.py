@@ -18,7 +18,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import SmoothdroidError
-from device.virtual.host import KEYRING, as_root, kill_as_root
+from device.virtual.host import KEYRING, as_root, kill_as_root, start_as_root
 
 SUITE = "trixie"
 PACKAGES = ("adbd", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
@@ -116,11 +116,7 @@ def _extract(debian: Path, log: Path) -> None:
     command = ["mmdebstrap", "--variant=extract", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
     # No mirror is named: mmdebstrap knows Debian's own, and takes security updates along.
     command += ["--components=main", SUITE, str(debian)]
-    with (
-        log.open("wb") as output,
-        # A group of its own, so that what apt started can be ended with it.
-        subprocess.Popen(as_root(command), stdout=output, stderr=subprocess.STDOUT, process_group=0) as process,
-    ):
+    with log.open("wb") as output, start_as_root(command, output) as process:
         try:
             status = process.wait()
         except BaseException:  # Ctrl-C too

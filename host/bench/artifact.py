@@ -11,9 +11,9 @@ from gguf import GGUFReader
 from pydantic import BaseModel, ConfigDict
 
 from device.errors import BadInput
+from device.sha256 import sha256_of
 from host.bench import shape
 from host.bench.shape import Shape
-from host.pypi import sha256_of
 
 MAGIC = b"GGUF"
 

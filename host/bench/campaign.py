@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -225,7 +225,7 @@ def _campaign(
     asked = [*names, share] if share else list(names)
     return Campaign(
         id=hashlib.sha256(" ".join(sorted(asked)).encode()).hexdigest()[:8],
-        started_at=datetime.now(UTC),
+        started_at=datetime.now(timezone.utc),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
         way=results.way_of(target.name),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from device import toml
 from device.errors import BadInput
 from device.phone import Phone
 from host.bench.which import Texts, Which
@@ -107,10 +107,10 @@ def read(path: Path) -> Request:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no plan: it is larger than {LARGEST_FILE >> 20} MiB")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the plan {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except toml.TOMLDecodeError as error:
         raise BadInput(f"{path} is no TOML: {error}") from error
     try:
         asked = Request.model_validate(table)

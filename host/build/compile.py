@@ -21,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
+from device.sha256 import sha256_of
 from host.build import elf
 from host.build.instructions import ARCHITECTURES
 from host.build.source import KleidiAI, Source, unpacked
 from host.build.toolchain import Toolchain, program
 from host.build.variants import KERNEL_LIBRARIES, KLEIDIAI, Variant, with_kleidiai
-from host.pypi import sha256_of
 
 OnProgress = Callable[[int, int], None]
 """Called with (compile steps done, compile steps in all), ninja's own count."""

@@ -17,8 +17,8 @@ from typing import Literal
 from device import system
 from device.cache import cache_root
 from device.errors import BadInput
+from device.sha256 import sha256_of
 from host.build import elf
-from host.pypi import sha256_of
 
 # In a checkout the file lies at the top, where people use it by hand; a wheel carries it beside this module.
 _PLACES = (Path(__file__).parents[2], Path(__file__).parent)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device.errors import BadInput
+from device.sha256 import sha256_of
 from host.bench.artifact import Artifact
 from host.bench.commands import TEMPLATE_TOKENS
 from host.build import compile as compiler
@@ -19,7 +20,6 @@ from host.build.source import Source
 from host.build.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant
 from host.bundle import archive
 from host.bundle.archive import Entry
-from host.pypi import sha256_of
 
 PHONE = Path(__file__).with_name("phone")
 TOOLS = ("llama-completion", "llama-bench")  # to ask, and to measure without smoothdroid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 from device.cache import cache_root
 from device.errors import BadInput, SmoothdroidError
 from host import console
+from host.build.source import PINNED_COMMIT
 from host.cli import complete
 
 app = typer.Typer(
@@ -56,7 +58,8 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.out.print(version("smoothdroid"))
+        versions = f"llama.cpp {PINNED_COMMIT}, Python {platform.python_version()}"
+        console.out.print(f"smoothdroid {version('smoothdroid')} ({versions})", soft_wrap=True, highlight=False)
         raise typer.Exit
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
@@ -81,7 +81,7 @@ class Ledger:
             records[name] = Record(
                 failures=failures,
                 last=said[:LONGEST_REASON],
-                at=datetime.now(UTC),
+                at=datetime.now(timezone.utc),
                 quarantined=failures >= self._after,
             )
             return records[name]

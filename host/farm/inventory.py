@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from device import toml
 from device.errors import BadInput
 from device.target import Target
 from host.bench.which import Texts
@@ -66,10 +66,10 @@ def read(path: Path) -> Inventory:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no inventory: it is larger than {LARGEST_FILE >> 20} MiB")
-        return Inventory.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Inventory.model_validate(toml.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the inventory {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except toml.TOMLDecodeError as error:
         raise BadInput(f"{path} is no TOML: {error}") from error
     except ValidationError as error:
         problems = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import BadInput
-from host.pypi import sha256_of
+from device.sha256 import sha256_of
 
 
 def there(sha256: str) -> int:

@@ -21,10 +21,10 @@ from distributed.scheduler import KilledWorker
 
 from device import errors
 from device.errors import BadInput, CommandFailed, NoPhone, SmoothdroidError, TargetLost, TargetTimeout
+from device.sha256 import sha256_of
 from device.target import Completed, OnOutput, Progress, Target
 from host.farm import lab
 from host.farm.crew import Member
-from host.pypi import sha256_of
 
 SMALL_BYTES = 1 << 20  # goes with the call itself
 PIECE_BYTES = 8 << 20

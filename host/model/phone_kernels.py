@@ -10,10 +10,10 @@ from pathlib import Path
 from device import store
 from device.errors import BadInput, SmoothdroidError, TargetLost, TargetTimeout
 from device.program import File, install
+from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
 from host.model.perplexity import OnWindow, Task, arguments, check_length
 from host.model.perplexity_output import running_perplexity, windows_done
-from host.pypi import sha256_of
 
 TIMEOUT_S = 12 * 3600.0  # 16 windows of 512 tokens at a fifth of a token per second
 FOLDER = "evaluate"  # below the target's root; what a broken connection left there goes with the next call

@@ -13,6 +13,7 @@ from typing import get_args
 from gguf import GGUFReader
 
 from device.errors import BadInput
+from device.sha256 import sha256_of
 from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
 from host.model.child import OnProgress
 from host.model.convert import converter, converter_id, to_gguf
@@ -36,7 +37,6 @@ from host.model.prose import Prose, calibration_prose
 from host.model.smoothing import SmoothJob, smooth
 from host.model.staging import changed_bytes, stage
 from host.model.workspace import publish, require_space, workspace
-from host.pypi import sha256_of
 
 QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from device import socs
+from device import socs, toml
 from device.socs import Soc
 from host.predict import work
 from host.predict.work import Work
@@ -84,7 +83,7 @@ class Fitted:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows, in the order of the file."""
-    return tuple(_row(**row) for row in tomllib.loads(PUBLISHED.read_text())["measured"])
+    return tuple(_row(**row) for row in toml.loads(PUBLISHED.read_text())["measured"])
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
+from device import toml
 from device.errors import BadInput
 from host.bench import artifact
 from host.bench.artifact import Header
@@ -174,4 +174,4 @@ def _count(config: Mapping[str, Any], key: str, name: str, default: int | None =
 
 @cache
 def _shapes() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(SHAPES.read_text())
+    return toml.loads(SHAPES.read_text())

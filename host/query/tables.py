@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -249,4 +249,4 @@ def _run_facts(run: Run, row: Row, counted: bool) -> Facts:
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ def test_tells_what_ended_and_how() -> None:
         *("one", 1, 7, "exited", 3.51, 0.02),
         SUM,
     )
-    assert one.began_at == datetime(2026, 11, 23, 2, 13, 23, tzinfo=UTC)
+    assert one.began_at == datetime(2026, 11, 23, 2, 13, 23, tzinfo=timezone.utc)
     assert one.waited == Waited(seconds=3.01, too_hot="thermal_zone0")
     assert (two.cell, two.attempt, two.exit_status, two.how) == ("two", 2, 137, "timeout")
     assert two.waited == Waited(seconds=0.0)

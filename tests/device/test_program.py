@@ -9,7 +9,7 @@ import pytest
 from device.errors import BadInput
 from device.local import LocalTarget
 from device.program import File, install
-from host.pypi import sha256_of
+from device.sha256 import sha256_of
 
 
 @pytest.fixture

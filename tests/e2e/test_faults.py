@@ -22,6 +22,7 @@ import pytest
 from device import adb, store, virtual
 from device.errors import BadInput, CommandFailed, TargetLost
 from device.session import Cooling, Session, Task
+from device.sha256 import sha256_of
 from device.ssh import SshOptions, SshTarget
 from device.stored import listing
 from device.target import Target, read, remove
@@ -33,7 +34,6 @@ from host.bench.cell import Protocol
 from host.bench.plan import Plan, make
 from host.bench.request import Request
 from host.bench.results import Run, read_runs
-from host.pypi import sha256_of
 from tests.e2e.cable import Cable
 from tests.e2e.conftest import emulated, eventually
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from device.errors import CommandFailed
 from device.local import LocalTarget
 from device.parse import BenchRecord
 from device.phone import Battery, Cluster, Phone
+from device.sha256 import sha256_of
 from device.target import Completed, OnOutput, Progress
 from host.bench.artifact import Artifact
 from host.bench.cell import Cell, Test
@@ -22,7 +23,6 @@ from host.bench.plan import Plan
 from host.bench.results import Campaign, Run, append, write_campaign
 from host.build import source
 from host.build.compile import BuildManifest
-from host.pypi import sha256_of
 
 BUILD_ID = "0123456789abcdef"
 
@@ -133,7 +133,7 @@ def campaign(plan: Plan, on: Phone, way: str = "adb") -> Campaign:
     """The record of a campaign that begins."""
     return Campaign(
         id="cafe0000",
-        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        started_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
         smoothdroid="0.1.0, protocol 1",
         target=f"{way}:SERIAL",
         way=way,
@@ -151,7 +151,7 @@ def run_of(known: Campaign, cell: Cell, rates: Sequence[float] = (), failure: st
     return Run(
         fingerprint=cell.fingerprint(known.phone.id, known.way, known.build_id),
         cell=cell,
-        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        started_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
         wall_s=1.5,
         failure=failure,
         tokens_per_s=list(rates),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,7 +102,8 @@ def test_help_shows_an_example(names: tuple[str, ...]) -> None:
 def test_version(smoothdroid: Smoothdroid) -> None:
     done = smoothdroid("--version")
     assert (done.status, done.err) == (0, "")
-    assert done.out[0].isdigit()
+    python = platform.python_version()
+    assert done.out == f"smoothdroid {version('smoothdroid')} (llama.cpp {source.PINNED_COMMIT}, Python {python})\n"
 
 
 @pytest.mark.parametrize(

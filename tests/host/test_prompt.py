@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from device.errors import SmoothdroidError
+from device.sha256 import sha256_of
 from device.target import Completed
 from host import prompt
 from host.bench.artifact import inspect
 from host.prompt import Answer, Sampling
-from host.pypi import sha256_of
 from tests.host.fakes import Answer as Replay
 from tests.host.fakes import ReplayTarget, write_gguf
 

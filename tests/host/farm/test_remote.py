@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
@@ -256,7 +256,7 @@ def test_with_certificates_the_farm_speaks_tls_and_to_nobody_without_one(tmp_pat
 
 def make_certificates(folder: Path) -> None:
     """A CA, and a certificate of it for everybody."""
-    now = datetime.now(UTC)
+    now = datetime.now(timezone.utc)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "farm")}
     for name, file in (("ca", "ca.pem"), ("farm", "cert.pem")):
         subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (name, "ca"))

@@ -22,9 +22,9 @@ from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
 
 from device.errors import BadInput, SmoothdroidError
+from device.sha256 import sha256_of
 from host.model.manifest import METADATA_KEY, Story
 from host.model.prepare import Settings, parse_types, prepare
-from host.pypi import sha256_of
 
 MakeCheckpoint = Callable[..., Path]
 

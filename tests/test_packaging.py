@@ -1,0 +1,94 @@
+"""The wheel, as somebody gets it who has no checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".venv", ".git"}
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist of this source tree; nothing is downloaded for them."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`smoothdroid` of a fresh environment, which has the wheel, and all it needs from this environment."""
+    place = tmp_path_factory.mktemp("venv")
+    venv.create(place, with_pip=True)
+    (wheel,) = dist.glob("*.whl")
+    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(pip, check=True, env=outside())
+    # A path in a .pth does not run that folder's own .pth files: an editable install there stays out of sight.
+    (site,) = place.glob("lib/python*/site-packages")
+    (site / "what_it_needs.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return place / "bin" / "smoothdroid"
+
+
+def outside() -> dict[str, str]:
+    """The environment without what leads to the checkout."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def source_files(*tops: str) -> set[str]:
+    """Every file of the source tree below `tops` that is no cache."""
+    files = (file for top in tops for file in (ROOT / top).rglob("*") if file.is_file())
+    return {file.relative_to(ROOT).as_posix() for file in files if not CACHES & set(file.relative_to(ROOT).parts)}
+
+
+def test_the_wheel_holds_all_of_both_packages_and_nothing_else(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+    expected = source_files("host", "device") | {"host/build/android-toolchain.cmake"}
+    assert {"device/runner/runner.sh", "device/data/socs.toml", "host/report/page/report.html"} <= expected
+    assert inside == expected
+
+
+def test_the_sdist_holds_the_tests_and_no_caches(dist: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        inside = {member.name.split("/", 1)[1] for member in archive.getmembers()}
+    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "android-toolchain.cmake", "requirements.lock"}
+    assert source_files("host", "device", "tests") | needed <= inside
+    assert [name for name in inside if CACHES & set(Path(name).parts)] == []
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", "predict llama-2-7b --json", "doctor --json"])
+def test_the_wheel_runs_away_from_the_checkout(installed: Path, tmp_path: Path, arguments: str) -> None:
+    done = subprocess.run(
+        [str(installed), *arguments.split()],
+        cwd=tmp_path,
+        env={**outside(), "SMOOTHDROID_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert "smoothdroid" in done.stdout or json.loads(done.stdout)
+
+
+def test_the_code_that_runs_is_the_wheels(installed: Path, tmp_path: Path) -> None:
+    code = "import host.cli, host.build.toolchain as t; print(host.cli.__file__); print(t.TOOLCHAIN_FILE)"
+    python = str(installed.with_name("python"))
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, env=outside(), capture_output=True, text=True, check=True)
+    files = [Path(line) for line in done.stdout.split()]
+    assert len(files) == 2
+    assert all(file.is_relative_to(installed.parents[1]) and file.exists() for file in files), files
