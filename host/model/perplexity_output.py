@@ -10,16 +10,20 @@ from device.parse import NoNumber
 _WINDOW = re.compile(r"\[(\d+)\](-?(?:\d+\.\d+|nan|inf)),")
 
 
+class NothingTold(NoNumber):
+    """Not even the first window's perplexity: of a run of milliseconds, all that was told can be lost."""
+
+
 def running_perplexity(log: str) -> tuple[int, float]:
     """(windows, the perplexity over them): the last that it told of, in its `[1]4.4003,[2]8.1451,`.
 
     Not its `Final estimate`: llama.cpp logs from a thread that it does not wait for (common/log.cpp says so), and on a
-    busy machine the last lines are lost. Raises NoNumber when there is none, or what it tells is no perplexity
-    (`nan`; one below 1 cannot be).
+    busy machine the last lines are lost. Raises NothingTold when there is none, NoNumber when what it tells is no
+    perplexity (`nan`; one below 1 cannot be).
     """
     found = _WINDOW.findall(log)
     if not found:
-        raise NoNumber(f"llama-perplexity told no perplexity; its last words: {log.strip()[-300:] or 'none'}")
+        raise NothingTold(f"llama-perplexity told no perplexity; its last words: {log.strip()[-300:] or 'none'}")
     windows, perplexity = found[-1]
     if not 1 <= float(perplexity) < math.inf:
         raise NoNumber(f"llama-perplexity reports the perplexity {perplexity}")

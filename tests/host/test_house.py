@@ -142,3 +142,9 @@ def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
     assert Path("tests/host/build") in folders
     parts = {part for folder in folders for part in folder.parts}
     assert [part for part in parts if any(fnmatch(part, pattern) for pattern in passed_over)] == []
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Their folders are no packages: of two, pytest would load one and fail at the other."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
