@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from device import store
@@ -15,6 +16,7 @@ from device.phone import Phone, describe
 from device.program import File, install
 from device.target import Target
 from host.bench.artifact import Artifact
+from host.worker import Worker
 
 Open = Callable[[str], Target]
 LOOK_S = 0.2  # so often is looked for Ctrl-C
@@ -78,17 +80,17 @@ def to_all(
         except BaseException as error:  # a fault of ours, or Ctrl-C
             crashes.append(error)
 
-    threads = [threading.Thread(target=one_phone, args=(its,), daemon=True) for its in phones.values()]
+    threads = [Worker(partial(one_phone, its)) for its in phones.values()]
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads):
-            for thread in threads:
-                thread.join(LOOK_S)
+        for thread in threads:
+            while not thread.ended.wait(LOOK_S):
+                pass
     except KeyboardInterrupt:
         stopping.set()
         for thread in threads:
-            thread.join(LAST_WORDS_S)
+            thread.ended.wait(LAST_WORDS_S)
         raise
     if crashes:
         raise crashes[0]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from host.bench.request import Request
 from host.bench.results import CAMPAIGN, Run, find_campaigns, read_campaign, way_of
 from host.farm.board import Row
 from host.farm.share import Part, Pool, identity
+from host.worker import Worker
 
 RETRY_S = 15.0
 LOOK_S = 0.2
@@ -110,15 +112,14 @@ class Crew:
     def run(self) -> list[Ended]:
         """Measure on all phones; returns when each is done or given up. Ctrl-C ends the work on all of them."""
         threads = [
-            threading.Thread(target=self._work, args=(ended, row), name=row.name, daemon=True)
-            for ended, row in zip(self._ended, self.rows, strict=True)
+            Worker(partial(self._work, ended, row), row.name) for ended, row in zip(self._ended, self.rows, strict=True)
         ]
         for thread in threads:
             thread.start()
         try:
             for thread in threads:
-                while thread.is_alive():
-                    thread.join(LOOK_S)
+                while not thread.ended.wait(LOOK_S):
+                    pass
         except KeyboardInterrupt:
             self._stop(threads)
             raise
@@ -126,15 +127,15 @@ class Crew:
             raise self._crash
         return self._ended
 
-    def _stop(self, threads: Sequence[threading.Thread]) -> None:
+    def _stop(self, threads: Sequence[Worker]) -> None:
         self._stopping.set()
         with self._lock:
             sessions = list(self._sessions.values())
-        helpers = [threading.Thread(target=_interrupt, args=(session,), daemon=True) for session in sessions]
+        helpers = [Worker(partial(_interrupt, session)) for session in sessions]
         for helper in helpers:
             helper.start()
         for thread in [*helpers, *threads]:
-            thread.join(LAST_WORDS_S)
+            thread.ended.wait(LAST_WORDS_S)
 
     def _heed(self) -> None:
         if self._stopping.is_set():
