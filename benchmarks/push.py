@@ -60,9 +60,11 @@ def ours(target: Target, source: Path) -> None:
     remote = f"{target.root}/ours"
     remove(target, remote)
     target.append(source, remote, 0)
-    size = target.run(["stat", "-c", "%s", remote]).stdout.strip()
-    if size != str(source.stat().st_size):
-        raise SystemExit(f"{size} bytes arrived of {source.stat().st_size}")
+    size, since = "", time.monotonic()
+    while size != str(source.stat().st_size):  # over adb, the phone still writes what is on its way
+        if time.monotonic() - since > store.SETTLED_S:
+            raise SystemExit(f"{size} bytes arrived of {source.stat().st_size}")
+        size = target.run(["stat", "-c", "%s", remote]).stdout.strip()
 
 
 def figure(name: str, values: list[float], unit: str, against: str) -> None:
