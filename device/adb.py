@@ -7,15 +7,16 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import adbutils
 from adbutils.errors import AdbError, AdbTimeout
 
 from device import system
+from device.adb_append import append
+from device.adb_shell import STDERR, STDOUT, shell
 from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
-from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
 from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 ROOT = "/data/local/tmp/smoothdroid"
@@ -24,10 +25,6 @@ DEFAULT_PORT = 5037
 LOOK_TIMEOUT_S = 0.5  # a server on this machine answers within milliseconds
 
 COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
-
-# Packet ids of adb's shell protocol, version 2 (AOSP, packages/modules/adb/shell_protocol.h).
-STDOUT, STDERR, EXIT = 1, 2, 3
-LONGEST_PACKET = 1 << 20  # AOSP's MAX_PAYLOAD
 
 # adb's sync protocol, for files (AOSP, packages/modules/adb/SYNC.TXT).
 SYNC_CHUNK = 64 << 10  # the longest that adbd takes
@@ -70,27 +67,13 @@ class AdbTarget:
     ) -> Completed:
         """See Target.run. Speaks shell protocol 2, which every Android since 7 has."""
         deadline = time.monotonic() + timeout_s
-        command = f"shell,v2,raw:{command_line(argv, env, tied=tied)}"
+        command = command_line(argv, env, tied=tied)
         if (length := len(command.encode())) > COMMAND_BYTES:
             said = f"the command is too long for adb: {length} bytes, {COMMAND_BYTES} at most"
             raise CommandFailed(self.name, [argv[0], "..."], 126, stderr=said)
         stdout, stderr = Output(self.name, argv, on_output), Output(self.name, argv)
-        output = {STDOUT: stdout, STDERR: stderr}
-        with self._translated(argv), self._device.open_transport(timeout=timeout_s) as connection:
-            connection.send_command(command)
-            connection.check_okay()
-            while True:
-                connection.conn.settimeout(max(deadline - time.monotonic(), 0.001))
-                header = connection.read_exact(5)
-                kind, length = header[0], int.from_bytes(header[1:], "little")
-                if length > LONGEST_PACKET:
-                    raise AdbError(f"a packet of {length} bytes, which no adbd sends")
-                data = connection.read_exact(length)
-                if kind == EXIT and data:
-                    exit_status = data[0]
-                    break
-                if kind in output:
-                    output[kind].add(data)
+        with self._translated(argv), shell(self._device, command, timeout_s) as running:
+            exit_status = running.until_exit({STDOUT: stdout, STDERR: stderr}, deadline)
         done = Completed(exit_status, str(stdout), str(stderr))
         if check and exit_status != 0:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
@@ -116,22 +99,9 @@ class AdbTarget:
             raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
-        """See Target.append. As a stream to a shell: at a cut, adbd removes what its sync protocol got."""
-        argv = ["append", remote]
-        with self._translated(argv), self._device.open_transport(timeout=SYNC_TIMEOUT_S) as connection:
-            connection.send_command(f"exec:{receiver(remote, start)}")
-            connection.check_okay()
-            said = b""
-            while not is_ready(said, self.name, remote):
-                if not (more := connection.conn.recv(LONGEST_WORD)):
-                    raise EOFError(f"it said {said!r}")
-                said += more
-            with suppress(ConnectionError):  # what it has is asked for next
-                for piece in pieces(source, start, progress):
-                    connection.conn.sendall(piece)
-                connection.conn.shutdown(socket.SHUT_WR)
-                while connection.conn.recv(LONGEST_WORD):  # until the shell over there has ended
-                    pass
+        """See Target.append."""
+        with self._translated(["append", remote]):
+            append(self._device, self.name, source, remote, start, progress, SYNC_TIMEOUT_S)
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""

@@ -13,20 +13,33 @@ from device.target import Progress, command_line
 _RECEIVE = """
 {
   if command -v flock >/dev/null && ! flock -n 9; then echo busy; exit; fi
-  read -r stat </proc/$$/stat && set -- "$@" ${stat##*) } && echo "$5" >"$1.holder" # its process group
+  read -r stat </proc/$$/stat && set -- "$@" ${stat##*) } && echo "$5 $$" >"$1.holder" # its process group, and it
   size=$(stat -c %s "$1" 2>/dev/null)
   if [ "${size:-0}" != "$2" ]; then echo "changed ${size:-0}"; exit; fi
   echo ready
-  cat >>"$1"
+  { dd bs=262144 2>/dev/null >&8; } 8>>"$1"
 } 9>>"$1.lock"
 """
-PIECE = 1 << 18  # sent at once
+# Answers each line with the size of the file: how far the receiver has written it, told without starting a program.
+_TELL = """
+read -r _ receiver <"$1.holder"
+while read -r _; do
+  read -r _ size </proc/$receiver/fdinfo/8 || size=$(stat -c %s "$1")
+  echo "${size:-0}"
+done 2>/dev/null
+"""
+PIECE = 1 << 20  # sent at once
 LONGEST_WORD = 64
 
 
 def receiver(remote: str, start: int) -> str:
     """The command line, for `append`, of what takes the rest of a file; says `ready` before it does."""
     return command_line(["sh", "-c", _RECEIVE, "receive", remote, str(start)], fed=True)
+
+
+def teller(remote: str) -> str:
+    """The command line of what says, whenever it is sent a line, how much of the file is there."""
+    return command_line(["sh", "-c", _TELL, "teller", remote], fed=True)
 
 
 def is_ready(said: bytes, target: str, remote: str) -> bool:

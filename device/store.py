@@ -14,7 +14,7 @@ from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
 
 RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain and to kill below about that
-CHUNK = 16 << 20  # what is wrong is found, and sent again, from the beginning of one of these on
+CHUNK = 32 << 20  # what is wrong is found, and sent again, from the beginning of one of these on
 MOST_TRIES = 3  # of a file that arrives wrong: a cable that spoils more than that is broken
 SETTLED_S = 10.0  # what has not arrived so long after it was sent does not come any more
 TAKE_OVER_S = 15.0  # a sender that gets nothing through for so long has lost its connection, and has not noticed
@@ -51,7 +51,7 @@ echo "part $(stat -c %s "$3")"
 _PUBLISH = """
 cd "$1" || exit
 waited=0
-while read -r group <"$2.holder" && kill -0 "-$group" && [ $waited -lt 100 ]; do
+while read -r group _ <"$2.holder" && kill -0 "-$group" && [ $waited -lt 100 ]; do
   sleep 0.05
   waited=$((waited + 1))
 done 2>/dev/null
@@ -68,7 +68,7 @@ while [ $i -lt "$3" ]; do
 done <"$1"
 """
 # PART: ends who takes it, with all that it started.
-_TAKE_OVER = 'read -r group <"$1.holder" && kill -9 "-$group"'
+_TAKE_OVER = 'read -r group _ <"$1.holder" && kill -9 "-$group"'
 
 
 def ensure(

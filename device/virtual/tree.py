@@ -21,8 +21,8 @@ from device.errors import SmoothdroidError
 from device.virtual.host import KEYRING, as_root, kill_as_root, start_as_root
 
 SUITE = "trixie"
-PACKAGES = ("adbd", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
-LAYOUT = 1
+PACKAGES = ("adbd", "coreutils", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
+LAYOUT = 2
 """Goes up when the code below lays the tree out differently."""
 
 ADBD = "usr/lib/android-sdk/platform-tools/adbd"
@@ -35,6 +35,7 @@ _PROGRAMS = {
     "usr/bin/mksh": "system/bin/sh",
     "usr/bin/toybox": "system/bin/toybox",
     "usr/bin/original-awk": "system/bin/awk",  # the awk that Android has too
+    "usr/bin/dd": "system/bin/dd",
 }
 """Where a program lies in Debian's package, and where on the phone."""
 
@@ -61,7 +62,7 @@ unshare uptime usleep uudecode uuencode uuidgen vconfig vmstat watch wc which wh
 """Toybox commands that Android 14 has (AOSP, system/core/shell_and_utilities/README.md).
 
 Debian's toybox has more (wget, factor), which a phone lacks, and lacks some (dd, diff, expr, gzip, tr), which
-it builds only from toybox's "pending" folder: a script that runs here keeps to what both have.
+it builds only from toybox's "pending" folder: dd is GNU's here, and a script keeps to what both have of the rest.
 """
 
 
@@ -131,7 +132,7 @@ def _extract(debian: Path, log: Path) -> None:
 
 
 def _lay_out(debian: Path, phone: Path) -> None:
-    """Copy what the phone needs out of Debian's tree: 20 MB of 100, and no perl, no systemd, no coreutils."""
+    """Copy what the phone needs out of Debian's tree: 20 MB of 100, and no perl, no systemd."""
     loader = _LOADERS[platform.machine()]
     libraries = list((debian / "usr/lib").glob("*-linux-gnu"))
     if len(libraries) != 1:
