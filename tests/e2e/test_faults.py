@@ -379,8 +379,11 @@ def test_the_storage_fills_up_while_a_model_is_sent(
     remove(target, place)
     target.run(["mkdir", "-p", place])
     owner = "2000" if target.name.startswith("adb") else "10217"
+    room = model.stat().st_size + (4 << 20)
     monkeypatch.setattr(store, "RESERVE_BYTES", -(1 << 30))  # it was free when somebody looked
-    with mounted(virtual.get(own_phone.name), place, "-t", "tmpfs", "-o", f"size=24m,uid={owner},gid={owner}", "full"):
+    with mounted(
+        virtual.get(own_phone.name), place, "-t", "tmpfs", "-o", f"size={room},uid={owner},gid={owner}", "full"
+    ):
         target.run(["sh", "-c", f"head -c 16000000 /dev/zero >{place}/ballast"])
         with pytest.raises(BadInput, match=r"has 0 MiB free where model\.gguf .*What was sent is kept"):
             store.ensure(target, model, sha256)

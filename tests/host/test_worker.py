@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 
 import pytest
@@ -12,7 +12,7 @@ def test_ctrl_c_while_it_is_waited_for_ends_nothing() -> None:
     go = threading.Event()
     worker = Worker(go.wait)
     worker.start()
-    threading.Timer(0.1, _thread.interrupt_main).start()
+    threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         worker.ended.wait(60)
     assert not worker.ended.wait(0.1)

@@ -248,8 +248,9 @@ def test_an_architecture_is_given_in_llama_cpps_words_on_both_roads(tmp_path: Pa
         options = [f"-DANDROID_NDK={standin.make(tmp_path / 'ndk')}"]
     else:
         options = [option for option in for_abi("arm64-v8a").cmake if "SMOOTHDROID_ZIG=" in option]
-        # cmake's own questions link nothing either: for each architecture, zig would make a C library first.
+        # cmake's own questions link nothing either: for each architecture, zig would make a C library first, a minute.
         options.append("-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY")
+        options += ["-DCMAKE_C_COMPILER_ID_RUN=TRUE", "-DCMAKE_C_COMPILER_ID=Clang"]
     for flag, expected in FLAGS.items():
         done = by_hand(folder, *options, f"-DCMAKE_C_FLAGS={flag}")
         assert done.returncode == 0, done.stderr
