@@ -110,7 +110,7 @@ def prepared(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("prepared")
     checkpoint = work / "SmolLM2-135M-Instruct"
     cli("sample", checkpoint)
-    cli("prepare", checkpoint, "-o", work / "out", "--alpha", "0.5", "--n-samples", "16")
+    cli("prepare", checkpoint, "-o", work / "out", "--alpha", "0.5", "--n-samples", "2", "--seq-len", "128")
     return work / "out"
 
 
