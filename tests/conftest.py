@@ -27,18 +27,18 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-WAITING = ("tests/device/", "tests/e2e/", "tests/host/bench/test_campaign.py")
+PHONES = {"tests/e2e/": "e2e", "tests/device/": "device", "tests/host/bench/test_campaign.py": "device"}
 
 
-class _TwoKinds(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
-    """What drives a phone waits more than it computes, and shares its phone: all of it in one process of two."""
+class _ByPhone(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
+    """What drives a phone waits more than it computes, and shares its phone: one process has all of a kind."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "phone" if nodeid.startswith(WAITING) else nodeid
+        return next((kind for start, kind in PHONES.items() if nodeid.startswith(start)), nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    return _TwoKinds(config, log)
+    return _ByPhone(config, log)
 
 
 @pytest.fixture(scope="session")
