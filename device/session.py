@@ -177,7 +177,7 @@ class Session:
 
     def remove(self, job: str) -> None:
         """Forget a job that was collected."""
-        _check_names([job])
+        self.stop(job)  # one that was taken up again when all was done may not have noticed yet
         self.again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
 
     def _start_again(self, job: str, restarts: int) -> None:

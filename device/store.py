@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,12 +154,9 @@ class _Sending:
             if right < self.total or arrived == NOTHING:
                 self._check_room(self.total - right)
                 self.target.append(self.source, self._path, right, progress=self.progress)
-            arrived = self._settled()
-            hashed = self.target.run(["sha256sum", self._path], timeout_s=hashing_s(arrived), check=False)
-            if hashed.stdout[:64] == self.sha256:
+                arrived = self._settled()
+            if self._hashes(["sha256sum", self._path], arrived) == [self.sha256]:
                 return
-            if hashed.exit_status != 0 and self._size() < 0:
-                raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}")
             if sha256_of(self.source) != self.sha256:
                 raise BadInput(f"{self.source} changed since it was looked at: run the command again")
         remove(self.target, self._path)
@@ -182,15 +180,22 @@ class _Sending:
         """How many of the bytes that are there, from the first on, are the file's own."""
         count = -(-arrived // CHUNK)
         argv = ["sh", "-c", _CHUNKS, "chunks", self._path, str(CHUNK), str(count)]
-        there = self.target.run(argv, timeout_s=hashing_s(arrived)).stdout.splitlines()
+        there = self._hashes(argv, arrived)
         right = 0
         with self.source.open("rb") as file:
-            for line in there:
+            for hashed in there:
                 chunk = file.read(min(CHUNK, arrived - right))
-                if line[:64] != hashlib.sha256(chunk).hexdigest():
+                if hashed != hashlib.sha256(chunk).hexdigest():
                     break
                 right += len(chunk)
         return right
+
+    def _hashes(self, argv: Sequence[str], size: int) -> list[str]:
+        """What the phone says of a part of so many bytes, a hash a line. Raises PhoneBusy when the part is gone."""
+        done = self.target.run(argv, timeout_s=hashing_s(size), check=False)
+        if done.exit_status != 0 and self._size() < 0:
+            raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}")
+        return [line[:64] for line in done.stdout.splitlines()]
 
     def _full(self) -> bool:
         try:

@@ -31,7 +31,9 @@ from host.farm import health, inventory
 def devices(
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", metavar="TARGET", help=f"Also look at {FORMS}.", autocompletion=complete.targets),
+        typer.Option(
+            "--on", metavar="TARGET", help=f"Only this one: {FORMS}. Repeatable.", autocompletion=complete.targets
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
     farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
@@ -43,7 +45,7 @@ def devices(
     accept_host_key: AcceptHostKey = None,
     json: Json = False,
 ) -> None:
-    """List the phones that can be reached, and what they are."""
+    """List the phones that are attached, or those named, and what they are."""
     ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
     if farm:
         if on or verbose:
@@ -52,7 +54,7 @@ def devices(
         return
     if release:
         raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
-    found, problems = look_at(sorted(set(all_attached()) | set(on or [])), ssh)
+    found, problems = look_at(sorted(set(on)) if on else all_attached(), ssh)
     if json:
         console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
     elif found:

@@ -90,6 +90,24 @@ def test_tasks_run_one_by_one_and_bring_back_what_they_said(session: Session) ->
     assert session.jobs() == []
 
 
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+def test_a_job_can_be_forgotten_while_a_runner_looks_for_what_is_left_of_it(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken up by a command that did not know that all had ended."""
+    session = Session(target)
+    measured(session, [sh("one", "true")])
+    slow = tmp_path / "bin/termux-wake-lock"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nsleep 2\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    session.resume("job")
+    assert session.at_work() == "job"
+    session.remove("job")
+    assert (session.at_work(), session.jobs()) == (None, [])
+
+
 @pytest.mark.parametrize(("name", "status"), [("ILL", 132), ("KILL", 137), ("SEGV", 139)])
 def test_a_death_by_signal_is_told_and_the_next_task_runs(session: Session, name: str, status: int) -> None:
     one, two = measured(session, [sh("dies", f"echo half; kill -{name} $$"), sh("lives", "echo on")])

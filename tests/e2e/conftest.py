@@ -99,9 +99,8 @@ def desk(request: pytest.FixtureRequest, cli: Cli) -> Desk:
     else:
         name = request.getfixturevalue("desk_phone").name
         ways = (f"virtual:{name}", f"virtual:{name}/ssh")
-    # Whatever else is attached to this machine is listed too.
-    phones = {phone["target"]: phone for phone in json.loads(cli("devices", "--on", ways[0], "--json").stdout)}
-    return Desk(ways, phones[ways[0]])
+    (phone,) = json.loads(cli("devices", "--on", ways[0], "--json").stdout)
+    return Desk(ways, phone)
 
 
 @pytest.fixture(scope="session")
