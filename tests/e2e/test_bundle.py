@@ -80,7 +80,7 @@ def test_a_bundle_answers_on_a_phone(bundle: Bundle, desk: Desk) -> None:
     with closing(open_target(desk.ways[-1])) as target, unpacked(target, bundle.file) as folder:
         # Two threads: more than there are cores take turns, under an emulator for minutes.
         done = target.run(here(folder, "./run.sh", "-t", "2", "-n", "4", KOREAN), timeout_s=300)
-        assert len(done.stdout.strip()) > 5
+        assert done.stdout.strip()
         assert f"build {bundle.level}: all cores have: " in done.stderr
         assert "model SmolLM2-135M-Instruct-smooth-q8_0.gguf" in done.stderr
         assert re.search(r"prefill [\d.]+ tokens/s, decode [\d.]+ tokens/s\n$", done.stderr)
