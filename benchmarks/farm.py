@@ -62,7 +62,7 @@ class _Workshop:
 
 
 @dataclass(frozen=True)
-class _Lab:
+class Lab:
     """What is drawn: a phone's speed, a cell's time on a phone of speed 1."""
 
     seed: int
@@ -89,13 +89,13 @@ def main() -> None:
     parser.add_argument("--bound-s", type=float, default=200.0, help="the lower bound of the shared plan")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    lab = _Lab(arguments.seed, arguments.phones)
+    lab = Lab(arguments.seed, arguments.phones)
     with tempfile.TemporaryDirectory() as folder:
-        each = _Run(lab, EACH, Path(folder, "each"))
+        each = Run(lab, EACH, Path(folder, "each"))
         slowest_s = sum(each.works) / min(lab.speeds)
         took_s = each.timed(arguments.slowest_s / slowest_s, share=False)
         _figure("makespan", took_s / arguments.slowest_s, "ratio", "the slowest phone's own work")
-        shared = _Run(lab, SHARED, Path(folder, "shared"))
+        shared = Run(lab, SHARED, Path(folder, "shared"))
         bound_s = max(sum(shared.works) / sum(lab.speeds), max(shared.works) / max(lab.speeds))
         shared_s = shared.timed(arguments.bound_s / bound_s, share=True)
         _figure("makespan_shared", shared_s / arguments.bound_s, "ratio", "the lower bound")
@@ -103,10 +103,10 @@ def main() -> None:
     _figure("memory_per_phone", each.grew_mb / lab.phones, "MB", "no phone")
 
 
-class _Run:
+class Run:
     """One plan on all phones."""
 
-    def __init__(self, lab: _Lab, words: dict[str, str], folder: Path) -> None:
+    def __init__(self, lab: Lab, words: dict[str, str], folder: Path) -> None:
         self._lab, self._folder = lab, folder
         folder.mkdir(parents=True)
         self._asked = Request(models=[str(_model(folder / "tiny.gguf"))], repetitions=1, **words)  # type: ignore[arg-type]
