@@ -29,6 +29,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PHONES = {
     "tests/e2e/test_faults.py": "faults",
+    "tests/e2e/test_docs.py": "faults",
     "tests/e2e/": "e2e",
     "tests/device/": "device",
     "tests/host/bench/test_campaign.py": "device",
