@@ -27,13 +27,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-PHONES = {
-    "tests/e2e/test_faults.py": "faults",
-    "tests/e2e/test_docs.py": "faults",
-    "tests/e2e/": "e2e",
-    "tests/device/": "device",
-    "tests/host/bench/test_campaign.py": "device",
-}
+PHONES = {"tests/e2e/": "e2e", "tests/device/": "device", "tests/host/bench/test_campaign.py": "device"}
 
 
 class _ByPhone(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
