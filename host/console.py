@@ -32,6 +32,7 @@ from rich.text import Text
 
 LOG_EVERY_S = 15
 FEW_COLUMNS = 4  # a table of so few is readable also where words are cut
+LONG_WORD = 18  # a longer one, as a model's name, can go on in the next line
 ENDLESS_COLUMNS = 10_000
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
@@ -90,28 +91,50 @@ def error(message: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print facts for people; where the terminal is too narrow for that many columns, a block for each row."""
-    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
+    """Print facts for people."""
+    shown = Table(title=title or None)
     for number, column in enumerate(columns):
         # The first is what a person copies. A path that is too long for its column goes on in the next line.
         shown.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number == 0 else "fold")
     for row in rows:
         shown.add_row(*row)
-    needed = Measurement.get(out, out.options.update(max_width=ENDLESS_COLUMNS), shown).minimum
-    if len(columns) > FEW_COLUMNS and needed > out.width:
-        _blocks(title, columns, rows)
+    show(shown)
+
+
+def show(shown: Table) -> None:
+    """Print a table; where the terminal is too narrow for that many columns, a block for each row."""
+    shown.box, shown.collapse_padding = box.SIMPLE_HEAD, True
+    shown.title_justify = "left"
+    caption, shown.caption = shown.caption, None  # which rich cuts where the table fills the terminal
+    if len(shown.columns) > FEW_COLUMNS and _least_width(shown) > out.width:
+        _blocks(shown)
     else:
         out.print(shown)
+    if caption:
+        out.print(caption, style="table.caption")
 
 
-def _blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    if title:
-        out.print(title, style="italic")
-    for row in rows:
+def _least_width(shown: Table) -> int:
+    """In which it can be read: no word is broken but a long one, where its column folds."""
+    folding = [one for one in shown.columns if one.overflow == "fold" and one.min_width is None]
+    for column in folding:
+        column.max_width = LONG_WORD
+    least = Measurement.get(out, out.options.update(max_width=ENDLESS_COLUMNS), shown).minimum
+    for column in folding:
+        column.max_width = None
+    return least
+
+
+def _blocks(shown: Table) -> None:
+    if shown.title:
+        out.print(shown.title, style="table.title")
+    for row in zip(*(column.cells for column in shown.columns), strict=True):
         block = Table.grid(padding=(0, 2))
-        for column, value in zip(columns, row, strict=True):
-            block.add_row(column, value)
+        for column, value in zip(shown.columns, row, strict=True):
+            if value:
+                block.add_row(column.header, value)
         out.print("", block)
+    out.print()
 
 
 @contextmanager

@@ -247,7 +247,7 @@ def print_tables(places: Sequence[Path]) -> None:
     from host.report import rows, tables
 
     for section in rows.load(places):
-        console.out.print(tables.terminal(section))
+        console.show(tables.terminal(section))
 
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")

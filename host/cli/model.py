@@ -233,7 +233,7 @@ def evaluate(
     if json:
         console.facts(quality.as_facts(found))
         return
-    console.out.print(quality_tables.terminal(found))
+    console.show(quality_tables.terminal(found))
     for said in quality_tables.verdicts(found):
         console.out.print(said, soft_wrap=True)
     for path in written:

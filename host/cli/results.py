@@ -46,7 +46,7 @@ def report(
         console.facts([rows.as_facts(section) for section in found.sections])
         return
     for section in found.sections:
-        console.out.print(tables.terminal(section))
+        console.show(tables.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)
 
@@ -69,7 +69,7 @@ def compare(
         console.facts(comparison.as_facts(compared))
     else:
         for table in compare_tables.terminal(compared):
-            console.out.print(table)
+            console.show(table)
         for line in compare_tables.said(compared):
             console.out.print(line, soft_wrap=True)
     if compared.regressions:

@@ -21,7 +21,7 @@ def terminal(compared: Compared) -> Iterator[Table]:
         campaign = pair.a.campaign
         groups.setdefault(f"{campaign.phone.model} ({campaign.phone.soc}), over {campaign.way}", []).append(pair)
     for title, pairs in groups.items():
-        table = Table(title=title, caption=compared.caveat or None, title_justify="left")
+        table = Table(title=title, caption=compared.caveat or None)
         for name in HEAD:
             # Folded and not cut: models are told apart by the ends of their names.
             table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")

@@ -17,9 +17,9 @@ HEAD = ("model", "MB", "bpw", "perplexity", "of the reference's", "mean KLD", "9
 
 def terminal(evaluation: Evaluation) -> Table:
     """A table for rich to print; the comparisons are `verdicts`."""
-    table = Table(caption=conditions(evaluation), caption_justify="left")
+    table = Table(caption=conditions(evaluation))
     for name in HEAD:
-        table.add_column(name, justify="left" if name == "model" else "right")
+        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     for row in rows(evaluation):
         table.add_row(*_cells(row))
     return table

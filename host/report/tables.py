@@ -25,7 +25,7 @@ class Column:
     """Whether a row has something to say in it; where none has, the column is left out."""
 
 
-WIDE = 40  # of the remark on a terminal: a word a line is no sentence
+WIDE = 32  # of the remark on a terminal: a word a line is no sentence
 
 COLUMNS = (
     Column("model", lambda row: row.model, left=True),
@@ -55,7 +55,7 @@ def columns(section: Section) -> list[Column]:
 def terminal(section: Section) -> Table:
     """A table for rich to print."""
     caption = "\n".join(filter(None, [section.caveat, *section.notes]))
-    table = Table(title=section.title, caption=caption or None, title_justify="left", caption_justify="left")
+    table = Table(title=section.title, caption=caption or None)
     shown = columns(section)
     for column in shown:
         # Folded and not cut: models are told apart by the ends of their names.

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -121,6 +122,20 @@ def test_a_table_of_many_columns_becomes_blocks_where_it_does_not_fit() -> None:
         assert {"target", "local:", "memory", "battery"} <= set(COLOUR.sub("", text).split()), text
     assert re.search(r"target +phone +SoC", COLOUR.sub("", wide))
     assert re.search(r"^target +local:\s*$", COLOUR.sub("", narrow), re.MULTILINE)
+
+
+@pytest.mark.parametrize("columns", [80, 110, 120, 160])
+def test_a_report_leaves_nothing_out_however_narrow_the_terminal(columns: int, tmp_path: Path) -> None:
+    results = shutil.copytree(Path(__file__).parents[2] / "data/results/schema-1", tmp_path / "results")
+    text = COLOUR.sub("", shown("-q", "report", results, "-o", tmp_path / "report", columns=columns))
+    assert max(map(len, text.splitlines())) <= columns
+    for said in (
+        "the repetitions lost 8% from first to last",
+        "16.1 to 17.5",
+        "not known on this phone: frequency caps, frequencies, temperatures, trip points, swapped memory, page faults;",
+    ):
+        assert set(said.split()) <= set(text.split())
+    assert bool(re.search(r"^model +SmolLM2-135M-Instruct-plain-q8_0\s*$", text, re.MULTILINE)) == (columns < 120)
 
 
 def test_on_windows_it_says_what_to_do() -> None:
