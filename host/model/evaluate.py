@@ -20,7 +20,6 @@ from device.parse import NoNumber
 from host.model.evaluation import Candidate, Evaluation, Model
 from host.model.logits import Divergence, SavedLogits, compare, file_bytes, nll, open_logits
 from host.model.perplexity import Kernels, OnWindow, Task
-from host.model.perplexity_output import NothingTold
 from host.model.prose import Prose
 from host.model.workspace import publish, workspace
 
@@ -206,10 +205,7 @@ def _make_room(folder: Path, reference_bytes: int, candidate_bytes: int, *, keep
 def _save(model: Gguf, task: Task, kernels: Kernels, destination: Path, on_window: OnWindow | None) -> SavedLogits:
     """Have `model` predict, and check that what was saved is what was computed."""
     try:
-        try:
-            windows, printed = kernels.save_logits(model.path, task, destination, on_window)
-        except NothingTold:  # it was over in no time, and so is another one
-            windows, printed = kernels.save_logits(model.path, task, destination, on_window)
+        windows, printed = kernels.save_logits(model.path, task, destination, on_window)
     except NoNumber as error:
         raise SmoothdroidError(f"{model.path}: its perplexity is not known: {error}") from error
     saved = open_logits(destination)

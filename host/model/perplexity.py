@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device.errors import BadInput, CommandFailed
 from host.model.logits import file_bytes
-from host.model.perplexity_output import running_perplexity, tokens_of_short_text, windows_done, windows_planned
+from host.model.perplexity_output import perplexity_of, tokens_of_short_text, windows_done, windows_planned
 
 OnWindow = Callable[[int, int], None]
 """Called with (windows done, windows in all), or with finer steps of the same way."""
@@ -80,22 +80,27 @@ class HostKernels:
         argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
         # Options may also come from the environment, and LLAMA_ARG_CACHE_TYPE_K alone would change the figures.
         env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
-        log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
-        with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
-        ) as process:
-            try:
-                while process.stdout and (data := os.read(process.stdout.fileno(), READ_BYTES)):
-                    log += decoder.decode(data)
-                    check_length(log, task)  # at once: the windows that are there would take their time
-                    if on_window and (done := windows_done(log)):
-                        on_window(done, task.windows)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            raise CommandFailed("this machine", argv, process.returncode, stderr=log)
-        return running_perplexity(log)
+        return perplexity_of(lambda: _log_of(argv, env, task, on_window))
+
+
+def _log_of(argv: Sequence[str], env: Mapping[str, str], task: Task, on_window: OnWindow | None) -> str:
+    """Run llama-perplexity here."""
+    log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+    ) as process:
+        try:
+            while process.stdout and (data := os.read(process.stdout.fileno(), READ_BYTES)):
+                log += decoder.decode(data)
+                check_length(log, task)  # at once: the windows that are there would take their time
+                if on_window and (done := windows_done(log)):
+                    on_window(done, task.windows)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise CommandFailed("this machine", argv, process.returncode, stderr=log)
+    return log
 
 
 def arguments(model: str, text: str, task: Task, destination: str) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from device import store
 from device.errors import BadInput, SmoothdroidError, TargetLost, TargetTimeout
-from device.program import File, install
+from device.program import File, Installed, install
 from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
 from host.model.perplexity import OnWindow, Task, arguments, check_length
-from host.model.perplexity_output import running_perplexity, windows_done
+from host.model.perplexity_output import perplexity_of, windows_done
 
 TIMEOUT_S = 12 * 3600.0  # 16 windows of 512 tokens at a fifth of a token per second
 FOLDER = "evaluate"  # below the target's root; what a broken connection left there goes with the next call
@@ -39,6 +39,12 @@ class PhoneKernels:
         Raises BadInput where the phone has no room for them, CommandFailed when llama-perplexity ends with another
         status than 0, TargetLost and TargetTimeout as every way does.
         """
+        tool = install(self.target, (self.binary, sha256_of(self.binary)), self.beside, progress=self.on_push)
+        model = store.ensure(self.target, gguf, sha256_of(gguf), progress=self.on_push)
+        return perplexity_of(lambda: self._log_of(tool, model, task, destination, on_window))
+
+    def _log_of(self, tool: Installed, model: str, task: Task, destination: Path, on_window: OnWindow | None) -> str:
+        """Run llama-perplexity there."""
         target, heard = self.target, ""
 
         def hear(piece: str) -> None:
@@ -47,8 +53,6 @@ class PhoneKernels:
             if on_window and (done := windows_done(heard)):
                 on_window(done, task.windows)
 
-        tool = install(target, (self.binary, sha256_of(self.binary)), self.beside, progress=self.on_push)
-        model = store.ensure(target, gguf, sha256_of(gguf), progress=self.on_push)
         with _folder(target) as folder:
             if (free := store.free_bytes(target, folder)) < task.logits_bytes + store.RESERVE_BYTES:
                 raise BadInput(
@@ -69,7 +73,7 @@ class PhoneKernels:
                     "were due: is the phone full, or the model another one?"
                 )
             target.pull(logits, destination, progress=self.on_push)
-        return running_perplexity(done.stdout)
+        return done.stdout
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from host.model.evaluate import evaluate
 from host.model.evaluation import Evaluation, write_evaluation
 from host.model.logits import compare, file_bytes, nll, open_logits
 from host.model.perplexity import HostKernels, OnWindow, Task
-from host.model.perplexity_output import NothingTold
 from host.model.prose import Prose
 from tests.host.saved_logits import save
 from tests.host.tiny_gguf import LETTERS, Q8_0, write_llama
@@ -98,7 +97,8 @@ def test_agrees_with_what_llama_perplexity_prints(
     argv += ["--kl-divergence-base", str(tmp_path / "f32"), "--kl-divergence"]
     said = ""
     for _ in range(5):  # on a busy machine it now and then loses its last lines (common/log.cpp)
-        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        # Its threads write into each other's characters.
+        said = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=True).stdout
         if "Same top p" in said:
             break
 
@@ -212,25 +212,6 @@ def test_an_interruption_leaves_nothing_half(run: Evaluate, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         run(Interrupted())
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-@pytest.mark.parametrize(("lost", "ran"), [(1, ["f32", "f32", "q8"]), (2, ["f32", "f32"])])
-def test_a_run_that_told_nothing_is_made_once_more(run: Evaluate, lost: int, ran: list[str]) -> None:
-    """What llama.cpp logs at its end is lost now and then; of a tiny model that is all of it."""
-
-    class Silent(FakeKernels):
-        def printed(self, destination: Path) -> float:
-            if len(self.ran) <= lost:
-                raise NothingTold("its last words: none")
-            return super().printed(destination)
-
-    kernels = Silent()
-    if lost == 1:
-        run(kernels)
-    else:
-        with pytest.raises(SmoothdroidError, match="its perplexity is not known: its last words: none"):
-            run(kernels)
-    assert kernels.ran == ran
 
 
 def test_what_was_used_longest_ago_makes_room(run: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from device.errors import BadInput, CommandFailed
 from device.parse import NoNumber
 from host.model.perplexity import HostKernels, Task
+from host.model.perplexity_output import MOST_RUNS
 
 
 def kernels(folder: Path, script: str) -> HostKernels:
@@ -57,9 +58,17 @@ def test_a_failure_shows_its_last_words(tmp_path: Path, task: Task) -> None:
         tool.save_logits(tmp_path / "m", task, tmp_path / "out")
 
 
-def test_an_end_without_a_figure(tmp_path: Path, task: Task) -> None:
-    with pytest.raises(NoNumber):
-        kernels(tmp_path, "true").save_logits(tmp_path / "m", task, tmp_path / "out")
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: Task, lost: int) -> None:
+    """What llama.cpp logs at its end is lost now and then; of a tiny model that is all of it."""
+    runs = tmp_path / "runs"
+    tool = kernels(tmp_path, f"echo run >>{runs}; [ $(wc -l <{runs}) -le {lost} ] || printf '[1]9.5,'")
+    if lost < MOST_RUNS:
+        assert tool.save_logits(tmp_path / "m", task, tmp_path / "out") == (1, 9.5)
+    else:
+        with pytest.raises(NoNumber, match="told no perplexity; its last words: none"):
+            tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+    assert len(runs.read_text().splitlines()) == min(lost + 1, MOST_RUNS)
 
 
 def test_an_interruption_ends_it(tmp_path: Path, task: Task) -> None:
