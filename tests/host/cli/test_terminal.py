@@ -128,6 +128,7 @@ def test_a_table_of_many_columns_becomes_blocks_where_it_does_not_fit() -> None:
 def test_a_report_leaves_nothing_out_however_narrow_the_terminal(columns: int, tmp_path: Path) -> None:
     results = shutil.copytree(Path(__file__).parents[2] / "data/results/schema-1", tmp_path / "results")
     text = COLOUR.sub("", shown("-q", "report", results, "-o", tmp_path / "report", columns=columns))
+    text = "\n".join(line for line in text.splitlines() if str(tmp_path) not in line)  # paths are for copying: whole
     assert max(map(len, text.splitlines())) <= columns
     for said in (
         "the repetitions lost 8% from first to last",
