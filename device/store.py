@@ -192,9 +192,12 @@ class _Sending:
 
     def _hashes(self, argv: Sequence[str], size: int) -> list[str]:
         """What the phone says of a part of so many bytes, a hash a line. Raises PhoneBusy when the part is gone."""
-        done = self.target.run(argv, timeout_s=hashing_s(size), check=False)
-        if done.exit_status != 0 and self._size() < 0:
-            raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}")
+        try:
+            done = self.target.run(argv, timeout_s=hashing_s(size))
+        except CommandFailed as error:
+            if self._size() < 0:
+                raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}") from error
+            raise
         return [line[:64] for line in done.stdout.splitlines()]
 
     def _full(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from device.errors import BadInput, SmoothdroidError
+from device.parse import NoNumber
 from host.bench import artifact
 from host.bench.artifact import Artifact
 from host.build import compile as compiler
@@ -212,6 +213,15 @@ def test_an_interruption_leaves_nothing_half(run: Evaluate, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         run(Interrupted())
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_model_whose_perplexity_nobody_told_is_named(run: Evaluate) -> None:
+    class Silent(FakeKernels):
+        def printed(self, destination: Path) -> float:
+            raise NoNumber("its last words: none")
+
+    with pytest.raises(SmoothdroidError, match="its perplexity is not known: its last words: none"):
+        run(Silent())
 
 
 def test_what_was_used_longest_ago_makes_room(run: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
