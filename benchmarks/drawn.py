@@ -78,7 +78,7 @@ class DrawnPhone:
 
     def _answer(self, argv: list[str]) -> tuple[int, str]:
         match argv:
-            case ["sh", "-c", script, *_] if script == DESCRIBE.read_text():
+            case ["sh", "-c", script, *_] if script == DESCRIBE.read_text(encoding="utf-8"):
                 return 0, self._described
             case ["sh", runner, verb, _, job, *more] if runner.endswith("/runner.sh"):
                 return 0, getattr(self, f"_{verb}")(job, *more)

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help=f"write the tables into {DOCS.name}")
     arguments = parser.parse_args()
     if arguments.docs:
-        DOCS.write_text(with_tables(DOCS.read_text()))
+        DOCS.write_text(with_tables(DOCS.read_text(encoding="utf-8")))
     for table in tables().values():
         print(table)
     for figure in figures(fitted()):

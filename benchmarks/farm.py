@@ -115,14 +115,16 @@ class Run:
 
     def timed(self, second: float, *, share: bool) -> float:
         """Measure; returns the seconds that it took. `second`: how long a unit of work takes at speed 1."""
-        described = LocalTarget().run(["sh", "-c", DESCRIBE.read_text(), "describe", str(self._folder)]).stdout
+        described = (
+            LocalTarget().run(["sh", "-c", DESCRIBE.read_text(encoding="utf-8"), "describe", str(self._folder)]).stdout
+        )
         work = self._lab.work
         phones = [
             DrawnPhone(f"P{number}", described, partial(_seconds, work, second / speed))
             for number, speed in enumerate(self._lab.speeds)
         ]
         tool = self._folder / "llama-bench"
-        tool.write_text("drawn")
+        tool.write_text("drawn", encoding="utf-8")
         members = [Member(phone.name, phone.name, partial(_itself, phone)) for phone in phones]
         crew = Crew(members, self._asked, self._folder / "results", _Workshop(tool), share=share)
         before, cpu_s, rss_mb = time.monotonic(), time.process_time(), _rss_mb()

@@ -30,7 +30,7 @@ def kernel(folder: Path) -> Path:
     for part in ("lists/partial", "cache/archives/partial"):
         (folder / part).mkdir(parents=True)
     sources = folder / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main\n")
+    sources.write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main\n", encoding="utf-8")
     options = {
         "Dir::State::lists": folder / "lists",
         "Dir::State::status": "/dev/null",

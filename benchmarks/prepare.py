@@ -81,8 +81,8 @@ class _Peak(threading.Thread):
 
 def _rss_bytes(pid: int) -> int:
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     except (OSError, IndexError):  # it has just ended
         return 0
     return pages * resource.getpagesize() + sum(_rss_bytes(int(child)) for child in children)

@@ -111,7 +111,9 @@ def _make(folder: Path, number: int, cells: int) -> Path:
     campaign = known.model_copy(update={"id": f"{number:08x}", "plan": plan, "phone": phone})
     write_campaign(folder, campaign)
     template = next(run for run in read_runs(TEMPLATE) if run.bench and run.cell.test.n_gen and not run.cell.cpus)
-    samples = (TEMPLATE / template.samples).read_text().replace("\t324000", "\t1704000")  # at full speed: believed
+    samples = (
+        (TEMPLATE / template.samples).read_text(encoding="utf-8").replace("\t324000", "\t1704000")
+    )  # at full speed: believed
     (folder / SAMPLES).mkdir()
     lines = []
     for cell in plan.cells():
@@ -119,8 +121,8 @@ def _make(folder: Path, number: int, cells: int) -> Path:
         rates = [chance.gauss(10, 0.05) for _ in template.tokens_per_s]
         run = template.model_copy(update={"cell": cell, "fingerprint": name, "tokens_per_s": rates})
         lines.append(run.model_dump_json() + "\n")
-        (folder / run.samples).write_text(samples)
-    (folder / RUNS).write_text("".join(lines))
+        (folder / run.samples).write_text(samples, encoding="utf-8")
+    (folder / RUNS).write_text("".join(lines), encoding="utf-8")
     return folder
 
 

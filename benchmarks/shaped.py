@@ -42,7 +42,7 @@ def make_shaped(folder: Path, shape: Shape) -> Path:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     make_sample(partial)
-    config = json.loads((partial / "config.json").read_text())
+    config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
     config |= {
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
@@ -52,7 +52,7 @@ def make_shaped(folder: Path, shape: Shape) -> Path:
         "tie_word_embeddings": False,
         "torch_dtype": "bfloat16",
     }
-    (partial / "config.json").write_text(json.dumps(config, indent=2))
+    (partial / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     (partial / "model.safetensors").unlink()
     (partial / "smoothdroid-sample.json").unlink()
     generator = torch.Generator().manual_seed(SEED)
@@ -93,6 +93,6 @@ def make_shaped(folder: Path, shape: Shape) -> Path:
         save_file(tensors, partial / file, metadata={"format": "pt"})
         index |= dict.fromkeys(tensors, file)
     content = {"metadata": {}, "weight_map": index}
-    (partial / "model.safetensors.index.json").write_text(json.dumps(content))
+    (partial / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
     partial.rename(folder)
     return folder

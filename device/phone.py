@@ -97,7 +97,7 @@ class Phone(_Record):
 
 def describe(target: Target) -> Phone:
     """Ask a phone what it is. Raises CommandFailed when the answer makes no sense."""
-    text = target.run(["sh", "-c", DESCRIBE.read_text(), "describe", target.root], timeout_s=60).stdout
+    text = target.run(["sh", "-c", DESCRIBE.read_text(encoding="utf-8"), "describe", target.root], timeout_s=60).stdout
     return parse(text, target.name)
 
 
@@ -222,7 +222,7 @@ def parse_parts(cpuinfo: str) -> dict[int, str]:
 
 @cache
 def _part_names() -> dict[tuple[str, str], str]:
-    with CPU_PARTS.open(newline="") as file:
+    with CPU_PARTS.open(encoding="utf-8", newline="") as file:
         return {(row["implementer"], row["part"]): row["name"] for row in csv.DictReader(file)}
 
 

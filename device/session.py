@@ -272,7 +272,7 @@ def install(target: Target) -> str:
     version = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
     folder = f"{target.root}/runner/{version}"
     if target.run(["test", "-e", folder], check=False).exit_status != 0:
-        _write_folder(target, folder, {part.name: part.read_text() for part in parts})
+        _write_folder(target, folder, {part.name: part.read_text(encoding="utf-8") for part in parts})
     return f"{folder}/runner.sh"
 
 

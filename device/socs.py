@@ -99,8 +99,8 @@ def named(soc: str) -> Soc | None:
 @cache
 def everything() -> tuple[Soc, ...]:
     """All rows, in the order of the file."""
-    cores = {row["name"]: Core(**row) for row in toml.loads(CORES.read_text())["core"]}
-    return tuple(_soc(row, cores) for row in toml.loads(SOCS.read_text())["soc"])
+    cores = {row["name"]: Core(**row) for row in toml.loads(CORES.read_text(encoding="utf-8"))["core"]}
+    return tuple(_soc(row, cores) for row in toml.loads(SOCS.read_text(encoding="utf-8"))["soc"])
 
 
 def _soc(row: dict[str, Any], cores: Mapping[str, Core]) -> Soc:

@@ -60,9 +60,9 @@ class _Ask(paramiko.MissingHostKeyPolicy):
         if seen != self._accepted:
             raise NoPhone(f"{hostname} shows the key {seen}, not {self._accepted}, which you accept: not connecting")
         self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = self._known_hosts.read_text() if self._known_hosts.exists() else ""
+        known = self._known_hosts.read_text(encoding="utf-8") if self._known_hosts.exists() else ""
         separator = "" if known.endswith("\n") or not known else "\n"  # after an editor that left it out
-        with self._known_hosts.open("a") as file:
+        with self._known_hosts.open("a", encoding="utf-8") as file:
             file.write(f"{separator}{hostname} {key.get_name()} {key.get_base64()}\n")
 
 

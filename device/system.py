@@ -72,4 +72,4 @@ def _block(ids: list[str]) -> str | None:
 
 @cache
 def _mends() -> dict[str, Any]:
-    return toml.loads(MENDS.read_text())
+    return toml.loads(MENDS.read_text(encoding="utf-8"))

@@ -47,6 +47,6 @@ def plugged_in(devices: Path = DEVICES, nodes: Path = NODES) -> list[UsbPhone]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(errors="replace").strip()
+        return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

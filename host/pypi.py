@@ -36,7 +36,7 @@ def fetch(pin: Pin) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
         requirements = Path(work) / "requirements.txt"
-        requirements.write_text(f"{pin.package}=={pin.version} --hash=sha256:{pin.sha256}\n")
+        requirements.write_text(f"{pin.package}=={pin.version} --hash=sha256:{pin.sha256}\n", encoding="utf-8")
         # Named, not `:all:`: to read a source package's metadata pip installs its build tools, and those may be wheels.
         kind = "--only-binary" if pin.filename.endswith(".whl") else "--no-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]

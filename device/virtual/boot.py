@@ -45,13 +45,13 @@ def prepare(folder: Path, facts: Profile) -> None:
         if not (folder / name).exists():
             key = paramiko.ECDSAKey.generate()
             key.write_private_key_file(str(folder / f"{name}.new"))
-            (folder / f"{name}.pub").write_text(f"{key.get_name()} {key.get_base64()}\n")
+            (folder / f"{name}.pub").write_text(f"{key.get_name()} {key.get_base64()}\n", encoding="utf-8")
             (folder / f"{name}.new").rename(folder / name)
-    public_key = (folder / "ssh_key.pub").read_text()
+    public_key = (folder / "ssh_key.pub").read_text(encoding="utf-8")
     for name, text in render.files(facts, folder.name, public_key).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         # The phone's users read them, whatever this process's umask.
         path.chmod(0o644)
         for parent in path.parents:
@@ -75,7 +75,7 @@ def boot(name: str, profile: str, facts: Profile, folder: Path, root_tree: Path)
         return _await(process, folder)
     except TimeoutError as error:
         kill(folder)
-        said = log.read_text(errors="replace").strip().splitlines() or ["(nothing)"]
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(nothing)"]
         raise SmoothdroidError(
             f"the phone {name!r} did not start: {error}. The end of {log}:\n  " + "\n  ".join(said[-8:])
         ) from error

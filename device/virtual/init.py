@@ -58,7 +58,7 @@ def main() -> int:
     os.umask(0o022)
     # /proc is still the workstation's: these are the number and the time (proc(5), field 22) that it knows.
     pid = int(os.readlink("/proc/self"))
-    start_ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    start_ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     adb_listener, adb_port = listen(args.first_port)
     ssh_listener, ssh_port = listen(args.first_port + 1)
     socket.sethostname(args.name)
@@ -88,8 +88,8 @@ def main() -> int:
     for listener, inner_port in ((adb_listener, adb_port), (ssh_listener, args.ssh_port)):
         threading.Thread(target=forward, args=(listener, inner_port), daemon=True).start()
     # The address stands in OpenSSH's form for a port other than 22.
-    host_key = (args.folder / "host_key.pub").read_text()
-    (args.folder / "known_hosts").write_text(f"[127.0.0.1]:{ssh_port} {host_key}")
+    host_key = (args.folder / "host_key.pub").read_text(encoding="utf-8")
+    (args.folder / "known_hosts").write_text(f"[127.0.0.1]:{ssh_port} {host_key}", encoding="utf-8")
     state = {"profile": args.profile, "pid": pid, "start_ticks": start_ticks}
     report(args.folder / "running.json", {**state, "adb_port": adb_port, "ssh_port": ssh_port})
 
@@ -148,14 +148,14 @@ def register_binfmt(line: str, place: Path) -> None:
     for handler in place.iterdir():
         if handler.name in ("register", "status"):
             continue
-        text = handler.read_text()
+        text = handler.read_text(encoding="utf-8")
         if "aarch64" in text and "aarch64_be" not in text and text.startswith("enabled"):
             flags = text.partition("flags: ")[2].split("\n")[0]
             if "F" in flags:
                 break
     else:
         with contextlib.suppress(FileExistsError):  # another phone, starting beside this one
-            (place / "register").write_text(line)
+            (place / "register").write_text(line, encoding="utf-8")
     # Unmounting it here would take the handler away again where nobody else has it mounted; it is covered by
     # the phone's root instead, and goes with the namespace.
 
@@ -279,7 +279,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 def report(path: Path, state: dict[str, str | int]) -> None:
     """Tell the workstation, in one move, so that nobody reads half of it."""
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(state))
+    draft.write_text(json.dumps(state), encoding="utf-8")
     draft.rename(path)
 
 

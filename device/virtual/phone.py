@@ -80,6 +80,6 @@ def get(name: str) -> VirtualPhone:
 def _lock() -> Iterator[None]:
     """Starts and stops take turns: two of one name would get in each other's way."""
     cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / "phones.lock").open("w") as file:
+    with (cache_root() / "phones.lock").open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -72,7 +72,7 @@ def folder_of(name: str) -> Path:
 def read(folder: Path) -> VirtualPhone | None:
     """The phone of this folder, when it is alive."""
     try:
-        state = json.loads((folder / "running.json").read_text())
+        state = json.loads((folder / "running.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     # Process ids are used again; with the time of its start, this one is meant and no other.
@@ -92,7 +92,7 @@ def read(folder: Path) -> VirtualPhone | None:
 def _start_ticks(pid: int) -> int | None:
     """When the process started, in clock ticks since boot (proc(5), field 22); None when it is dead."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -101,7 +101,7 @@ def _key() -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -124,7 +124,7 @@ def _extract(debian: Path, log: Path) -> None:
             subprocess.run(kill_as_root([-process.pid]), check=False)
             raise
     if status != 0:
-        said = log.read_text(errors="replace").strip().splitlines()
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise SmoothdroidError(
             f"mmdebstrap could not fetch the phone's packages (status {status}); it needs Debian's mirrors:\n  "
             + "\n  ".join(said[-8:])

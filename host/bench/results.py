@@ -116,7 +116,7 @@ def way_of(target: str) -> str:
 def alone(folder: Path) -> Iterator[None]:
     """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    with (folder / LOCK).open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -128,7 +128,7 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
     """Add a run and its samples to the record; on disk when this returns."""
     if samples:
         (folder / SAMPLES).mkdir(exist_ok=True)
-        (folder / run.samples).write_text(samples)
+        (folder / run.samples).write_text(samples, encoding="utf-8")
     line = run.model_dump_json() + "\n"
     with (folder / RUNS).open("ab+") as file:
         _drop_torn_tail(file.fileno())
@@ -210,7 +210,7 @@ def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Obse
     if not path.exists():
         return Observation()
     try:
-        return series.parse(path.read_text(errors="replace")).observation
+        return series.parse(path.read_text(encoding="utf-8", errors="replace")).observation
     except ValueError as error:
         found = f"{path} is damaged: {error}"
         if damage is None:
@@ -224,7 +224,7 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
     """Write campaign.json; visible only whole."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / f".{CAMPAIGN}.new"
-    new.write_text(campaign.model_dump_json(indent=2) + "\n")
+    new.write_text(campaign.model_dump_json(indent=2) + "\n", encoding="utf-8")
     os.replace(new, folder / CAMPAIGN)
 
 

@@ -179,7 +179,7 @@ def _standard_library(variant: Variant, toolchain: Toolchain) -> list[str]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
+    with path.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -213,7 +213,7 @@ def _compile(
     if kleidiai and kleidiai.folder:
         configure += [f"-DFETCHCONTENT_SOURCE_DIR_KLEIDIAI={kleidiai.folder}"]
     log = tree / "build.log"
-    with log.open("w") as record:
+    with log.open("w", encoding="utf-8") as record:
         try:
             _logged(configure, env, record.write, log, on_progress=None)
         except SmoothdroidError as error:
@@ -270,7 +270,7 @@ def _refuse_too_old(source: Source, variant: Variant) -> None:
     lists = [
         file for file in (source.folder / "CMakeLists.txt", source.folder / "ggml/CMakeLists.txt") if file.exists()
     ]
-    known = "\n".join(file.read_text(errors="replace") for file in lists)
+    known = "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in lists)
     asked = {option.removeprefix("-D").partition("=")[0] for option in variant.cmake}
     if unknown := [name for name in MUST_BE_KNOWN if name in asked and name not in known]:
         raise BadInput(
@@ -338,7 +338,7 @@ def _publish(variant: Variant, source: Source, toolchain: Toolchain, tree: Path,
             libraries={name: sha256_of(new / "bin" / name) for name in libraries},
             interpreter=elf.BIONIC_LOADER if toolchain.road == "ndk" else "",
         )
-        (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+        (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if folder.exists():  # damaged, or it would have been served
             shutil.rmtree(folder)
         os.replace(new, folder)

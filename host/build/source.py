@@ -51,7 +51,7 @@ def unpacked(source: Source) -> Source:
     if source.folder.exists():
         return source
     source.folder.parent.mkdir(parents=True, exist_ok=True)
-    with (source.folder.parent / ".lock").open("w") as lock:
+    with (source.folder.parent / ".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not source.folder.exists():
             unpack(fetch(PINNED), source.folder)

@@ -109,13 +109,13 @@ def _answer(command: list[str], advice: str) -> str:
 
 def _cpu_flags() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return flags[1] if flags else ""
 
 
 def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
-    properties = (folder / "source.properties").read_text()
+    properties = (folder / "source.properties").read_text(encoding="utf-8")
     revision = re.search(r"^Pkg\.Revision *= *(\S+)", properties, re.MULTILINE)
     if not revision:
         raise BadInput(f"{folder} names no Pkg.Revision: the NDK is broken, unpack it again")

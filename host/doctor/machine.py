@@ -74,7 +74,7 @@ def _disk() -> Check:
 
 def memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
     """Linux alone tells without a library what is available."""
-    text = meminfo.read_text() if meminfo.exists() else ""
+    text = meminfo.read_text(encoding="utf-8") if meminfo.exists() else ""
     available = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     needed_for = ("prepare", "build", "evaluate")
     if not available:
@@ -136,7 +136,7 @@ def _version(name: str) -> str:
 def _cmake() -> str:
     """Raises SmoothdroidError when it is older than the toolchain file takes."""
     version = _version("cmake")
-    oldest = re.search(r"CMAKE_VERSION VERSION_LESS ([\d.]+)", TOOLCHAIN_FILE.read_text())
+    oldest = re.search(r"CMAKE_VERSION VERSION_LESS ([\d.]+)", TOOLCHAIN_FILE.read_text(encoding="utf-8"))
     if oldest and _numbers(version) < _numbers(oldest[1]):
         raise SmoothdroidError(f"{version} is too old, {oldest[1]} is needed: {system.this().mend('cmake')}")
     return version

@@ -83,7 +83,7 @@ class Fitted:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows, in the order of the file."""
-    return tuple(_row(**row) for row in toml.loads(PUBLISHED.read_text())["measured"])
+    return tuple(_row(**row) for row in toml.loads(PUBLISHED.read_text(encoding="utf-8"))["measured"])
 
 
 @cache

@@ -174,4 +174,4 @@ def _count(config: Mapping[str, Any], key: str, name: str, default: int | None =
 
 @cache
 def _shapes() -> dict[str, dict[str, Any]]:
-    return toml.loads(SHAPES.read_text())
+    return toml.loads(SHAPES.read_text(encoding="utf-8"))

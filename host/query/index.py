@@ -64,7 +64,7 @@ def current(
     place = home()
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"index-{rules()}.duckdb"
-    with (place / ".lock").open("w") as lock:
+    with (place / ".lock").open("w", encoding="utf-8") as lock:
         _wait_for(lock, on_step)
         for file in place.glob("index-*"):
             if not file.name.startswith(path.name):
@@ -188,7 +188,7 @@ def _judge(folder: str, files: Path) -> _Rows:
     written = {}
     for table, facts in rows.items():
         written[table] = files.with_suffix(f".{table}")
-        written[table].write_text("".join(f"{_line(row)}\n" for row in facts))
+        written[table].write_text("".join(f"{_line(row)}\n" for row in facts), encoding="utf-8")
     return _Rows(written)
 
 
