@@ -109,7 +109,8 @@ class Run:
     def __init__(self, lab: Lab, words: dict[str, str], folder: Path) -> None:
         self._lab, self._folder = lab, folder
         folder.mkdir(parents=True)
-        self._asked = Request(models=[str(_model(folder / "tiny.gguf"))], repetitions=1, **words)  # type: ignore[arg-type]
+        model = str(_model(folder / "tiny.gguf"))
+        self._asked = Request(models=[model], repetitions=1, rounds=1, **words)  # type: ignore[arg-type]
         self.works = [lab.work(options) for options in _all_options(words)]
         self.cpu_s = self.grew_mb = 0.0
 

@@ -130,6 +130,8 @@ def _blocks(shown: Table) -> None:
         out.print(shown.title, style="table.title")
     for row in zip(*(column.cells for column in shown.columns), strict=True):
         block = Table.grid(padding=(0, 2))
+        block.add_column(no_wrap=True)
+        block.add_column(overflow="fold")  # not cut: names differ in their ends
         for column, value in zip(shown.columns, row, strict=True):
             if value:
                 block.add_row(column.header, value)

@@ -21,7 +21,7 @@ def write() -> str:
         "A run in which one of these was found is rejected: its repetitions are not averaged in.",
         _checks(verdict.OF_A_RUN),
         "## Of a cell",
-        "Looked for in all repetitions of a cell together, and beside its neighbours.",
+        "Looked for in all processes of a cell together, and beside its neighbours.",
         _checks(verdict.OF_A_CELL),
         "## Remarks",
         "These make nothing invalid.",

@@ -154,7 +154,7 @@ class _Conduct:
 
     def to_the_end(self, binaries: Binaries, shared: Shared | None) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
-        kept = len(self._cells) - len({turn.fingerprint for turn in self._due()})
+        kept = len(self._finished())
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
         for job in self._session.jobs():
             if job.startswith(prefix):

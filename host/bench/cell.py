@@ -70,9 +70,9 @@ class Protocol(_Part):
     """How a cell is repeated."""
 
     repetitions: int = Field(ge=1)
-    """In one process, after a warm-up that does not count."""
+    """Least number in one process, after a warm-up that does not count."""
     rounds: int = Field(default=1, ge=1)
-    """Processes; all cells take turns in each."""
+    """Processes of a cell; all cells take turns in each round."""
     until: float | None = None
     """More rounds until half the interval is no more than this share of the mean ..."""
     budget_s: int = Field(default=1200, ge=0)
@@ -97,10 +97,10 @@ class Cell(_Part):
 
     @property
     def rounds(self) -> int:
-        """How many processes, at least: llama-completion answers once in each; a sustained test is one."""
+        """Least number of processes. A sustained test is one; a prompt is answered once in each."""
         if self.test.sustained_s:
             return 1
-        return self.protocol.rounds * (self.protocol.repetitions if self.test.prompt else 1)
+        return max(self.protocol.rounds, self.protocol.repetitions) if self.test.prompt else self.protocol.rounds
 
     @property
     def burst(self) -> Cell:

@@ -72,7 +72,8 @@ def check(records: list[BenchRecord], cell: Cell, kernels: Kernels) -> BenchReco
         "prompt": cell.test.n_prompt,
         "generate": cell.test.n_gen,
         "depth": cell.options.depth,
-        "repetitions": len(record.samples_ts) if cell.test.sustained_s else cell.protocol.repetitions,
+        # More than the protocol says where these would have been over too soon to be sampled.
+        "repetitions": max(len(record.samples_ts), cell.protocol.repetitions),
         "batch": options.batch,
         "ubatch": options.ubatch,
         "cache k": options.cache_k,

@@ -26,7 +26,7 @@ class Measured:
     neighbours: Mapping[int, float] = field(default_factory=dict)
     """Tokens/s at other thread counts, all else alike."""
     rounds: Sequence[Sequence[float]] = ()
-    """The repetitions by the processes that they ran in."""
+    """Tokens/s of the repetitions, one list a process."""
 
 
 @dataclass(frozen=True)

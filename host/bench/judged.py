@@ -14,7 +14,8 @@ from device.samples import Observation, Sample
 from host.bench.cell import Cell
 from host.bench.finding import Finding, Measured
 from host.bench.results import Campaign, Run, observation
-from host.bench.verdict import OF_A_CELL, OF_A_RUN, REMARKS, Verdict, judge
+from host.bench.stats import Interval, interval
+from host.bench.verdict import OF_A_CELL, OF_A_RUN, REMARKS, Verdict, judge, single
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Judged:
     """Why there is no measurement."""
     verdict: Verdict = field(default_factory=lambda: Verdict([]))
     """Of what counts; where nothing does, of what was rejected."""
-    watts: float | None = None
-    """Drawn from the battery by the whole phone while it measured; None where that cannot be told."""
+    joules: list[float] = field(default_factory=list)
+    """Energy per token of the whole phone, one value a process; empty where the battery does not show it."""
 
     @property
     def runs(self) -> list[Run]:
@@ -44,9 +45,14 @@ class Judged:
         return [rate for run in self.runs for rate in run.tokens_per_s]
 
     @property
-    def joules_per_token(self) -> float | None:
-        """Of the whole phone, on battery."""
-        return self.watts and self.watts / statistics.fmean(self.rates)
+    def means(self) -> list[float]:
+        """Mean tokens/s of every process that is shown: the values that statistics are made of."""
+        return [run.mean for run in self.runs]
+
+    @property
+    def joules_per_token(self) -> Interval | None:
+        """Energy per token of the whole phone on battery, over processes; None where it is not known."""
+        return interval(self.joules) if self.joules else None
 
 
 def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: list[str] | None = None) -> list[Judged]:
@@ -127,16 +133,16 @@ def _judged(
     whole = replace(seen[0][1], tokens_per_s=[r for rs in rates for r in rs], rounds=rates, neighbours=neighbours)
     findings = list(_named((shown if not counted else [*rejected, *counted]), len(runs), bool(counted)))
     # What is to be kept up for long is expected to slow down; how far is its result.
-    findings += [] if cell.test.sustained_s else judge(whole, OF_A_CELL).findings
+    findings += [] if cell.test.sustained_s else judge(whole, (*OF_A_CELL, single)).findings
     verdict = Verdict(findings)
     return Judged(
         cell,
         [run for run, _ in counted],
         [run for run, _ in rejected],
         verdict=verdict,
-        watts=_watts([measured.observation for run, measured in seen if run in [r for r, _ in counted]])
-        if verdict.energy
-        else None,
+        joules=_joules([(run, measured) for run, measured in seen if run in [r for r, _ in counted]])
+        if verdict.energy and not campaign.phone.emulated
+        else [],
     )
 
 
@@ -191,11 +197,15 @@ def _named(verdicts: Sequence[tuple[Run, Verdict]], rounds: int, any_counts: boo
                 yield finding
 
 
-def _watts(seen: Sequence[Observation]) -> float | None:
-    drawn = [
-        sample.battery_ma * sample.battery_mv / 1e6
-        for one in seen
-        for sample in one.samples
-        if sample.battery_ma is not None and sample.battery_mv is not None
-    ]
-    return statistics.fmean(drawn) if drawn else None
+def _joules(seen: Sequence[tuple[Run, Measured]]) -> list[float]:
+    """Joules per token of each process whose battery was read: mean power over mean rate."""
+    found = []
+    for run, measured in seen:
+        watts = [
+            sample.battery_ma * sample.battery_mv / 1e6
+            for sample in measured.observation.samples
+            if sample.battery_ma is not None and sample.battery_mv is not None
+        ]
+        if watts:
+            found.append(statistics.fmean(watts) / run.mean)
+    return found

@@ -50,8 +50,8 @@ class Words(BaseModel):
     cache_v: List = ""
     flash_attention: List = ""
     mmap: List = ""
-    repetitions: int = 5
-    rounds: int = 1
+    repetitions: int = 2
+    rounds: int = 5
     until: str = ""
     budget: str = "20m"
     sustained: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -92,6 +93,11 @@ class Run(_Record):
     def samples(self) -> str:
         """Where in a campaign's folder the samples lie, as device/series.py reads them."""
         return f"{SAMPLES}/{self.fingerprint}-{self.round}.{self.job}.tsv"
+
+    @property
+    def mean(self) -> float:
+        """Mean tokens/s of the repetitions. Raises StatisticsError for a run that failed."""
+        return statistics.fmean(self.tokens_per_s)
 
     @property
     def first_token_s(self) -> float | None:

@@ -13,6 +13,16 @@ from host.bench.stats import interval
 
 MOST_ROUNDS = 100  # an interval that a hundred processes do not narrow will not get narrower
 
+LEAST_PROCESSES = 5
+"""Processes before `until` may end a cell. An interval that happens to be narrow ends it too early, and the fewer
+processes, the more often that happens (`until_coverage` of `python -m benchmarks.coverage`)."""
+
+SAMPLED_S = 3.0
+"""How long the repetitions of a process should take at least. The phone is sampled once a second, and a process without
+samples shows neither heat nor clocks."""
+
+MOST_REPETITIONS = 1000  # whatever rate a phone reports
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -62,14 +72,16 @@ def due(
 ) -> list[Turn]:
     """What is to be measured next, in its order; nothing when all is done.
 
-    First the rounds that were asked for; when none is missing, one more for each cell that is still too vague; when
-    none is, what must be kept up for long: it needs the rate of its burst, and leaves the phone hot. A cell whose
-    fingerprint is in `given_up` has no turn. A run that is not `believed` was measured, and makes nothing surer.
+    First comes round 0 of every cell, which shows how fast it is, then the other rounds. When none is missing, each
+    cell whose interval is wider than `until` gets one more. Sustained cells come last: they need the rate of their
+    burst and leave the phone hot. A cell whose fingerprint is in `given_up` has no turn. A run that is not `believed`
+    was measured, but narrows no interval.
     """
     measured = _measured(runs)
     cells = [(name, cell) for name, cell in order.cells if name not in given_up]
     missing = [turn for turn in _asked_for(order, measured) if turn.fingerprint not in given_up]
-    return missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, order, measured))
+    first = [turn for turn in missing if turn.round == 0]
+    return first or missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, order, measured))
 
 
 def finished(order: Order, runs: Sequence[Run], believed: Callable[[Run], bool] = lambda run: True) -> set[Cell]:
@@ -93,7 +105,16 @@ def _asked_for(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[
     for number, cells in enumerate(order.rounds):
         for name, cell in cells:
             if (name, number) not in done:
-                yield Turn(name, cell, number, 1 if cell.test.prompt else cell.protocol.repetitions)
+                yield Turn(name, cell, number, _repetitions(cell, measured.get(name, ())))
+
+
+def _repetitions(cell: Cell, runs: Sequence[Run]) -> int:
+    """Return the protocol's number of repetitions, or more where these would not take SAMPLED_S."""
+    if cell.test.prompt:
+        return 1  # llama-completion answers once in each process
+    times = [run.measured_s / len(run.tokens_per_s) for run in runs if run.measured_s > 0]
+    enough = math.ceil(SAMPLED_S / max(times)) if times else 1
+    return max(cell.protocol.repetitions, min(enough, MOST_REPETITIONS))
 
 
 def _too_vague(
@@ -103,11 +124,11 @@ def _too_vague(
         runs, until = measured.get(name, []), cell.protocol.until
         if until is None or cell.test.sustained_s or not runs or len(runs) >= MOST_ROUNDS:
             continue
-        rates = [rate for run in runs if believed(run) for rate in run.tokens_per_s]
-        sure = bool(rates) and interval(rates).half <= until * interval(rates).mean
+        means = [run.mean for run in runs if believed(run)]
+        sure = len(means) >= LEAST_PROCESSES and interval(means).half <= until * interval(means).mean
         if not sure and sum(run.wall_s for run in runs) < cell.protocol.budget_s:
             following = max(run.round for run in runs) + 1
-            yield Turn(name, cell, following, 1 if cell.test.prompt else cell.protocol.repetitions)
+            yield Turn(name, cell, following, _repetitions(cell, runs))
 
 
 def _to_keep_up(

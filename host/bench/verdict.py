@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from device import socs
 from host.bench.finding import Finding, Measured
 from host.bench.masks import listed
-from host.bench.stats import CONFIDENCE, drift, interval
+from host.bench.stats import CONFIDENCE, Change, drift, interval, step
 from host.bench.throttling import capped, slowed, tripped, unplugged
 
 WIDEST_SHARE = 0.05
-"""Half the interval of the mean over the mean: wider, and the 5 % that a regression is made of cannot be seen."""
+"""Half the interval over the mean. Beyond it, a regression of 5 % cannot be seen."""
 
-LARGEST_DRIFT = 0.05
-"""Of the mean, from the first repetition to the last: more, and the mean depends on when one stopped."""
+LARGEST_CHANGE = 0.05
+"""Share of the mean by which repetitions of a process may drift from first to last, or step from one to the next.
+Beyond it the mean depends on when the measurement stopped."""
+
+ENOUGH_PROCESSES = "--rounds 5"
 
 COLLAPSED_SHARE = 0.2
 """Of what the neighbouring thread count gave. A little core among big ones costs up to a factor of three or four, its
@@ -86,39 +89,50 @@ def wandered(cell: Measured) -> Finding | None:
 
 
 def vague(cell: Measured) -> Finding | None:
-    """The interval is too wide to say anything, or there is none."""
+    """The interval of the mean over processes is too wide to compare with; in one process, that of its repetitions."""
+    means = [statistics.fmean(rates) for rates in cell.rounds]
     if len(cell.tokens_per_s) == 1:
-        return Finding("unstable", "one repetition says nothing of how it varies", "repeat at least three times")
-    found = interval(cell.tokens_per_s)
+        return Finding("unstable", "a single value shows nothing of how it varies", f"measure with {ENOUGH_PROCESSES}")
+    found = interval(means if len(means) > 1 else cell.tokens_per_s)
     if found.half <= WIDEST_SHARE * found.mean:
         return None
-    width = f"the {CONFIDENCE:.0%} interval is ±{found.half / found.mean:.0%} of the mean"
-    return Finding("unstable", width, "repeat more often, or close what else runs on the phone")
+    over = f"{len(means)} processes" if len(means) > 1 else f"the {len(cell.tokens_per_s)} repetitions of one process"
+    width = f"the {CONFIDENCE:.0%} interval over {over} is ±{found.half / found.mean:.0%} of the mean"
+    return Finding("unstable", width, "measure in more processes (--rounds), or close what else runs on the phone")
+
+
+def single(cell: Measured) -> Finding | None:
+    """One process was measured, so there is no interval: the next process may differ by more than repetitions do."""
+    if len(cell.rounds) != 1:
+        return None
+    found = "one process: its repetitions do not show how much the next one differs, so there is no interval"
+    return Finding("one process", found, f"measure with {ENOUGH_PROCESSES}", invalid=False)
 
 
 def drifting(cell: Measured) -> Finding | None:
-    """The repetitions rise or fall in their order."""
-    found = drift(cell.tokens_per_s)
-    if not found.significant or abs(found.change) <= LARGEST_DRIFT:
+    """The repetitions rise or fall within the processes, in all of them alike."""
+    found = drift(cell.rounds)
+    if found is None or not _matters(found):
         return None
-    how = "lost" if found.change < 0 else "gained"
-    advice = "start cool and pause between repetitions" if found.change < 0 else "let it warm up before it counts"
-    return Finding("unstable", f"the repetitions {how} {abs(found.change):.0%} from first to last", advice)
+    how = "lost" if found.share < 0 else "gained"
+    advice = "start cool and pause between repetitions" if found.share < 0 else "let it warm up before it counts"
+    where = "each process" if len(cell.rounds) > 1 else "the process"
+    return Finding("unstable", f"the repetitions of {where} {how} {abs(found.share):.0%} from first to last", advice)
 
 
-def wavering(cell: Measured) -> Finding | None:
-    """The processes differ by more than their repetitions do: pooled, they would look surer than they are."""
-    from scipy import stats
+def stepping(cell: Measured) -> Finding | None:
+    """The rate of a process changed from one repetition to the next, and stayed there."""
+    found = step(cell.rounds)
+    if found is None or found.process is None or not _matters(found):
+        return None
+    how = "fell" if found.share < 0 else "rose"
+    where = f"in process {found.process + 1} the rate {how} by {abs(found.share):.0%} after repetition {found.after}"
+    return Finding("unstable", where, "close what else runs on the phone, start cool, and measure again")
 
-    rounds = [rates for rates in cell.rounds if len(rates) > 1]
-    if len(rounds) < 2:
-        return None
-    means = [statistics.fmean(rates) for rates in rounds]
-    spread = (max(means) - min(means)) / statistics.fmean(means)
-    if spread <= LARGEST_DRIFT or stats.f_oneway(*rounds).pvalue >= 1 - CONFIDENCE:
-        return None
-    found = f"its rounds differ by {spread:.0%}, more than their repetitions do"
-    return Finding("unstable", found, "look for what runs beside it at times, and how warm each round began")
+
+def _matters(change: Change) -> bool:
+    """Whether a drift or a step is larger than LARGEST_CHANGE and rarely found by chance."""
+    return abs(change.share) > LARGEST_CHANGE and change.p_value < 1 - CONFIDENCE
 
 
 def collapsed(cell: Measured) -> Finding | None:
@@ -217,10 +231,10 @@ OF_A_RUN: tuple[Check, ...] = (
 )
 """What one process of a cell shows, whatever the others do."""
 
-OF_A_CELL: tuple[Check, ...] = (collapsed, drifting, wavering, vague)
+OF_A_CELL: tuple[Check, ...] = (collapsed, drifting, stepping, vague)
 """What shows only in all repetitions together, or beside other cells."""
 
-REMARKS: tuple[Check, ...] = (charging, unread)
-"""What a reader must know of one process, which makes nothing invalid."""
+REMARKS: tuple[Check, ...] = (charging, unread, single)
+"""What a reader must know, which makes nothing invalid."""
 
 CHECKS = (*OF_A_RUN, *OF_A_CELL, *REMARKS)

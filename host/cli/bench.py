@@ -78,11 +78,18 @@ def bench(
         typer.Option(metavar="CPUS", help="big, mid, little, big+mid, all, 0-3 or any. Again to try several."),
     ] = None,
     repetitions: Annotated[
-        int | None, typer.Option("-r", "--repetitions", help="In each process of a cell. Default: 5.")
+        int | None, typer.Option("-r", "--repetitions", help="Least number in each process of a cell. Default: 2.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Processes of each cell, all taking turns. Default: 1.")] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Processes of each cell, all taking turns. With 1: no interval. Default: 5."),
+    ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="PERCENT", help="More rounds until half the interval is below this, as 2%.")
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Add rounds until half the interval is below this, as 2%.",
+        ),
     ] = None,
     budget: Annotated[str | None, typer.Option(help="... or this long was spent on a cell. Default: 20m.")] = None,
     sustained: Annotated[

@@ -18,6 +18,7 @@ from host.cli.options import Json
 
 if TYPE_CHECKING:
     from host.query.ask import Answer
+    from host.report.comparison import Compared
 
 
 MOST_ROWS = 200
@@ -51,29 +52,75 @@ def report(
         console.out.print(str(path), soft_wrap=True)
 
 
-@app.command(epilog="Example: smoothdroid compare results/before results/after --threshold 5%")
+@app.command(
+    epilog="Example: smoothdroid compare results/before results/after --threshold 5%\n\n"
+    "Two models of one campaign: smoothdroid compare results/ --models plain,smooth\n\n"
+    "Two settings of one campaign: smoothdroid compare results/ --by threads=4,8\n\n"
+    "Exit status: 1 when at least one cell is a regression: B is significantly slower (adjusted for all cells of the "
+    "comparison) and its estimated slowdown exceeds --threshold. 0 otherwise; 2 for wrong usage or input."
+)
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Folder with results: before.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Folder with results: after.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder with results: before. With --models or --by: all.")],
+    b: Annotated[Path | None, typer.Argument(metavar="B", help="Folder with results: after.")] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Compare two models of one folder; a part of each name will do.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=A,B",
+            help="Compare two values of one setting of one folder: threads=4,8, cpus=big,all, flash-attention=on,off, "
+            "build=ID,ID ...",
+        ),
+    ] = None,
     threshold: Annotated[
         str, typer.Option(metavar="PERCENT", help="Exit with 1 where B is significantly slower, by more than this.")
     ] = "5%",
     json: Json = False,
 ) -> None:
-    """Say of each cell of two results whether B is faster, slower, or not significantly different."""
+    """Say of each cell whether B is faster than A, slower, or not significantly different.
+
+    A and B are two folders, or two models, builds or settings of one folder. The value of a process is the mean of its
+    repetitions. Processes of the same round of a campaign are compared in pairs, others by Welch's t test; an answer
+    accounts for the number of cells (Holm: 5 % for any wrong one).
+    """
     from host.report import compare as comparison
     from host.report import compare_tables
 
-    compared = comparison.load(a, b, words.share(threshold, "--threshold"))
+    compared = _compared(a, b, models, by, words.share(threshold, "--threshold"))
     if json:
         console.facts(comparison.as_facts(compared))
     else:
+        for line in compare_tables.sides(compared):
+            console.out.print(line, soft_wrap=True)
         for table in compare_tables.terminal(compared):
             console.show(table)
         for line in compare_tables.said(compared):
             console.out.print(line, soft_wrap=True)
     if compared.regressions:
         raise typer.Exit(1)
+
+
+def _compared(a: Path, b: Path | None, models: str | None, by: str | None, threshold: float) -> Compared:
+    from host.report import compare as comparison
+    from host.report.by import FIELDS, parse
+
+    if models is not None and by is not None:
+        raise BadInput("--models and --by: two sides differ in one setting; name one of them")
+    if models is None and by is None:
+        if b is None:
+            raise BadInput(
+                f"compare {a} with what? Name a second folder (smoothdroid compare {a} AFTER), or two models or values "
+                f"in this one (smoothdroid compare {a} --models A,B, or --by threads=4,8)"
+            )
+        return comparison.load(a, b, threshold)
+    if b is not None:
+        raise BadInput(
+            f"{a} and {b}: {'--by' if models is None else '--models'} compares within one folder; leave out one of the "
+            "two, or name a folder that holds both"
+        )
+    field, said = (FIELDS["model"], models) if models is not None else parse(by or "")
+    return comparison.within(a, field, said, threshold)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import Any
 
 from host.bench.artifact import Artifact
 from host.bench.results import Campaign, Run
-from host.report.rows import Row, section
+from host.report.rows import Row, interval_facts, section
 
 Facts = dict[str, Any]
 """Of one row: column -> value."""
@@ -103,14 +103,19 @@ CELLS = Table(
             ("model_n_params", "BIGINT", "its parameters"),
             ("bits_per_weight", "DOUBLE", "of its tensors"),
             ("verdict", "VARCHAR", "`valid`, or why it cannot be believed; NULL: there is no number"),
-            ("tokens_per_s", "DOUBLE", "mean over the repetitions; NULL unless the verdict is `valid`"),
-            ("tokens_per_s_low", "DOUBLE", "the mean's 95 % interval; NULL where the repetitions cannot tell"),
+            ("tokens_per_s", "DOUBLE", "mean over the processes; NULL unless the verdict is `valid`"),
+            ("tokens_per_s_low", "DOUBLE", "the mean's 95 % interval over processes; NULL with one process"),
             ("tokens_per_s_high", "DOUBLE", "its other end"),
             ("tokens_per_s_median", "DOUBLE", "of the repetitions"),
             ("unbelieved_tokens_per_s", "DOUBLE", "the mean where the verdict is not `valid`: kept apart"),
-            ("repetitions", "INTEGER", "behind the number, believed or not"),
+            ("processes", "INTEGER", "behind the number, valid or not"),
+            ("repetitions", "INTEGER", "in all of these processes"),
             ("first_token_s", "DOUBLE", "of a prompt: from the loaded model to the answer's first token"),
+            ("first_token_s_low", "DOUBLE", "its 95 % interval over processes; NULL with one process"),
+            ("first_token_s_high", "DOUBLE", "its other end"),
             ("joules_per_token", "DOUBLE", "of the whole phone, on battery"),
+            ("joules_per_token_low", "DOUBLE", "its 95 % interval over processes; NULL with one process"),
+            ("joules_per_token_high", "DOUBLE", "its other end"),
             ("kernels", "VARCHAR", "what the weights were laid out for"),
             ("remark", "VARCHAR", "what was found, or why there is no number"),
         ),
@@ -212,14 +217,13 @@ def _cell_facts(name: str, row: Row, model: Artifact) -> Facts:
         "model_n_params": model.parameters,
         "bits_per_weight": model.bits_per_weight,
         "verdict": row.verdict if rate else None,
-        "tokens_per_s": believed and believed.mean,
-        "tokens_per_s_low": believed and believed.low,
-        "tokens_per_s_high": believed and believed.high,
+        **interval_facts("tokens_per_s", believed),
         "tokens_per_s_median": believed and statistics.median(row.judged.rates),
         "unbelieved_tokens_per_s": None if believed else rate and rate.mean,
-        "repetitions": rate.n if rate else 0,
-        "first_token_s": row.first_token_s.mean if believed and row.first_token_s else None,
-        "joules_per_token": row.judged.joules_per_token,
+        "processes": len(row.judged.runs),
+        "repetitions": len(row.judged.rates),
+        **interval_facts("first_token_s", row.first_token_s if believed else None),
+        **interval_facts("joules_per_token", row.judged.joules_per_token),
         "kernels": row.kernels,
         "remark": row.remark,
     }

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator
 
-from host.report.rows import Row, Section
+from host.report.rows import Row, Section, interval_facts
 from host.report.shown import csv_cell
 
 # llama-bench's own names and order (tools/llama-bench/llama-bench.cpp, get_fields), as far as its record is kept.
@@ -50,11 +50,16 @@ OURS = (
     "test",
     "cpus",
     "sustained_s",
+    "processes",
     "repetitions",
     "low_ts",
     "high_ts",
     "first_token_s",
+    "first_token_s_low",
+    "first_token_s_high",
     "joules_per_token",
+    "joules_per_token_low",
+    "joules_per_token_high",
     "verdict",
     "remark",
     "model_sha256",
@@ -103,9 +108,10 @@ def _facts(section: Section, row: Row) -> Iterator[tuple[str, object]]:
         ("test", row.test),
         ("cpus", row.cpus),
         ("sustained_s", cell.test.sustained_s),
-        ("repetitions", rate.n if rate else 0),
-        ("first_token_s", row.first_token_s and row.first_token_s.mean),
-        ("joules_per_token", row.judged.joules_per_token),
+        ("processes", len(row.judged.runs)),
+        ("repetitions", len(row.judged.rates)),
+        *interval_facts("first_token_s", row.first_token_s).items(),
+        *interval_facts("joules_per_token", row.judged.joules_per_token).items(),
         ("verdict", row.verdict),
         ("remark", row.remark),
         ("model_sha256", cell.model_sha256),

@@ -1,164 +1,122 @@
-"""Two folders of results, cell by cell: faster, slower, or not significant."""
+"""Results -> the cells that two sides both measured, and how B differs from A in each.
+
+The sides are two folders, or two values of one setting within a folder (`by.py`). Everything else is equal in a pair.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from device.errors import BadInput
-from host.bench.cell import Cell
-from host.bench.judged import judge_all
+from host.bench.judged import Judged, judge_all
 from host.bench.results import RUNS, Campaign, Run, find_campaigns, read_campaign, read_runs
-from host.bench.stats import CONFIDENCE, Comparison, Interval, compare, interval
+from host.bench.stats import CONFIDENCE
 from host.bench.verdict import ENERGY, NOT_CHECKED
-from host.report.rows import NOT_A_SPEED
+from host.report import by
+from host.report.by import By
+from host.report.comparison import Compared, Pair, Side
+from host.report.difference import differences, processes
 
-Key = tuple[str, str, str]
-"""Phone, way and setting: what makes cells of two folders the same question. Build and model file may differ."""
+NOT_THE_QUESTION = {"repetitions": True, "rounds": True, "until": True, "budget_s": True, "seed": True}
+"""Fields of a protocol that may differ in a pair: how often something was measured is not what was measured."""
 
-NOT_THE_QUESTION: Any = {
-    "model_sha256": True,
-    "protocol": {"repetitions": True, "rounds": True, "until": True, "budget_s": True, "seed": True},
-}
-"""How often something was measured is not what was measured; how cool the phone was is."""
+MOST_LOOKED_AT = 100
+"""Cells of each side among which an error looks for the two that are most alike."""
 
+UNREMARKABLE = (ENERGY, NOT_CHECKED, "one process")
+"""Findings without a remark: they touch no ratio, or the comparison has a remark of its own."""
 
-@dataclass(frozen=True)
-class Side:
-    """A cell in one folder."""
-
-    folder: Path
-    campaign: Campaign
-    cell: Cell
-    runs: list[Run]
-    """Those that measured it and are believed, of each campaign that asked the very same."""
-    remarks: list[str]
-    """What a reader must know before believing them."""
-    failure: str
-    """Why there is none, or nothing."""
-
-    @property
-    def rates(self) -> list[float]:
-        """Tokens/s of every repetition."""
-        return [rate for run in self.runs for rate in run.tokens_per_s]
-
-    @property
-    def name(self) -> str:
-        """For a message: what, and on which phone."""
-        cell, campaign = self.cell, self.campaign
-        return f"{cell.model} {cell.test.name}, {cell.threads} threads, {campaign.phone.model} over {campaign.way}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A cell that both folders measured."""
-
-    a: Side
-    b: Side
-    threshold: float
-
-    @property
-    def tokens_per_s(self) -> tuple[Interval, Interval]:
-        """A's mean and B's."""
-        return interval(self.a.rates), interval(self.b.rates)
-
-    @property
-    def comparison(self) -> Comparison:
-        """B over A."""
-        return compare(self.a.rates, self.b.rates)
-
-    @property
-    def regression(self) -> bool:
-        """B is slower, by more than the threshold, and not by chance."""
-        return self.comparison.answer == "slower" and self.comparison.ratio.mean < 1 - self.threshold
-
-    @property
-    def remark(self) -> str:
-        """What a reader must know before believing the ratio, or nothing."""
-        remarks = []
-        if self.a.cell.model_sha256 != self.b.cell.model_sha256:
-            remarks.append("another file of that name")
-        for name, side in (("A", self.a), ("B", self.b)):
-            remarks += [f"{name}: {remark}" for remark in side.remarks]
-        return "; ".join(remarks)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Two folders of results."""
-
-    a: Path
-    b: Path
-    threshold: float
-    """As a share: 0.05."""
-    pairs: list[Pair]
-    only_a: list[str]
-    """Cells that B has not measured, in words."""
-    only_b: list[str]
-
-    @property
-    def regressions(self) -> list[Pair]:
-        """What a change must not bring."""
-        return [pair for pair in self.pairs if pair.regression]
-
-    @property
-    def changes(self) -> list[str]:
-        """What is not the same for both, so that the ratios may come of it."""
-        sides = [(pair.a.campaign, pair.b.campaign) for pair in self.pairs]
-        told: dict[str, Callable[[Campaign], str]] = {
-            "build": lambda c: f"{c.build_id[:8]} ({c.build_isa}, llama.cpp {c.build_commit})",
-            "smoothdroid": lambda c: c.smoothdroid,
-            "Android": lambda c: c.phone.android,
-            "kernel": lambda c: c.phone.kernel,
-        }
-        pairs = {what: list(dict.fromkeys((tell(a), tell(b)) for a, b in sides)) for what, tell in told.items()}
-        return [f"{what}: {a} in A, {b} in B" for what, both in pairs.items() for a, b in both if a != b]
-
-    @property
-    def caveat(self) -> str:
-        """What holds for every figure, or nothing."""
-        sides = (side for pair in self.pairs for side in (pair.a, pair.b))
-        return NOT_A_SPEED if any(side.campaign.phone.emulated for side in sides) else ""
+Key = tuple[str, str, str, str]
+"""Phone, way, build where it must be equal, and setting: cells with equal keys form a pair."""
 
 
 def load(a: Path, b: Path, threshold: float) -> Compared:
-    """Read both folders and pair their cells.
+    """Read two folders and compare the cells that both measured; builds and model files may differ.
 
     Raises BadInput where there are no results, where one folder answers the same question twice in different ways,
     and where nothing can be compared: other phones, other ways, or no cell measured in both.
     """
-    ours, theirs = _sides(a), _sides(b)
-    common = [key for key in ours if key in theirs and ours[key].runs and theirs[key].runs]
+    inside = {"model_sha256": True}
+    ours, theirs = (_sides(_read(place), inside, of_build=False) for place in (a, b))
+    return _compared(str(a), str(b), None, ours, theirs, threshold)
+
+
+def within(folder: Path, field: by.Field, said: str, threshold: float) -> Compared:
+    """Read one folder and compare its cells at two values of a field, all else equal; `said` names the values.
+
+    Raises BadInput as `load`, and unless `said` names two values that are there.
+    """
+    found = _read(folder)
+    asked = by.choose(field, said, [(side.campaign, side.cell) for side in found])
+    ours, theirs = (
+        _sides(
+            [side for side in found if field.value(side.campaign, side.cell) == value],
+            field.inside,
+            of_build=field.name != "build",
+        )
+        for value in (asked.a, asked.b)
+    )
+    a, b = (f"{field.name} {value}, in {folder}" for value in (asked.a, asked.b))
+    return _compared(a, b, asked, ours, theirs, threshold)
+
+
+def _compared(
+    a: str, b: str, asked: By | None, ours: dict[Key, Side], theirs: dict[Key, Side], threshold: float
+) -> Compared:
+    common = [key for key in ours if key in theirs and ours[key].processes and theirs[key].processes]
     if not common:
-        raise BadInput(f"{a} and {b} cannot be compared: {_why_not(ours.values(), theirs.values())}")
-    pairs = [Pair(ours[key], theirs[key], threshold) for key in common]
-    return Compared(a, b, threshold, pairs, _missing(ours, theirs), _missing(theirs, ours))
+        raise BadInput(f"{a} and {b} cannot be compared: {_why_not(ours, theirs)}")
+    found = differences([(ours[key].processes, theirs[key].processes) for key in common], threshold)
+    pairs = [Pair(ours[key], theirs[key], one) for key, one in zip(common, found, strict=True)]
+    return Compared(a, b, asked, threshold, pairs, _missing(ours, theirs), _missing(theirs, ours))
 
 
-def _sides(place: Path) -> dict[Key, Side]:
+def _read(place: Path) -> list[Side]:
+    """Read the cells of every campaign at or below `place`. Raises BadInput where none is, or one is damaged."""
+    return [
+        _side(folder, campaign, judged)
+        for folder in find_campaigns([place])
+        for campaign in [read_campaign(folder)]
+        for judged in judge_all(folder, campaign, _read_runs(folder))
+    ]
+
+
+def _read_runs(folder: Path) -> list[Run]:
+    runs = read_runs(folder)
+    for run in runs:
+        rates = run.tokens_per_s
+        if run.failure is None and not (rates and all(0 < rate < math.inf for rate in rates)):
+            cell = f"{run.cell.model} {run.cell.test.name}, {run.cell.threads} threads"
+            raise BadInput(f"{folder / RUNS} is damaged: {cell}: its rates are {rates[:8]}")
+    return runs
+
+
+def _side(folder: Path, campaign: Campaign, judged: Judged) -> Side:
+    remarks = [finding.found for finding in judged.verdict.findings if finding.check not in UNREMARKABLE]
+    failure = judged.failure or ("" if judged.counted else f"rejected: {'; '.join(remarks)}")
+    return Side(folder, campaign, judged.cell, processes(judged, str(folder)), remarks, failure)
+
+
+def _sides(found: Iterable[Side], inside: dict[str, Any], *, of_build: bool) -> dict[Key, Side]:
+    """Key cells by everything but what lies `inside`, which may differ in a pair; with `of_build` by the build too."""
     sides: dict[Key, Side] = {}
-    for folder in find_campaigns([place]):
-        campaign = read_campaign(folder)
-        for judged in judge_all(folder, campaign, read_runs(folder)):
-            cell, found = judged.cell, judged.verdict.findings
-            setting = cell.model_dump_json(exclude=NOT_THE_QUESTION)
-            told = [finding.found for finding in found if finding.check not in (ENERGY, NOT_CHECKED)]
-            failure = judged.failure or ("" if judged.counted else f"not to be believed: {'; '.join(told)}")
-            side = Side(folder, campaign, cell, judged.counted, told, failure)
-            if side.runs and not (side.rates and all(0 < rate < math.inf for rate in side.rates)):
-                raise BadInput(f"{folder / RUNS} is damaged: {side.name}: its rates are {side.rates}")
-            key = (campaign.phone.id, campaign.way, setting)
-            sides[key] = _joined(sides[key], side) if key in sides else side
+    for side in found:
+        campaign = side.campaign
+        setting = side.cell.model_dump_json(exclude={"protocol": NOT_THE_QUESTION, **inside})
+        key = (campaign.phone.id, campaign.way, campaign.build_id if of_build else "", setting)
+        sides[key] = _joined(sides[key], side) if key in sides else side
     return sides
 
 
 def _joined(one: Side, other: Side) -> Side:
-    """The same cell in two campaigns of a folder, as when a sweep was asked for again with more threads."""
-    if not one.runs or not other.runs:
-        return other if other.runs else one
+    """Join the same cell of two campaigns, as when a sweep was asked for again with more threads."""
+    if not one.processes or not other.processes:
+        return other if other.processes else one
     alike = [(side.campaign.build_id, side.cell.model_sha256) for side in (one, other)]
     if alike[0] != alike[1]:
         raise BadInput(
@@ -166,68 +124,98 @@ def _joined(one: Side, other: Side) -> Side:
             "name one of these folders"
         )
     remarks = list(dict.fromkeys([*one.remarks, *other.remarks]))
-    return Side(other.folder, other.campaign, other.cell, [*one.runs, *other.runs], remarks, "")
+    return Side(other.folder, other.campaign, other.cell, {**one.processes, **other.processes}, remarks, "")
 
 
 def _missing(here: dict[Key, Side], there: dict[Key, Side]) -> list[str]:
-    """What only `here` measured, and why the other did not."""
+    """Name the cells that only `here` measured, and why the other side did not."""
     return [
         f"{side.name}: " + (there[key].failure if key in there else "not asked for")
         for key, side in here.items()
-        if side.runs and not (key in there and there[key].runs)
+        if side.processes and not (key in there and there[key].processes)
     ]
 
 
-def _why_not(ours: Iterable[Side], theirs: Iterable[Side]) -> str:
-    a, b = ([side for side in sides if side.runs] for sides in (ours, theirs))
+def _why_not(ours: dict[Key, Side], theirs: dict[Key, Side]) -> str:
+    a, b = ({key: side for key, side in sides.items() if side.processes} for sides in (ours, theirs))
     for name, measured in (("A", a), ("B", b)):
         if not measured:
             return f"{name} has no measured cell"
-    if not {side.campaign.phone.id for side in a} & {side.campaign.phone.id for side in b}:
-        phones = (", ".join(sorted({side.campaign.phone.model for side in sides})) for sides in (a, b))
+    if not {phone for phone, *_ in a} & {phone for phone, *_ in b}:
+        phones = (", ".join(sorted({side.campaign.phone.model for side in sides.values()})) for sides in (a, b))
         return "A was measured on {}, B on {}, another phone; a ratio of two phones is not of a change".format(*phones)
-    ways = [sorted({side.campaign.way for side in sides}) for sides in (a, b)]
+    ways = [sorted({way for _, way, *_ in sides}) for sides in (a, b)]
     if not set(ways[0]) & set(ways[1]):
         return (
             f"A was measured over {', '.join(ways[0])}, B over {', '.join(ways[1])}, where Android schedules otherwise"
         )
-    return f"no cell was measured in both; A has {a[0].name}, B has {b[0].name}"
+    one, other = min(product(list(a)[:MOST_LOOKED_AT], list(b)[:MOST_LOOKED_AT]), key=lambda keys: len(_apart(*keys)))
+    apart = ", ".join(_apart(one, other))
+    return f"no cell was measured in both; A has {a[one].name}, B has {b[other].name}, and these differ in {apart}"
+
+
+def _apart(*keys: Key) -> list[str]:
+    """Name what makes two keys unequal."""
+    a, b = ({"phone": phone, "way": way, "build": build, **_flat(json.loads(cell))} for phone, way, build, cell in keys)
+    return [name for name, value in a.items() if b.get(name) != value]
+
+
+def _flat(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return a cell's settings without the levels that they lie in."""
+    inner = {**cell.pop("options", {}), **cell.pop("protocol", {})}
+    return {"model file": cell.pop("model_sha256", ""), **cell, **inner}
 
 
 def as_facts(compared: Compared) -> dict[str, Any]:
-    """For a program to read; what is not finite, which JSON has not, becomes null."""
+    """Return a comparison for a program to read; a number that is not finite, which JSON lacks, becomes null."""
+    asked = compared.by
     return {
-        "a": str(compared.a),
-        "b": str(compared.b),
+        "a": compared.a,
+        "b": compared.b,
+        "by": {"field": asked.field.name, "a": asked.a, "b": asked.b} if asked else None,
         "threshold": compared.threshold,
         "confidence": CONFIDENCE,
+        "adjustment": "holm",
         "caveat": compared.caveat,
         "changes": compared.changes,
         "regressions": len(compared.regressions),
-        "cells": [_pair_facts(pair) for pair in compared.pairs],
+        "cells": [_pair_facts(pair, asked) for pair in compared.pairs],
         "only_a": compared.only_a,
         "only_b": compared.only_b,
     }
 
 
-def _pair_facts(pair: Pair) -> dict[str, Any]:
-    a, b = pair.tokens_per_s
-    comparison = pair.comparison
+def _pair_facts(pair: Pair, asked: By | None) -> dict[str, Any]:
+    found, ratio = pair.difference, pair.difference.comparison.ratio
+    options = pair.a.cell.options.model_dump(exclude_defaults=True)
+    cell: dict[str, Any] = {
+        "model": pair.a.cell.model,
+        "test": pair.a.cell.test.name,
+        "threads": pair.a.cell.threads,
+        "cpus": pair.a.cpus,
+        "options": options,
+    }
+    if asked:  # A and B differ in it, and `by` has both values
+        options.pop(asked.field.name.replace("-", "_"), None)
+        cell |= dict.fromkeys({asked.field.name} & cell.keys())
     return {
         "phone": pair.a.campaign.phone.model,
         "way": pair.a.campaign.way,
-        **pair.a.cell.model_dump(mode="json", exclude={"model_sha256", "protocol", "test"}),
-        "test": pair.a.cell.test.name,
-        "a": _interval_facts(a),
-        "b": _interval_facts(b),
-        "ratio": _interval_facts(comparison.ratio),
-        "answer": comparison.answer,
-        "regression": pair.regression,
+        **cell,
+        "processes": {"a": len(found.a), "b": len(found.b)},
+        "paired": found.paired,
+        "a": sum(found.a) / len(found.a),
+        "b": sum(found.b) / len(found.b),
+        "ratio": _finite(ratio.mean),
+        "low": _finite(ratio.low),
+        "high": _finite(ratio.high),
+        "p_value": _finite(found.comparison.p_value),
+        "p_value_adjusted": _finite(found.p_value),
+        "answer": found.answer,
+        "regression": found.regression,
         "remark": pair.remark,
     }
 
 
-def _interval_facts(found: Interval) -> dict[str, float | None]:
-    values = {"value": found.mean, "low": found.low, "high": found.high}
-    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    return {**finite, "repetitions": found.n}
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

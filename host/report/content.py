@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from host.bench.masks import ANY
 from host.bench.results import Campaign
-from host.bench.stats import CONFIDENCE
+from host.bench.stats import CONFIDENCE, Interval
 from host.model.evaluation import Evaluation
 from host.report import again, distance_plot, measured, memory, predicted, quality, quality_tables
 from host.report.forms import Form, forms, pairs
@@ -29,7 +29,7 @@ from host.report.phones_plot import common, side_by_side
 from host.report.picture import Picture
 from host.report.rows import NOT_A_SPEED, Row, Section
 from host.report.sustained_plot import over_time
-from host.report.tables import Column, columns, number
+from host.report.tables import Column, certainty, columns, number, span, with_interval
 from host.report.threads_plot import threads
 
 PICTURES = 8
@@ -39,8 +39,8 @@ OPEN_ROWS = 40
 """Of all tables of cells together: with more, each is folded."""
 
 WINNER = (
-    "The best of many is chosen by the very repetitions that its figure is made of: where many are as good, expect "
-    "a little less."
+    "The best of many settings is the luckiest of the good ones. Its interval accounts for that. It, or a setting "
+    f"listed as good, is the truly fastest one with a probability of {CONFIDENCE:.0%}."
 )
 
 
@@ -127,10 +127,10 @@ def _headlines(group: Group, best: Sequence[Best]) -> Iterator[str]:
         if fitting:
             one = max(fitting, key=lambda each: each.rate.mean)
             emulated = f" ({group.caveat})" if group.caveat else ""
+            confidence = f"{CONFIDENCE:.0%} interval " if one.rate.n > 1 else ""
             yield (
-                f"{group.title}: fastest {what} {number(one.rate.mean)} tokens/s, {CONFIDENCE:.0%} interval "
-                f"{number(one.rate.low)} to {number(one.rate.high)}: {one.row.model}, {question(one.row)}, "
-                f"{setting(one.row)}{emulated}."
+                f"{group.title}: fastest {what} {number(one.rate.mean)} tokens/s, {confidence}{certainty(one.rate)}: "
+                f"{one.row.model}, {question(one.row)}, {setting(one.row)}{emulated}."
             )
 
 
@@ -142,10 +142,16 @@ def _best_row(one: Best) -> list[Cell]:
         Cell(one.row.model),
         Cell(question(one.row)),
         Cell(number(one.rate.mean), value=one.rate.mean),
-        Cell(f"{number(one.rate.low)} to {number(one.rate.high)}", f"{one.rate.n} repetitions", one.rate.low),
+        _range(one.rate),
         Cell(setting(one.row), source(one.row)),
         Cell(alike, f"of {one.tried} measured", len(one.alike)),
     ]
+
+
+def _range(rate: Interval) -> Cell:
+    if rate.n == 1:
+        return Cell("-", "one process")
+    return Cell(span(rate), f"{rate.n} processes", rate.low)
 
 
 def _invalid(found: Sequence[Group]) -> Part | None:
@@ -242,7 +248,7 @@ def _energy(found: Sequence[Group]) -> Part | None:
             Cell(row.model),
             Cell(question(row)),
             Cell(setting(row)),
-            Cell(number(joules), source(row), joules),
+            Cell(with_interval(joules), source(row), joules.mean),
         ]
         for group in found
         for row in group.rows
@@ -274,9 +280,7 @@ def _phones(found: Sequence[Group]) -> Part | None:
 def _of_phone(one: Best | None) -> Cell:
     if one is None:
         return cell(None)
-    return Cell(
-        number(one.rate.mean), f"{number(one.rate.low)} to {number(one.rate.high)}; {setting(one.row)}", one.rate.mean
-    )
+    return Cell(number(one.rate.mean), f"{certainty(one.rate)}; {setting(one.row)}", one.rate.mean)
 
 
 def _cells(sections: Sequence[Section]) -> Part | None:
@@ -358,9 +362,13 @@ def _campaign(section: Section) -> Iterable[Table]:
 
 def _protocol(campaign: Campaign) -> str:
     asked = campaign.plan.protocol
-    told = [f"{asked.repetitions} repetitions after a warm-up", f"{asked.rounds} rounds", f"seed {asked.seed}"]
+    said = [
+        f"{asked.rounds} processes a cell, in rounds",
+        f"at least {asked.repetitions} repetitions each, after a warm-up",
+        f"seed {asked.seed}",
+    ]
     if asked.until is not None:
-        told.append(f"more rounds until ±{asked.until:.3g} of the mean, for at most {asked.budget_s} s a cell")
+        said.append(f"more rounds until ±{asked.until:.3g} of the mean, for at most {asked.budget_s} s a cell")
     if asked.cooling:
         cooling = asked.cooling
         limit = (
@@ -368,8 +376,8 @@ def _protocol(campaign: Campaign) -> str:
             if cooling.celsius is not None
             else f"{cooling.above_start or 0:g} °C above the start"
         )
-        told.append(f"cooled to {limit}, for at most {cooling.within_s} s")
-    return ", ".join(told)
+        said.append(f"cooled to {limit}, for at most {cooling.within_s} s")
+    return ", ".join(said)
 
 
 def _made(manifest: dict[str, object] | None) -> str:

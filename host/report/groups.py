@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from host.bench.stats import Interval, compare
+from host.bench.stats import Interval, fastest
 from host.report.rows import NOT_A_SPEED, Row, Section
 
 WORTH_SAYING = 3  # settings named that are as good as the best
@@ -58,8 +58,9 @@ class Best:
 
     row: Row
     rate: Interval
+    """Its tokens/s; the interval accounts for the choice among all valid settings."""
     alike: list[Row]
-    """Valid settings that are not significantly slower."""
+    """Valid settings that are not significantly slower, fastest first."""
     tried: int
     """Settings that were measured, valid or not."""
 
@@ -101,15 +102,11 @@ def _bests(rows: Iterable[Row]) -> Iterator[Best]:
         if not row.judged.cell.test.sustained_s:
             asked.setdefault((row.judged.cell.model_sha256, row.model, question(row)), []).append(row)
     for tried in asked.values():
-        valid = [(row.tokens_per_s.mean, row) for row in tried if row.valid and row.tokens_per_s]
-        if not valid:
-            continue
-        best = max(valid, key=lambda one: one[0])[1]
-        rate = best.tokens_per_s
-        if rate is None:
-            continue
-        alike = [row for _, row in valid if row is not best and not _slower(best, row)]
-        yield Best(best, rate, alike, sum(row.tokens_per_s is not None for row in tried))
+        valid = [row for row in tried if row.valid]
+        if valid:
+            best = fastest([row.judged.means for row in valid])
+            alike = [valid[index] for index in best.alike]
+            yield Best(valid[best.index], best.rate, alike, sum(row.tokens_per_s is not None for row in tried))
 
 
 def headline(rows: Iterable[Row], *, of_prefill: bool) -> str | None:
@@ -159,8 +156,3 @@ def _reasons(row: Row) -> list[tuple[str, str, str]]:
     found = {f.check: f for f in reversed(row.judged.verdict.findings) if f.invalid}
     where = f"{row.model} {row.test}, {setting(row)}"
     return [(f.check, f"{where}: {f.found}", f.advice) for f in reversed(found.values())]
-
-
-def _slower(best: Row, other: Row) -> bool:
-    rates = best.judged.rates, other.judged.rates
-    return all(rate > 0 for one in rates for rate in one) and compare(*rates).answer == "slower"

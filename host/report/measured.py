@@ -13,7 +13,7 @@ from host.report.groups import Best, Group, burst, headline, prefill, question, 
 from host.report.memory import taken
 from host.report.quality_tables import with_error
 from host.report.rows import Row
-from host.report.tables import number
+from host.report.tables import certainty, number
 
 OTHER = "Models of which nothing tells what they were made from"
 
@@ -115,7 +115,7 @@ def _speed(best: Best | None, tried: Iterable[Row]) -> Cell:
         verdicts = dict.fromkeys(row.verdict for row in tried if row.tokens_per_s and not row.valid)
         return Cell(NOT_VALID, "; ".join(verdicts)) if verdicts else cell(None)
     rate = best.rate
-    note = f"{number(rate.low)} to {number(rate.high)}; {setting(best.row)}; {source(best.row)}"
+    note = f"{certainty(rate)}; {setting(best.row)}; {source(best.row)}"
     return Cell(number(rate.mean), note, rate.mean)
 
 

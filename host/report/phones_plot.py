@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from host.bench.stats import CONFIDENCE
 from host.report.groups import Best, Group, question
 from host.report.picture import Picture
-from host.report.plots import PANEL_INCHES, legend, look, panel
+from host.report.plots import PANEL_INCHES, bars, legend, look, panel
 from host.report.shown import line, short
 from host.report.tables import number
 
@@ -35,7 +35,7 @@ def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
                 axes.errorbar(
                     [b.rate.mean for _, b in mine],
                     [place + shift for place, _ in mine],
-                    xerr=[b.rate.half for _, b in mine],
+                    xerr=bars([b.rate for _, b in mine]),
                     linestyle="none",
                     markersize=5,
                     capsize=3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -10,6 +11,8 @@ mpl.use("Agg")  # no screen on a CI machine
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from host.bench.stats import Interval
 
 INK = "#1b1f24"
 """Text, axes and grid; where a picture is drawn into a page, the page's own."""
@@ -57,6 +60,11 @@ def look(index: int) -> dict[str, Any]:
     """The line of this number: no two of 36 have the same colour and the same marker."""
     marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
     return {"color": COLOURS[index % len(COLOURS)], "marker": marker}
+
+
+def bars(found: Sequence[Interval]) -> list[list[float]]:
+    """Lengths of the error bars below and above each mean. An unknown end is NaN, for which matplotlib draws none."""
+    return [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
 
 
 def legend(figure: Figure, handles: Any, labels: list[str]) -> None:  # noqa: ANN401 (a legend takes more than its type says)

@@ -9,13 +9,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from host.bench.stats import CONFIDENCE
+from host.bench.stats import CONFIDENCE, Interval
 from host.predict.results import measured_against
 from host.predict.roofline import Against
 from host.report.grid import Cell, Table
 from host.report.groups import Best, Group, question
 from host.report.picture import Picture
-from host.report.plots import COLOURS, INK, PANEL_INCHES, legend, look, panel
+from host.report.plots import COLOURS, INK, PANEL_INCHES, bars, legend, look, panel
 from host.report.shown import short
 from host.report.tables import number
 
@@ -73,8 +73,8 @@ def picture(count: int, group: Group, found: Sequence[Held]) -> Picture:
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set_xlim(
-        min(min(one.best.rate.low, one.against.expected.low) for one in drawn) / 1.3,
-        max(max(one.best.rate.high, one.against.expected.ceiling) for one in drawn) * 1.3,
+        min(min(_ends(one.best.rate)[0], one.against.expected.low) for one in drawn) / 1.3,
+        max(max(_ends(one.best.rate)[1], one.against.expected.ceiling) for one in drawn) * 1.3,
     )
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -90,6 +90,11 @@ def picture(count: int, group: Group, found: Sequence[Held]) -> Picture:
     return Picture(f"predicted-{count}", f"Measured against predicted, {group.title}", told, figure)
 
 
+def _ends(rate: Interval) -> tuple[float, float]:
+    """The ends of an interval that a logarithmic axis can hold; the mean itself where there are none."""
+    return (rate.low if rate.low > 0 else rate.mean, rate.high if rate.high > 0 else rate.mean)
+
+
 def _draw(axes: Axes, drawn: Sequence[Held]) -> Iterator[Any]:
     places = range(len(drawn))
     expected = [one.against.expected for one in drawn]
@@ -100,7 +105,7 @@ def _draw(axes: Axes, drawn: Sequence[Held]) -> Iterator[Any]:
     yield axes.errorbar(
         [rate.mean for rate in rates],
         places,
-        xerr=[rate.half for rate in rates],
+        xerr=bars(rates),
         linestyle="none",
         markersize=5,
         capsize=3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from host.bench.stats import CONFIDENCE, Interval
 from host.model.evaluation import Evaluation
-from host.report.plots import DOTS_PER_INCH, INK, PANEL_INCHES, legend, look, panel
+from host.report.plots import DOTS_PER_INCH, INK, PANEL_INCHES, bars, legend, look, panel
 from host.report.quality import Row, rows
 from host.report.quality_tables import markdown
 from host.report.shown import short
@@ -48,15 +49,14 @@ def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tu
             raise ValueError(f"{row.model.name} is the reference")
         kld = row.figures.kld
         # Smoothing changes no size: points are drawn side by side, so that their bars can all be read.
-        place = x.mean + ASIDE * spread * (index - (len(points) - 1) / 2) * (x.n == 1)
-        sideways = [[x.mean - x.low], [x.high - x.mean]] if x.n > 1 else None
-        upright = [[kld.mean - kld.low], [kld.high - kld.mean]]
+        exact = x.low == x.high
+        place = x.mean + ASIDE * spread * (index - (len(points) - 1) / 2) * exact
         handles.append(
             axes.errorbar(
                 [place],
                 [kld.mean],
-                xerr=sideways,
-                yerr=upright,
+                xerr=None if exact else bars([x]),
+                yerr=bars([kld]),
                 linestyle="none",
                 markersize=6,
                 capsize=4,
@@ -75,7 +75,8 @@ def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tu
         axes.yaxis.set_minor_formatter(lambda kld, _: "")
     else:
         axes.set_ylim(bottom=0)
-    ends = [end for _, x in points for end in (x.low, x.high)]
+    # The rate of a single process has no ends.
+    ends = [end for _, x in points for end in (x.mean, x.low, x.high) if math.isfinite(end)]
     axes.set_xlim(min(ends) - MARGIN * spread, max(ends) + MARGIN * spread)
     axes.ticklabel_format(axis="x", useOffset=False)  # files of one type differ in the last digits only
     axes.set_title(title, fontsize=9)

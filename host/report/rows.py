@@ -73,7 +73,7 @@ class Row:
 
     @property
     def first_token_s(self) -> Interval | None:
-        """Of a prompt."""
+        """Seconds from the loaded model to a prompt's first token, over processes; None where there is no prompt."""
         times = [run.first_token_s for run in self.judged.runs if run.first_token_s is not None]
         return interval(times) if times else None
 
@@ -132,12 +132,11 @@ def _row_facts(row: Row) -> dict[str, Any]:
         "threads": row.threads,
         "cpus": row.cpus,
         "options": row.judged.cell.options.model_dump(exclude_defaults=True),
-        "tokens_per_s": rate.mean if rate else None,
-        "low": _finite(rate.low) if rate else None,
-        "high": _finite(rate.high) if rate else None,
-        "repetitions": rate.n if rate else 0,
-        "first_token_s": row.first_token_s.mean if row.first_token_s else None,
-        "joules_per_token": row.judged.joules_per_token,
+        **interval_facts("tokens_per_s", rate),
+        "processes": len(row.judged.runs),
+        "repetitions": len(row.judged.rates),
+        **interval_facts("first_token_s", row.first_token_s),
+        **interval_facts("joules_per_token", row.judged.joules_per_token),
         "kernels": row.kernels,
         "verdict": row.verdict,
         "findings": [
@@ -148,8 +147,11 @@ def _row_facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def interval_facts(name: str, found: Interval | None) -> dict[str, float | None]:
+    """An interval as NAME, NAME_low and NAME_high; what is not known or not finite, which JSON lacks, is None."""
+    ends = (found.mean, found.low, found.high) if found else (None, None, None)
+    names = (name, f"{name}_low", f"{name}_high")
+    return {key: end if end is not None and math.isfinite(end) else None for key, end in zip(names, ends, strict=True)}
 
 
 def load(places: Iterable[Path]) -> list[Section]:
@@ -196,11 +198,11 @@ def _row(judged: Judged, campaign: Campaign) -> Row:
     cpus = masks.label(judged.cell.cpus, campaign.phone.clusters)
     if judged.failure:
         return Row(judged, cpus, None, judged.failure)
-    told = [finding.found for finding in judged.verdict.findings if not _is_note(finding)]
+    said = [finding.found for finding in judged.verdict.findings if not _is_note(finding)]
     if not judged.cell.test.sustained_s:
-        return Row(judged, cpus, interval(judged.rates), "; ".join(told))
+        return Row(judged, cpus, interval(judged.means), "; ".join(said))
     kept_up = sustained.of(judged)
-    return Row(judged, cpus, kept_up.whole, "; ".join([str(kept_up), *told]))
+    return Row(judged, cpus, kept_up.whole, "; ".join([str(kept_up), *said]))
 
 
 def _is_note(finding: Finding) -> bool:

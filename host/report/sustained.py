@@ -22,10 +22,10 @@ class Sustained:
 
     @property
     def whole(self) -> Interval:
-        """All tokens over all time. No interval: repetitions of a phone that warms up are not drawn from one urn."""
+        """All tokens over all time, without an interval: one process, and repetitions of a phone that warms up."""
         times = [end - start for start, end in zip([0.0, *self.ends_s], self.ends_s, strict=False)]
         tokens = sum(rate * time for rate, time in zip(self.tokens_per_s, times, strict=True))
-        return Interval(tokens / sum(times), math.nan, math.nan, len(times))
+        return Interval(tokens / sum(times), math.nan, math.nan, 1)
 
     @property
     def first(self) -> float:

@@ -34,12 +34,15 @@ COLUMNS = (
     Column("CPUs", lambda row: row.cpus, left=True, needed=lambda row: row.cpus != ANY),
     Column("threads", lambda row: str(row.threads)),
     Column("tokens/s", lambda row: _rate(row)),
-    Column(f"{CONFIDENCE:.0%} interval", lambda row: _range(row.tokens_per_s)),
-    Column("repetitions", lambda row: str(row.tokens_per_s.n) if row.tokens_per_s else "-"),
-    Column("first token, s", lambda row: _mean(row.first_token_s), needed=lambda row: row.first_token_s is not None),
+    Column(f"{CONFIDENCE:.0%} interval", lambda row: span(row.tokens_per_s)),
+    Column("processes", lambda row: str(len(row.judged.runs)) if row.tokens_per_s else "-"),
+    Column("repetitions", lambda row: str(len(row.judged.rates)) if row.tokens_per_s else "-"),
+    Column(
+        "first token, s", lambda row: with_interval(row.first_token_s), needed=lambda row: row.first_token_s is not None
+    ),
     Column(
         "J/token",
-        lambda row: "-" if row.judged.joules_per_token is None else number(row.judged.joules_per_token),
+        lambda row: with_interval(row.judged.joules_per_token),
         needed=lambda row: row.judged.joules_per_token is not None,
     ),
     Column("verdict", lambda row: row.verdict, left=True),
@@ -104,8 +107,19 @@ def _mean(found: Interval | None) -> str:
     return number(found.mean) if found else "-"
 
 
-def _range(rate: Interval | None) -> str:
-    return f"{number(rate.low)} to {number(rate.high)}" if rate and math.isfinite(rate.low) else "-"
+def span(found: Interval | None) -> str:
+    """`9.8 to 10.2`; `-` where there is no interval, as with one process."""
+    return f"{number(found.low)} to {number(found.high)}" if found and math.isfinite(found.low) else "-"
+
+
+def certainty(found: Interval) -> str:
+    """`9.8 to 10.2`, or that there is no interval and why."""
+    return span(found) if found.n > 1 else "one process, no interval"
+
+
+def with_interval(found: Interval | None) -> str:
+    """`10.0 (9.8 to 10.2)`, without the brackets where there is no interval."""
+    return " ".join(filter(None, [_mean(found), f"({span(found)})" if span(found) != "-" else ""]))
 
 
 def number(value: float) -> str:

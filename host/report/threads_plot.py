@@ -14,7 +14,7 @@ from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.groups import setting
 from host.report.picture import Picture
-from host.report.plots import INK, PANEL_INCHES, legend, look, panel
+from host.report.plots import INK, PANEL_INCHES, bars, legend, look, panel
 from host.report.rows import Row, Section
 from host.report.shown import line, short
 from host.report.tables import number
@@ -88,11 +88,10 @@ def _picture(name: str, section: Section, rows: list[Row], lines: list[Line], of
 def _points(axes: Axes, rows: list[Row], shift: float, index: int, *, hollow: bool) -> Any:  # noqa: ANN401 (a legend's handle)
     shown = [(row.threads + shift, row.tokens_per_s) for row in rows if row.tokens_per_s]
     style: dict[str, Any] = {"mfc": "none", "linestyle": "none", "alpha": 0.8} if hollow else {"linewidth": 1.5}
-    # A single repetition has no interval: matplotlib draws no bar for NaN.
     return axes.errorbar(
         [place for place, _ in shown],
         [rate.mean for _, rate in shown],
-        yerr=[rate.half for _, rate in shown],
+        yerr=bars([rate for _, rate in shown]),
         markersize=5,
         capsize=3,
         **style,

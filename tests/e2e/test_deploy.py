@@ -29,8 +29,8 @@ def test_two_ways_and_a_phone_that_is_not_there(cli: Cli, desk: Desk, tmp_path: 
     again = json.loads(cli("deploy", model, *on[:-2], "--json").stdout)
     assert [one["sent"] for one in again] == [[]] * len(desk.ways)
     # A campaign finds it there.
-    cell = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1", "-o", tmp_path / "results")
-    assert "MiB" not in cli("bench", model, "--on", desk.ways[0], *cell).stderr
+    cell = ("--threads", "1", "--prompt", "4", "--generate", "0", "--rounds", "1", "-r", "1")
+    assert "MiB" not in cli("bench", model, "--on", desk.ways[0], *cell, "-o", tmp_path / "results").stderr
 
     stored = json.loads(cli("phone", "df", "--on", desk.ways[0], "--json").stdout)["stored"]
     (mine,) = [one for one in stored if one["name"] == "tiny.gguf"]

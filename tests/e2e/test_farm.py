@@ -22,8 +22,8 @@ from tests.e2e.conftest import SMOOTHDROID, Cli, changed, eventually
 pytestmark = pytest.mark.e2e
 
 HOT_S = 40
-ONE = ("--threads", "1", "--prompt", "0", "--generate", "2", "--repetitions", "1")
-SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2", "--repetitions", "2")
+ONE = ("--threads", "1", "--prompt", "0", "--generate", "2", "--rounds", "1", "--repetitions", "1")
+SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2", "--rounds", "1", "--repetitions", "2")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_three_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], m
 
 def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
     equal = [ways[0], ways[2]]
-    words = ("--threads", "1", "--prompt", "4", "--generate", "2-5", "--repetitions", "1")
+    words = ("--threads", "1", "--prompt", "4", "--generate", "2-5", "--rounds", "1", "--repetitions", "1")
     done = json.loads(cli("bench", model, *arguments(equal), *words, "--share", "-o", tmp_path, "--json").stdout)
     runs = [run for part in done["phones"] for run in part["runs"]]
     assert [len(part["runs"]) > 0 for part in done["phones"]] == [True, True]

@@ -26,7 +26,7 @@ pytestmark = [
 PORT = 20000 + os.getpid() % 10000
 CUT_S = 30
 CELLS = 6
-SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2-6", "--repetitions", "1")
+SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2-6", "--rounds", "1", "--repetitions", "1")
 
 
 class Lab:

@@ -413,7 +413,7 @@ class Bench:
 
     def __init__(self, way: Way, folder: Path, threads: str, protocol: Protocol | None = None) -> None:
         self.way, self.folder, self.target = way, folder, way.open()
-        request = Request(threads=threads, prompt="16", generate="0", repetitions=3)
+        request = Request(threads=threads, prompt="16", generate="0", repetitions=3, rounds=1)
         plan = make([inspect(write_gguf(folder / "model.gguf"))], request, PHONE)
         self.plan: Plan = plan.model_copy(update={"protocol": protocol}) if protocol else plan
 

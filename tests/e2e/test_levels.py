@@ -14,7 +14,7 @@ from tests.host.tiny_gguf import Q8_0, write_llama
 
 pytestmark = pytest.mark.e2e
 
-ONE_CELL = ("--threads", "1", "--prompt", "4", "--generate", "0", "-r", "1")
+ONE_CELL = ("--threads", "1", "--prompt", "4", "--generate", "0", "--rounds", "1", "-r", "1")
 
 
 def test_an_older_phone_gets_the_level_that_it_can_run(cli: Cli, older_phone: VirtualPhone, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.conftest import SMOOTHDROID, changed, eventually
 
 pytestmark = pytest.mark.e2e
 
-ONE_CELL = ("--threads", "1", "--prompt", "0", "--generate", "8", "--repetitions", "3", "--json")
+ONE_CELL = ("--threads", "1", "--prompt", "0", "--generate", "8", "--rounds", "1", "--repetitions", "3", "--json")
 
 
 @pytest.fixture(params=["adb", "ssh"])

@@ -159,6 +159,11 @@ def run_of(known: Campaign, cell: Cell, rates: Sequence[float] = (), failure: st
     )
 
 
+def runs_of(known: Campaign, cell: Cell, rates: Sequence[float]) -> list[Run]:
+    """A cell of a campaign, measured in a process for each rate, which both of its repetitions have."""
+    return [run_of(known, cell, [rate] * 2).model_copy(update={"round": n}) for n, rate in enumerate(rates)]
+
+
 def write_results(folder: Path, known: Campaign, runs: Sequence[Run]) -> Path:
     """A campaign's folder, as `smoothdroid bench` leaves it."""
     write_campaign(folder, known)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,7 +154,16 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("compare {tmp}/good {tmp}/nosuch", 2, "{tmp}/nosuch holds no results"),
         ("compare {tmp}/good {tmp}/good", 2, "A has no measured cell"),
         ("compare {tmp}/good {tmp}/good --threshold 5", 2, "in percent"),
-        ("compare {tmp}/good", 2, "Missing argument"),
+        ("compare", 2, "Missing argument"),
+        ("compare {tmp}/good", 2, "compare {tmp}/good with what?"),
+        ("compare {tmp}/good {tmp}/good {tmp}/good", 2, "unexpected extra argument"),
+        ("compare {tmp}/good {tmp}/good --models a,b", 2, "--models compares within one folder"),
+        ("compare {tmp}/good {tmp}/good --by threads=1,2", 2, "--by compares within one folder"),
+        ("compare {tmp}/good --models a,b --by threads=1,2", 2, "name one of them"),
+        ("compare {tmp}/good --models x,y", 2, "no cell has model `x`"),
+        ("compare {tmp}/good --by thread=1,2", 2, "did you mean `threads`?"),
+        ("compare {tmp}/good --by threads=1,2", 2, "A has no measured cell"),
+        ("compare {tmp}/good --by threads=1,2 --threshold 5", 2, "in percent"),
         ("build --abi mips", 2, "no build is called --abi mips"),
         ("build --abi host --isa i8mm", 2, "no build is called --abi host --isa i8mm"),
         ("build --abi arm64-v8a --isa nosuch", 2, "v8.0, dotprod, fp16, i8mm"),
@@ -351,7 +360,20 @@ def test_a_phone_without_a_build_is_told_how_to_make_one(smoothdroid: Smoothdroi
     assert "`smoothdroid build --abi host --isa native`" in done.err
 
 
-SMALL = ("--on", "local:", "--threads", "1,2", "--prompt", "16", "--generate", "0", "--repetitions", "2")
+SMALL = (
+    "--on",
+    "local:",
+    "--threads",
+    "1,2",
+    "--prompt",
+    "16",
+    "--generate",
+    "0",
+    "--rounds",
+    "1",
+    "--repetitions",
+    "2",
+)
 
 
 def test_bench_and_report(
@@ -437,7 +459,8 @@ def test_a_plan_is_checked_and_measured(smoothdroid: Smoothdroid, cache: Path, g
     measured = smoothdroid("bench", plan, "--on", "local:", "-o", tmp_path / "results", "--threads", "2", "--json")
     facts = json.loads(measured.out)
     assert [(run["cell"]["threads"], run["round"]) for run in facts["runs"]] == [(2, 0), (2, 1)]
-    assert [(cell["threads"], cell["repetitions"]) for cell in facts["cells"]] == [(2, 4)]
+    # The second process has four repetitions: they take 0.76 s each.
+    assert [(cell["threads"], cell["processes"], cell["repetitions"]) for cell in facts["cells"]] == [(2, 2, 6)]
 
 
 def test_run_answers_on_stdout_and_tells_its_speed_on_stderr(smoothdroid: Smoothdroid, cache: Path, gguf: Path) -> None:
@@ -483,6 +506,16 @@ def results(tmp_path: Path) -> Path:
     return write_results(tmp_path / "results", CAMPAIGN, [run_of(CAMPAIGN, c, [1.0, 2.0]) for c in PLAN.cells()])
 
 
+def write_rounds(folder: Path, rates: Mapping[int, list[float]]) -> Path:
+    """Results of PLAN, for each number of threads with a rate for each round."""
+    runs = [
+        run_of(CAMPAIGN, cell, [rate, rate]).model_copy(update={"round": number})
+        for cell in PLAN.cells()
+        for number, rate in enumerate(rates[cell.threads])
+    ]
+    return write_results(folder, CAMPAIGN, runs)
+
+
 @pytest.mark.parametrize(
     ("rates", "arguments", "status"),
     [
@@ -490,23 +523,56 @@ def results(tmp_path: Path) -> Path:
         ([9.0, 9.1, 8.9], ["--threshold", "20%"], 0),
         ([10.0, 10.1, 9.9], ["--threshold", "0%"], 0),
         ([5.0, 20.0, 1.0], [], 0),
+        ([9.0], [], 0),
     ],
 )
 def test_compare_ends_with_1_on_a_regression(
     smoothdroid: Smoothdroid, tmp_path: Path, rates: list[float], arguments: list[str], status: int
 ) -> None:
-    sides = {"before": [10.0, 10.1, 9.9], "after": rates}
-    folders = [
-        write_results(tmp_path / name, CAMPAIGN, [run_of(CAMPAIGN, cell, came) for cell in PLAN.cells()])
-        for name, came in sides.items()
-    ]
-    shown = smoothdroid("compare", *folders, *arguments)
+    before, after = (
+        write_rounds(tmp_path / name, dict.fromkeys((1, 2), came))
+        for name, came in (("before", [10.0, 10.1, 9.9]), ("after", rates))
+    )
+    shown = smoothdroid("compare", before, after, *arguments)
     assert (shown.status, shown.err) == (status, "")
+    assert shown.out.splitlines()[:2] == [f"A: {before}", f"B: {after}"]
     assert "emulated: says nothing of a phone's speed" in shown.out
     assert shown.out.splitlines()[-1].startswith("2 of 2 cells slower" if status else "0 of 2 cells slower")
-    told = smoothdroid("compare", *folders, *arguments, "--json")
-    assert (told.status, told.err) == (status, "")
-    assert json.loads(told.out)["regressions"] == 2 * status
+    printed = smoothdroid("compare", before, after, *arguments, "--json")
+    assert (printed.status, printed.err) == (status, "")
+    assert json.loads(printed.out)["regressions"] == 2 * status
+
+
+def test_one_regression_among_many_faster_cells_ends_with_1(smoothdroid: Smoothdroid, tmp_path: Path) -> None:
+    before = write_rounds(tmp_path / "before", {threads: [10.0, 10.1, 9.9] for threads in (1, 2)})
+    after = write_rounds(tmp_path / "after", {1: [20.0, 20.1, 19.9], 2: [9.0, 9.1, 8.9]})
+    shown = smoothdroid("compare", before, after)
+    assert shown.status == 1
+    assert shown.out.splitlines()[-1].startswith("1 of 2 cells slower")
+
+
+def test_compare_of_two_settings_of_one_folder(smoothdroid: Smoothdroid, tmp_path: Path) -> None:
+    folder = write_rounds(tmp_path / "results", {1: [10.0, 11.0, 9.0], 2: [9.0, 9.9, 8.1]})
+    shown = smoothdroid("compare", folder, "--by", "threads=1,2")
+    assert (shown.status, shown.err) == (1, "")
+    assert shown.out.splitlines()[:2] == [f"A: threads 1, in {folder}", f"B: threads 2, in {folder}"]
+    assert "3 pairs" in shown.out
+    assert smoothdroid("compare", folder, "--by", "threads=2,1").status == 0
+    (cell,) = json.loads(smoothdroid("compare", folder, "--by", "threads=1,2", "--json").out)["cells"]
+    assert (cell["paired"], cell["threads"], cell["ratio"]) == (True, None, pytest.approx(0.9))
+
+
+def test_compare_of_one_folder_names_both_uses(smoothdroid: Smoothdroid, results: Path) -> None:
+    printed = smoothdroid("compare", results).err
+    assert f"smoothdroid compare {results} AFTER" in printed
+    assert f"smoothdroid compare {results} --models A,B" in printed
+    assert "--by threads=4,8" in printed
+
+
+def test_compare_says_what_its_exit_status_means(smoothdroid: Smoothdroid) -> None:
+    printed = " ".join(smoothdroid("compare", "--help").out.split())
+    assert "1 when at least one cell is a regression: B is significantly slower" in printed
+    assert "its estimated slowdown exceeds --threshold. 0 otherwise" in printed
 
 
 @pytest.fixture

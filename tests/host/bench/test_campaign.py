@@ -21,11 +21,12 @@ from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan, make
 from host.bench.request import Request
 from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
+from host.bench.schedule import LEAST_PROCESSES
 from host.bench.stats import interval
 from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
-SMALL = Request(threads="1,2", prompt="16", generate="8", repetitions=3)
+SMALL = Request(threads="1,2", prompt="16", generate="8", repetitions=3, rounds=1)
 
 
 @pytest.fixture
@@ -237,20 +238,45 @@ def test_rounds_are_processes_of_their_own(bench: Bench, small: Plan) -> None:
         (cell.threads, number) for number in range(3) for cell in plan.turns(number)
     ]
     assert len({run.samples for run in outcome.measured}) == 6
-    assert {options["-r"] for options in bench.target.measured()} == {"2"}
     assert bench(plan=plan).kept == 2
 
 
+def test_after_round_0_a_process_is_long_enough_to_be_sampled(bench: Bench, small: Plan) -> None:
+    outcome = bench(plan=small.model_copy(update={"protocol": Protocol(repetitions=2, rounds=3)}))
+    assert outcome.failed == []
+    # The fake's repetitions take 1.46 s with one thread, 0.76 s with two.
+    asked = [(int(options["-t"]), int(options["-r"])) for options in bench.target.measured()]
+    assert sorted(asked[:2]) == [(1, 2), (2, 2)]
+    assert sorted(asked[2:]) == [(1, 3)] * 2 + [(2, 4)] * 2
+    assert [len(run.tokens_per_s) for run in outcome.measured] == [repetitions for _, repetitions in asked]
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_a_cell_that_lacks_processes_does_not_count_as_kept(bench: Bench, small: Plan, runs: int) -> None:
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, rounds=2)})
+    with pytest.raises(Dies):
+        run_campaign(plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(runs))
+    outcome = bench(plan=plan)
+    assert (outcome.kept, len(outcome.measured)) == (max(0, runs - 2), 4 - runs)
+    assert len({(run.fingerprint, run.round) for run in bench.runs()}) == len(bench.target.measured()) == 4
+
+
+def test_a_sustained_cell_does_not_count_as_kept_before_it_was_measured(bench: Bench, small: Plan) -> None:
+    (test,) = small.tests
+    sustained = test.model_copy(update={"sustained_s": 60})
+    assert bench(plan=small.model_copy(update={"tests": [test, sustained], "threads": [1]})).kept == 0
+
+
 def test_vague_cells_are_measured_until_their_interval_is_narrow(bench: Bench, small: Plan) -> None:
-    # The fake's rates: 10.5 and 11.5 with one thread, 20.5 and 21.5 with two.
-    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, until=0.05)})
+    # The fake's means: 11 with one thread, 11.5 after round 0; with two 21, then 22.
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, until=0.019)})
     outcome = bench(plan=plan)
     rounds = {threads: [run.round for run in outcome.measured if run.cell.threads == threads] for threads in (1, 2)}
-    assert len(rounds[1]) > len(rounds[2]) > 1
+    assert len(rounds[2]) > len(rounds[1]) > LEAST_PROCESSES
     for threads in (1, 2):
-        rates = [rate for run in outcome.measured if run.cell.threads == threads for rate in run.tokens_per_s]
-        assert interval(rates).half <= 0.05 * interval(rates).mean
-        assert interval(rates[:-2]).half > 0.05 * interval(rates[:-2]).mean, "and no longer"
+        means = [run.mean for run in outcome.measured if run.cell.threads == threads]
+        assert interval(means).half <= 0.019 * interval(means).mean
+        assert interval(means[:-1]).half > 0.019 * interval(means[:-1]).mean, "and no longer"
 
 
 def test_a_sustained_cell_is_as_long_as_its_burst_says(bench: Bench, small: Plan) -> None:

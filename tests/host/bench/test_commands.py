@@ -26,6 +26,8 @@ def told(**changes: Any) -> BenchRecord:
 def test_what_was_asked_for_is_accepted() -> None:
     assert check([told()], CELL, ATTENTION) == told()
     assert check([told(n_depth=0)], PLAIN, Kernels()), "what is left to llama.cpp may be anything"
+    longer = told(samples_ts=[1.0] * 5, samples_ns=[1] * 5)
+    assert check([longer], CELL, ATTENTION) == longer, "three would have been over too soon"
 
 
 @pytest.mark.parametrize(

@@ -139,10 +139,12 @@ def test_a_sustained_test_comes_beside_its_burst() -> None:
     assert (burst.test.name, kept_up.test.name, kept_up.rounds) == ("tg8", "tg8 for 10 min", 1)
 
 
-def test_a_real_prompt_is_a_test_with_a_process_for_each_repetition() -> None:
-    plan = plan_of(models=[model("a")], ask=["Why is the sky blue?"], prompt="0", threads="4", depth="0,64", rounds=2)
+@pytest.mark.parametrize(("repetitions", "rounds", "processes"), [(3, 2, 3), (2, 5, 5), (1, 1, 1)])
+def test_a_real_prompt_is_answered_once_in_a_process(repetitions: int, rounds: int, processes: int) -> None:
+    often = {"repetitions": repetitions, "rounds": rounds}
+    plan = plan_of(models=[model("a")], ask=["Why is the sky blue?"], prompt="0", threads="4", depth="0,64", **often)
     (asked,) = [cell for cell in plan.cells() if cell.test.prompt]
-    assert (asked.test, asked.rounds) == (Test(prompt="Why is the sky blue?", n_gen=8), 6)
+    assert (asked.test, asked.rounds) == (Test(prompt="Why is the sky blue?", n_gen=8), processes)
     assert asked.test.name == "“Why is the sky blue?”"
 
 
@@ -150,6 +152,11 @@ def test_a_long_prompt_has_a_short_name_of_its_own() -> None:
     one, other = (Test(prompt=f"Tell me, in very many words, a story.\n{n}", n_gen=8) for n in (1, 2))
     assert one.name.startswith("“Tell me, in very many …” ")
     assert one.name != other.name
+
+
+def test_a_cell_has_five_processes_of_two_repetitions_unless_asked_otherwise() -> None:
+    cells = list(make([model("a")], Request(threads="1"), phone()).cells())
+    assert {(cell.rounds, cell.protocol.repetitions) for cell in cells} == {(5, 2)}
 
 
 def test_the_protocol_is_as_asked() -> None:

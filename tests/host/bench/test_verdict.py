@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from host.bench.verdict import (
     drifting,
     impossible,
     judge,
+    single,
     starved,
+    stepping,
     swapped,
     unread,
     vague,
@@ -29,9 +32,15 @@ LLAMA_2_7B_Q8_0 = 7_160_000_000  # bytes
 
 
 def cell(*rates: float, threads: int = 4, samples: list[dict[str, Any]] | None = None, **known: Any) -> Measured:
+    """A cell of one process."""
     taken = [Sample(at_s=float(second), **sample) for second, sample in enumerate(samples or [])]
     seen = {"observation": Observation(samples=taken)} | known
-    return Measured(tokens_per_s=rates or STEADY, threads=threads, **seen)
+    return Measured(tokens_per_s=rates or STEADY, threads=threads, rounds=[rates or STEADY], **seen)
+
+
+def processes(*rounds: Sequence[float]) -> Measured:
+    """A cell of several processes, the repetitions of each."""
+    return Measured([rate for rates in rounds for rate in rates], 4, Observation(samples=[]), rounds=rounds)
 
 
 def said(finding: Finding | None, check: str) -> str:
@@ -44,39 +53,100 @@ def said(finding: Finding | None, check: str) -> str:
 # --- unstable -----------------------------------------------------------------------------------------------
 
 
-def test_an_interval_that_says_nothing() -> None:
-    # Galaxy S25, qwen2 1.5B Q4_0, pp128: 62.06 ± 12.28 over three repetitions, printed without a word.
-    assert said(vague(cell(49.78, 62.06, 74.34)), "unstable") == "the 95% interval is ±49% of the mean"
+def test_an_interval_over_processes_that_says_nothing() -> None:
+    # Galaxy S25, qwen2 1.5B Q4_0, pp128: 62.06 ± 12.28, printed without a word.
+    wide = said(vague(processes([49.78], [62.06], [74.34])), "unstable")
+    assert wide == "the 95% interval over 3 processes is ±49% of the mean"
     # Its neighbour, tg128: 32.35 ± 0.16.
-    assert vague(cell(32.19, 32.35, 32.51)) is None
+    assert vague(processes([32.19], [32.35], [32.51])) is None
     # Around the limit: half the interval of two values is 12.7 times half their distance.
-    assert vague(cell(100.0, 100.75)) is None
-    assert said(vague(cell(100.0, 100.9)), "unstable") == "the 95% interval is ±6% of the mean"
+    assert vague(processes([100.0], [100.75])) is None
+    found = said(vague(processes([100.0], [100.9])), "unstable")
+    assert found == "the 95% interval over 2 processes is ±6% of the mean"
 
 
-def test_one_repetition_is_no_measurement() -> None:
-    assert "one repetition" in said(vague(cell(20.0)), "unstable")
+def test_steady_repetitions_do_not_narrow_the_interval_of_processes_that_differ() -> None:
+    differ = [[rate * factor for rate in STEADY * 20] for factor in (1.0, 1.1)]
+    assert "over 2 processes is ±61%" in said(vague(processes(*differ)), "unstable")
+
+
+def test_repetitions_that_waver_alike_in_all_processes_leave_a_narrow_interval() -> None:
+    assert vague(processes([18.0, 22.0], [22.0, 18.0], [18.1, 22.0])) is None
+
+
+def test_in_one_process_the_repetitions_may_be_too_wide() -> None:
+    wide = said(vague(cell(49.78, 62.06, 74.34)), "unstable")
+    assert wide == "the 95% interval over the 3 repetitions of one process is ±49% of the mean"
+    assert vague(cell(32.19, 32.35, 32.51)) is None
+
+
+def test_a_single_value_is_no_measurement() -> None:
+    assert said(vague(cell(20.0)), "unstable") == "a single value shows nothing of how it varies"
+
+
+def test_one_process_is_named_and_rejects_nothing() -> None:
+    found = single(cell())
+    assert found is not None
+    assert (found.check, found.invalid) == ("one process", False)
+    assert "so there is no interval" in found.found
+    assert found.advice == "measure with --rounds 5"
+    assert judge(cell()).valid
+    assert single(processes([20.0], [20.1])) is None
 
 
 def test_repetitions_that_throttle() -> None:
     # TinyBench: a phone lost 44 % by its eighth repetition.
     lost = said(drifting(cell(100.0, 89.0, 79.0, 72.0, 66.0, 62.0, 58.0, 56.0)), "unstable")
-    assert lost == "the repetitions lost 60% from first to last"
-    assert "gained 26%" in said(drifting(cell(10.0, 11.0, 12.0, 13.0)), "unstable")
+    assert lost == "the repetitions of the process lost 60% from first to last"
+    assert "of the process gained 26%" in said(drifting(cell(10.0, 11.0, 12.0, 13.0)), "unstable")
+
+
+def test_processes_that_start_cool_and_throttle_each_time() -> None:
+    # The means agree and their interval is narrow: only within the processes does it show.
+    again = processes([20.0, 17.0], [20.1, 17.2], [19.9, 17.0])
+    assert vague(again) is None
+    assert said(drifting(again), "unstable") == "the repetitions of each process lost 16% from first to last"
 
 
 @pytest.mark.parametrize(
-    "rates",
+    "rounds",
     [
-        STEADY,
-        [20.0],
-        [20.0, 10.0],  # two values have no direction
-        [20.0, 19.9, 19.8, 19.7],  # significant, and 1.5 % of it
-        [20.0, 15.0, 21.0, 14.0, 20.0],  # wide, and no drift
+        [STEADY],
+        [[20.0]],
+        [[20.0, 10.0]],  # two values have no direction
+        [[20.0, 19.9, 19.8, 19.7]],  # significant, and 1.5 % of it
+        [[20.0, 15.0, 21.0, 14.0, 20.0]],  # wide, and no drift
+        [[20.0], [18.0], [16.0]],  # from process to process, which is not within them
+        [[20.0, 17.0], [17.0, 20.0], [20.0, 20.1]],  # up and down
+        [],
     ],
 )
-def test_repetitions_that_do_not_drift(rates: list[float]) -> None:
-    assert drifting(cell(*rates)) is None
+def test_repetitions_that_do_not_drift(rounds: list[list[float]]) -> None:
+    assert drifting(processes(*rounds)) is None
+
+
+def test_a_rate_that_steps_and_stays() -> None:
+    # A background job began at the seventh of eight repetitions.
+    fell = said(stepping(cell(20.0, 20.1, 19.9, 20.0, 20.1, 19.9, 15.0, 15.1)), "unstable")
+    assert fell == "in process 1 the rate fell by 26% after repetition 6"
+    rose = [[20.0, 20.1], [20.0, 19.9], [20.1, 25.0], [20.1, 20.0], [19.9, 20.0]]
+    assert said(stepping(processes(*rose)), "unstable") == "in process 3 the rate rose by 22% after repetition 1"
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [STEADY],
+        [[20.0]],
+        [[20.0, 15.0]],  # no noise is known to compare with
+        [[20.0, 20.0, 20.0, 20.6, 20.6, 20.6]],  # certain, and 3 % of it
+        [[20.0, 20.1], [16.0, 16.1], [20.0, 20.1]],  # from process to process
+        [[20.0, 15.0, 21.0, 14.0, 20.0, 16.0]],  # noise
+        [],
+    ],
+)
+def test_rates_that_do_not_step(rounds: list[list[float]]) -> None:
+    assert stepping(processes(*rounds)) is None
 
 
 # --- collapsed ----------------------------------------------------------------------------------------------
@@ -264,7 +334,7 @@ def test_a_cell_of_which_everything_is_known_and_nothing_found() -> None:
 def test_what_could_not_be_checked_is_said() -> None:
     verdict = judge(cell(soc="zuma", bytes_per_token=LLAMA_2_7B_Q8_0))
     assert verdict.valid
-    (_, found) = verdict.findings
+    found = next(finding for finding in verdict.findings if finding.check == "not checked")
     assert found == unread(cell(soc="zuma", bytes_per_token=LLAMA_2_7B_Q8_0))
     for what in ("caps", "frequencies", "temperatures", "trip points", "swapped", "page faults", "memory's peak"):
         assert what in found.found
@@ -291,7 +361,8 @@ def test_what_is_known_is_not_called_unknown(told: str, what: str) -> None:
 
 def test_everything_that_is_wrong_is_told() -> None:
     hot = Observation.model_validate_json((DATA / "cells/xiaomi-13t-pro-hot.json").read_bytes())
-    verdict = judge(Measured([10.0, 8.0, 6.0, 4.0], 4, hot, cpus=BIG, neighbours={3: 60.0}))
+    rates = [10.0, 8.0, 6.0, 4.0]
+    verdict = judge(Measured(rates, 4, hot, cpus=BIG, neighbours={3: 60.0}, rounds=[rates]))
     assert not verdict.valid
     assert [finding.check for finding in verdict.findings if finding.invalid] == [
         "mask not held",

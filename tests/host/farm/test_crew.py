@@ -23,7 +23,7 @@ from host.bench.results import read_campaign, read_runs
 from host.farm.crew import Crew, Member
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
 
-SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2}
+SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2, "rounds": 1}
 
 
 class Lab:

@@ -9,8 +9,9 @@ from host.bench.plan import Plan
 from host.bench.results import read_runs
 from host.query.tables import CAMPAIGNS, CELLS, RUNS, TABLES, rows_of
 from host.report.rows import as_facts, section
-from tests.host.fakes import campaign, model, phone, run_of, write_results
+from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 from tests.host.query.conftest import MEASURED
+from tests.host.report.whole import PLAN, whole, write_whole
 
 
 def test_cells_say_what_the_report_says() -> None:
@@ -27,9 +28,11 @@ def test_cells_say_what_the_report_says() -> None:
         assert (cell["verdict"] or "-", cell["remark"]) == (row["verdict"], row["remark"])
         assert cell["repetitions"] == row["repetitions"]
         believed = row["verdict"] == "valid"
-        assert cell["tokens_per_s"] == (row["tokens_per_s"] if believed else None)
         assert cell["unbelieved_tokens_per_s"] == (None if believed else row["tokens_per_s"])
-        assert cell["joules_per_token"] == row["joules_per_token"]
+        assert cell["processes"] == row["processes"]
+        for end in ("", "_low", "_high"):
+            assert cell[f"joules_per_token{end}"] == row[f"joules_per_token{end}"]
+            assert cell[f"tokens_per_s{end}"] == (row[f"tokens_per_s{end}"] if believed else None)
 
 
 def test_what_is_measured_has_all_three_fates() -> None:
@@ -41,14 +44,45 @@ def test_what_is_measured_has_all_three_fates() -> None:
 def test_a_believed_cell_has_its_interval_and_its_median(tmp_path: Path) -> None:
     known = campaign(plan := _plan(), phone())
     cell, other = plan.cells()
-    folder = write_results(tmp_path, known, [run_of(known, cell, [9.9, 10.0, 10.2]), run_of(known, other, [5.0, 9.0])])
-    one, two = rows_of(folder)["cells"]
+    runs = [*runs_of(known, cell, [9.9, 10.0, 10.2]), *runs_of(known, other, [5.0, 9.0])]
+    one, two = rows_of(write_results(tmp_path, known, runs))["cells"]
+    assert (one["processes"], one["repetitions"]) == (3, 6)
     assert (one["tokens_per_s"], one["tokens_per_s_median"]) == (statistics.fmean([9.9, 10.0, 10.2]), 10.0)
     assert one["tokens_per_s_low"] < 9.9 < 10.2 < one["tokens_per_s_high"]
     assert two["verdict"] == "unstable"
     numbers = ("tokens_per_s", "tokens_per_s_low", "tokens_per_s_high", "tokens_per_s_median")
     assert [two[name] for name in numbers] == [None] * 4
     assert two["unbelieved_tokens_per_s"] == 7.0
+
+
+def test_a_cell_of_one_process_has_no_interval_however_many_its_repetitions(tmp_path: Path) -> None:
+    known = campaign(plan := _plan(), phone())
+    cell, _ = plan.cells()
+    folder = write_results(tmp_path, known, [run_of(known, cell, [9.9, 10.0, 10.1])])
+    one, _ = rows_of(folder)["cells"]
+    assert (one["verdict"], one["tokens_per_s"], one["processes"], one["repetitions"]) == ("valid", 10.0, 1, 3)
+    assert (one["tokens_per_s_low"], one["tokens_per_s_high"]) == (None, None)
+    assert one["remark"].startswith("one process: ")
+
+
+def test_the_first_token_and_the_energy_have_intervals_over_processes(tmp_path: Path) -> None:
+    inputs = whole(tmp_path)
+    assert [phone.campaign.phone.emulated for phone in inputs.sections] == [False, False]
+    cells = [cell for cell in rows_of(tmp_path / "a")["cells"] if cell["joules_per_token"] is not None]
+    bursts = [cell for cell in cells if not cell["sustained_s"]]
+    assert bursts
+    for cell in bursts:
+        assert cell["joules_per_token_low"] < cell["joules_per_token"] < cell["joules_per_token_high"]
+    for cell in cells:
+        if cell["sustained_s"]:
+            assert (cell["processes"], cell["joules_per_token_low"]) == (1, None)
+
+
+def test_an_emulated_phone_has_no_energy(tmp_path: Path) -> None:
+    write_whole(tmp_path, campaign(PLAN, phone(emulated=True)))
+    cells = rows_of(tmp_path)["cells"]
+    assert any(cell["verdict"] == "valid" for cell in cells)
+    assert {cell[name] for cell in cells for name in cell if name.startswith("joules")} == {None}
 
 
 def test_every_run_is_there_with_what_became_of_it() -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Annotation
 
+from host.bench.cell import Test
 from host.bench.stats import interval
 from host.report.distance_plot import over_bytes, over_speed
 from host.report.forms import forms
 from host.report.groups import groups
-from host.report.inputs import Inputs
+from host.report.inputs import Inputs, load
 from host.report.picture import Picture
-from tests.host.report.whole import MODELS
+from tests.host.fakes import campaign, phone, run_of, write_results
+from tests.host.report.whole import MODELS, PLAN
 
 
 def points(picture: Picture) -> list[tuple[float, float]]:
@@ -33,6 +37,14 @@ def test_over_bytes_an_arrow_leads_from_plain_to_smoothed(inputs: Inputs) -> Non
     (arrow,) = arrows(picture)
     assert (arrow.xyann, arrow.xy) == (plain, smooth)
     assert "An arrow leads" in picture.description
+
+
+def test_over_speed_a_setting_of_one_process_stays_at_its_rate(tmp_path: Path, inputs: Inputs) -> None:
+    known = campaign(PLAN, phone())
+    cells = [cell for cell in PLAN.cells() if cell.threads == 1 and cell.test == Test(n_gen=128)]
+    write_results(tmp_path, known, [run_of(known, cell, [10.0, 10.02]) for cell in cells if not cell.cpus])
+    (picture,) = over_speed(inputs.evaluations, groups(load([tmp_path]).sections), forms(inputs))
+    assert [x for x, _ in points(picture)] == pytest.approx([10.01, 10.01])
 
 
 def test_over_speed_each_model_has_its_best_valid_setting(inputs: Inputs) -> None:

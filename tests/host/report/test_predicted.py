@@ -19,7 +19,7 @@ from host.report import predicted
 from host.report.content import report
 from host.report.groups import Group, groups
 from host.report.inputs import Inputs, load
-from tests.host.fakes import campaign, model, phone, run_of
+from tests.host.fakes import campaign, model, phone, runs_of
 
 LLAMA = work.of("llama-2-7b")
 MULTIPLIED = LLAMA.multiplied or 0
@@ -39,14 +39,17 @@ def llama() -> Artifact:
     return model("llama-2-7b-q8_0").model_copy(update=known)
 
 
-def measured(folder: Path, rates: dict[Test, float], **known: Any) -> Inputs:
-    """A campaign with one steady cell for each test."""
-    plan = Plan(models=[llama()], threads=[4], tests=list(rates), masks=[()], protocol=Protocol(repetitions=3))
+def measured(folder: Path, rates: dict[Test, float], processes: int = 3, **known: Any) -> Inputs:
+    """A campaign with one steady cell of three processes for each test."""
+    plan = Plan(
+        models=[llama()], threads=[4], tests=list(rates), masks=[()], protocol=Protocol(repetitions=2, rounds=3)
+    )
     at = campaign(plan, phone(**{"soc": "SM8550", **known}))
     write_campaign(folder, at)
     for cell in plan.cells():
         rate = rates[cell.test]
-        append(folder, run_of(at, cell, [rate, rate * 1.01, rate * 0.99]))
+        for run in runs_of(at, cell, [rate, rate * 1.01, rate * 0.99][:processes]):
+            append(folder, run)
     return load([folder])
 
 
@@ -80,6 +83,17 @@ def test_a_best_setting_is_held_against_its_prediction(tmp_path: Path) -> None:
     assert sorted(np.asarray(points.lines[0].get_xdata()).tolist()) == [4.0, 20.0]
     assert "tg128: 4.00 tokens/s, predicted" in picture.description
     assert "Measured against predicted" in [part.title for part in report(inputs).parts]
+
+
+def test_a_setting_of_one_process_is_a_point_without_a_bar(tmp_path: Path) -> None:
+    inputs = measured(tmp_path, {DECODE: 4.0}, processes=1)
+    group = only_group(inputs)
+    (axes,) = predicted.picture(1, group, predicted.held(group)).figure.axes
+    (points,) = (drawn for drawn in axes.containers if isinstance(drawn, ErrorbarContainer))
+    assert np.asarray(points.lines[0].get_xdata()).tolist() == [4.0]
+    low, high = axes.get_xlim()
+    assert low < 4.0 < high
+    assert "one process, no interval" in "".join(said for part in report(inputs).parts for said in part.said)
 
 
 def test_what_passes_no_prediction_is_said(tmp_path: Path) -> None:

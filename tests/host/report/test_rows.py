@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,17 @@ from device.errors import BadInput
 from host.bench.cell import Cell, Protocol, Test
 from host.bench.plan import Plan
 from host.bench.results import Run
-from host.bench.stats import interval
+from host.bench.stats import Interval, interval
 from host.report.rows import NOT_A_SPEED, Section, as_facts, load
-from tests.host.fakes import campaign, model, phone, run_of, write_results
+from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
+from tests.host.report.whole import PLAN as WHOLE
+from tests.host.report.whole import prompt_answered, write_whole
 
 PLAN = Plan(
     models=[model("plain"), model("smooth")],
     threads=[1, 2],
     tests=[Test(n_prompt=0, n_gen=8), Test(n_prompt=16, n_gen=0)],
-    protocol=Protocol(repetitions=3),
+    protocol=Protocol(repetitions=2, rounds=3),
 )
 CAMPAIGN = campaign(PLAN, phone())
 CELLS = {(cell.model, cell.test.name, cell.threads): cell for cell in PLAN.cells()}
@@ -25,16 +28,17 @@ CELL = CELLS["plain", "pp16", 2]
 STEADY = [9.9, 10.1, 10.0]
 
 
-def measured(cell: Cell, *rates: float) -> Run:
-    return run_of(CAMPAIGN, cell, rates)
+def measured(cell: Cell, *rates: float) -> list[Run]:
+    """A process for each rate."""
+    return runs_of(CAMPAIGN, cell, rates)
 
 
-def failed(cell: Cell, why: str) -> Run:
-    return run_of(CAMPAIGN, cell, failure=why)
+def failed(cell: Cell, why: str) -> list[Run]:
+    return [run_of(CAMPAIGN, cell, failure=why)]
 
 
-def section_of(folder: Path, *runs: Run) -> Section:
-    (section,) = load([write_results(folder, CAMPAIGN, runs)])
+def section_of(folder: Path, *cells: list[Run]) -> Section:
+    (section,) = load([write_results(folder, CAMPAIGN, [run for runs in cells for run in runs])])
     return section
 
 
@@ -68,10 +72,46 @@ def test_a_measured_cell_shows_its_interval(tmp_path: Path) -> None:
     assert shown(section_of(tmp_path, measured(CELL, 9.9, 10.1, 10.0)), CELL) == (interval([9.9, 10.1, 10.0]), "")
 
 
-def test_one_repetition_is_said_to_have_no_interval(tmp_path: Path) -> None:
-    rate, remark = shown(section_of(tmp_path, measured(CELL, 9.0)), CELL)
-    assert remark == "one repetition says nothing of how it varies"
+def test_one_process_is_labelled_and_has_no_interval(tmp_path: Path) -> None:
+    rate, remark = shown(section_of(tmp_path, [run_of(CAMPAIGN, CELL, [9.9, 10.0, 10.1])]), CELL)
+    assert isinstance(rate, Interval)
+    assert (rate.mean, rate.n) == (10.0, 1)
+    assert math.isnan(rate.low)
+    assert remark.startswith("one process: its repetitions do not show how much the next one differs")
+
+
+def test_a_single_value_is_said_to_show_nothing(tmp_path: Path) -> None:
+    section = section_of(tmp_path, [run_of(CAMPAIGN, CELL, [9.0])])
+    rate, remark = shown(section, CELL)
+    assert remark.startswith("a single value shows nothing of how it varies; one process: ")
     assert getattr(rate, "n", None) == 1
+
+
+def test_the_first_token_has_an_interval_over_processes(tmp_path: Path) -> None:
+    (section,) = load([write_results(tmp_path, *prompt_answered(0.4, 0.5, 0.6))])
+    (facts,) = as_facts(section)["rows"]
+    expected = interval([0.4, 0.5, 0.6])
+    ends = [facts[name] for name in ("first_token_s", "first_token_s_low", "first_token_s_high")]
+    assert ends == pytest.approx([expected.mean, expected.low, expected.high])
+    assert (facts["processes"], facts["repetitions"]) == (3, 3)
+
+
+def test_energy_has_an_interval_over_processes_and_none_for_one(tmp_path: Path) -> None:
+    (section,) = load([write_whole(tmp_path, campaign(WHOLE, phone()))])
+    rows = {(row["test"], row["processes"]): row for row in as_facts(section)["rows"] if row["joules_per_token"]}
+    several = rows["tg128", 3]
+    assert several["joules_per_token_low"] < several["joules_per_token"] < several["joules_per_token_high"]
+    one = rows["tg128 for 2 min", 1]
+    assert (one["joules_per_token_low"], one["joules_per_token_high"]) == (None, None)
+    assert "J/token: of the whole phone, on battery" in section.notes
+
+
+def test_an_emulated_phone_has_no_energy(tmp_path: Path) -> None:
+    (section,) = load([write_whole(tmp_path, campaign(WHOLE, phone(emulated=True)))])
+    rows = as_facts(section)["rows"]
+    assert any(row["verdict"] == "valid" for row in rows)
+    assert {row[name] for row in rows for name in row if name.startswith("joules")} == {None}
+    assert not any(note.startswith("J/token") for note in section.notes)
 
 
 def test_a_cell_that_was_not_reached_is_shown(tmp_path: Path) -> None:
@@ -93,7 +133,7 @@ def test_a_failure_is_never_averaged_in(tmp_path: Path) -> None:
 def test_facts_are_strict_json(tmp_path: Path) -> None:
     section = section_of(
         tmp_path,
-        measured(CELL, 9.0),
+        [run_of(CAMPAIGN, CELL, [9.0, 9.02])],
         failed(CELLS["plain", "tg8", 1], "killed"),
         measured(CELLS["smooth", "tg8", 1], 1, 2),
     )
@@ -102,11 +142,15 @@ def test_facts_are_strict_json(tmp_path: Path) -> None:
     assert len(rows) == 8
     assert (facts["phone"], facts["way"], facts["caveat"]) == ("Google Pixel 8", "adb", "")
     one = rows["plain", "pp16", 2]
-    assert (one["tokens_per_s"], one["low"], one["high"], one["repetitions"]) == (9.0, None, None, 1)
+    assert (one["tokens_per_s"], one["processes"], one["repetitions"]) == (9.01, 1, 2)
+    assert (one["tokens_per_s_low"], one["tokens_per_s_high"]) == (None, None)
+    assert [finding["check"] for finding in one["findings"] if finding["found"].startswith("one process")]
     none = rows["plain", "tg8", 1]
-    assert (none["tokens_per_s"], none["repetitions"], none["remark"]) == (None, 0, "failed: killed")
+    assert (none["tokens_per_s"], none["processes"], none["repetitions"]) == (None, 0, 0)
+    assert none["remark"] == "failed: killed"
     two = rows["smooth", "tg8", 1]
-    assert two["low"] < two["tokens_per_s"] < two["high"]
+    assert (two["processes"], two["repetitions"]) == (2, 4)
+    assert two["tokens_per_s_low"] < two["tokens_per_s"] < two["tokens_per_s_high"]
 
 
 def test_an_emulated_phone_carries_a_caveat(tmp_path: Path) -> None:
@@ -119,7 +163,7 @@ def test_an_emulated_phone_carries_a_caveat(tmp_path: Path) -> None:
 def test_no_results_and_damaged_results_are_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no results"):
         load([tmp_path])
-    folder = write_results(tmp_path / "x", CAMPAIGN, [measured(CELL, 1.0)])
+    folder = write_results(tmp_path / "x", CAMPAIGN, measured(CELL, 1.0))
     with (folder / "runs.jsonl").open("a") as record:
         record.write("nonsense\n")
     with pytest.raises(BadInput, match="line 2 is damaged"):

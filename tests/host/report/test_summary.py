@@ -10,8 +10,10 @@ from host.bench.results import write_campaign
 from host.model.evaluation import write_evaluation
 from host.report.inputs import Inputs, load
 from host.report.write import CELLS, FIGURES, PAGE, SUMMARY, write
-from tests.host.fakes import campaign, model, phone
+from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 from tests.host.report.whole import MODELS, PLAN, SCRIPT, evaluation, write_whole
+
+ONE_CELL = PLAN.model_copy(update={"models": MODELS[:1], "threads": [1], "tests": PLAN.tests[1:2], "masks": [()]})
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,30 @@ def test_evaluations_alone_make_a_report(tmp_path: Path) -> None:
     assert "No speed was measured" in text
     assert "quality-size-1.png" in text
     assert (tmp_path / CELLS).read_text().count("\n") == 1
+
+
+def test_an_emulated_phone_has_no_energy_anywhere(tmp_path: Path) -> None:
+    write_whole(tmp_path / "r", campaign(PLAN, phone(emulated=True)))
+    write(load([tmp_path / "r"]), tmp_path)
+    for name in (PAGE, SUMMARY):
+        text = (tmp_path / name).read_text()
+        assert "Joules per token" not in text
+        assert "J/token: not measured" in text
+
+
+def test_the_verdict_says_how_sure_it_is(tmp_path: Path) -> None:
+    known, (cell,) = campaign(ONE_CELL, phone()), ONE_CELL.cells()
+    for name, runs in (
+        ("one", [run_of(known, cell, [9.9, 10.0, 10.1])]),
+        ("three", runs_of(known, cell, [10, 10, 10])),
+    ):
+        write_results(tmp_path / name, known, runs)
+        write(load([tmp_path / name]), tmp_path / f"{name}-report")
+    one, three = ((tmp_path / f"{name}-report" / SUMMARY).read_text() for name in ("one", "three"))
+    assert "fastest decode 10.0 tokens/s, one process, no interval: " in one
+    assert "fastest decode 10.0 tokens/s, 95% interval 10.0 to 10.0: " in three
+    assert "3 processes" in three
+    assert "nan" not in (tmp_path / "one-report" / PAGE).read_text().lower()
 
 
 def test_a_font_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
 from host.report.rows import Section, load
 from host.report.tables import markdown, number, terminal
-from tests.host.fakes import campaign, model, phone, run_of, write_results
+from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
+from tests.host.report.whole import PLAN as WHOLE
+from tests.host.report.whole import prompt_answered, write_whole
 
 PLAN = Plan(
     models=[model("plain"), model("a|b [/x] :100:")],
     threads=[1, 2],
     tests=[Test(n_prompt=16, n_gen=0)],
-    protocol=Protocol(repetitions=3),
+    protocol=Protocol(repetitions=2, rounds=3),
 )
 
 
@@ -25,7 +27,7 @@ def section(tmp_path: Path) -> Section:
     known = campaign(PLAN, phone(emulated=True))
     one, odd, two, _ = PLAN.cells()
     runs = [
-        run_of(known, one, [8.9, 9.1, 9.0]),
+        *runs_of(known, one, [8.9, 9.1, 9.0]),
         run_of(known, odd, failure="it said: a | b\n| c [/bold] \\| d"),
         run_of(known, two, [0.00412]),
     ]
@@ -43,7 +45,7 @@ def cells(line: str) -> list[str]:
 def test_markdown_has_as_many_cells_in_every_line(section: Section) -> None:
     lines = [line for line in markdown([section]).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(section.rows)
-    assert {len(cells(line)) for line in lines} == {8}
+    assert {len(cells(line)) for line in lines} == {9}
 
 
 def test_markdown_shows_every_cell(section: Section) -> None:
@@ -52,13 +54,41 @@ def test_markdown_shows_every_cell(section: Section) -> None:
     assert "**Emulated: says nothing of a phone's speed.**" in text
     assert "2026-01-02, Android 16, 1×Cortex-X3 2.91 GHz + 4×Cortex-A715" in text
     assert "llama.cpp 0c1e57098, build 01234567 (i8mm), smoothdroid 0.1.0, protocol 1." in text
-    assert "| plain | pp16 | 1 | 9.00 | 8.75 to 9.25 | 3 | valid |  |" in text
-    assert (
-        "| plain | pp16 | 2 | (0.00412) | - | 1 | collapsed, unstable | 0.00412 tokens/s with 2 threads, 9 with 1; one"
-        in text
-    )
-    assert "| - | - | - | - | failed: it said: a" in text
+    assert "| plain | pp16 | 1 | 9.00 | 8.75 to 9.25 | 3 | 6 | valid |  |" in text
+    assert "| plain | pp16 | 2 | (0.00412) | - | 1 | 1 | collapsed, unstable | 0.00412 tokens/s with 2" in text
+    assert "one process: its repetitions do not show how much the next one differs, so there is no interval" in text
+    assert "- one process: measure with --rounds 5" in text
+    assert "| - | - | - | - | - | failed: it said: a" in text
     assert "not measured yet" in text
+
+
+def test_a_cell_of_one_process_is_valid_and_has_no_interval(tmp_path: Path) -> None:
+    known = campaign(PLAN, phone())
+    (section,) = load([write_results(tmp_path, known, [run_of(known, next(PLAN.cells()), [9.9, 10.0, 10.1])])])
+    assert "| plain | pp16 | 1 | 10.0 | - | 1 | 3 | valid | one process: its repetitions do not show" in markdown(
+        [section]
+    )
+
+
+def test_the_first_token_has_its_interval_beside_it(tmp_path: Path) -> None:
+    answered = write_results(tmp_path / "three", *prompt_answered(0.49, 0.5, 0.51))
+    assert "| 0.500 (0.475 to 0.525) |" in markdown(load([answered]))
+    alone = write_results(tmp_path / "one", *prompt_answered(0.5))
+    assert "| 0.500 |" in markdown(load([alone]))
+
+
+def test_energy_has_its_interval_beside_it_and_an_emulated_phone_has_none(tmp_path: Path) -> None:
+    (real,) = load([write_whole(tmp_path / "real", campaign(WHOLE, phone()))])
+    assert "| J/token |" in markdown([real])
+    # 2 W at 10, 10.1 and 9.9 tokens/s.
+    assert "| 0.200 (0.195 to 0.205) |" in markdown([real])
+    (emulated,) = load([write_whole(tmp_path / "emulated", campaign(WHOLE, phone(emulated=True)))])
+    assert any(row.valid for row in emulated.rows)
+    with console.out.capture() as shown:
+        console.out.print(terminal(emulated), width=200)
+    for text in (markdown([emulated]), shown.get()):
+        assert "J/token" not in text
+        assert "on battery" not in text
 
 
 def test_a_real_phone_has_no_caveat(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from host.bench.stats import interval
 from host.report.picture import Picture
 from host.report.rows import NOT_A_SPEED, Section, load
 from host.report.threads_plot import HOLLOW, LINES, threads
-from tests.host.fakes import campaign, model, phone, run_of, write_results
+from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 
 NAMES = ("_plain $x^", "smooth")
 PLAN = Plan(
     models=[model(name) for name in NAMES],
     threads=[1, 2, 4],
     tests=[Test(n_prompt=16, n_gen=0), Test(n_prompt=0, n_gen=8)],
-    protocol=Protocol(repetitions=3),
+    protocol=Protocol(repetitions=2, rounds=3),
 )
 
 
@@ -32,17 +32,20 @@ def rates_of(name: str, threads: int, test: Test) -> list[float]:
 
 @pytest.fixture
 def sections(tmp_path: Path) -> list[Section]:
-    """Everything measured over adb; over ssh smooth failed with 2 threads, and with 4 has one repetition."""
+    """Everything measured over adb; over ssh smooth failed with 2 threads, and with 4 has a single value."""
     full, partial = campaign(PLAN, phone()), campaign(PLAN, phone(model="$FAKE$ phone", emulated=True), "ssh")
     cells = list(PLAN.cells())
-    write_results(tmp_path / "adb", full, [run_of(full, c, rates_of(c.model, c.threads, c.test)) for c in cells])
+    everything = [run for c in cells for run in runs_of(full, c, rates_of(c.model, c.threads, c.test))]
+    write_results(tmp_path / "adb", full, everything)
     runs = []
     for cell in cells:
         rates = rates_of(cell.model, cell.threads, cell.test)
         if (cell.model, cell.threads) == ("smooth", 2):
             runs.append(run_of(partial, cell, failure="killed"))
+        elif (cell.model, cell.threads) == ("smooth", 4):
+            runs.append(run_of(partial, cell, rates[:1]))
         else:
-            runs.append(run_of(partial, cell, rates[:1] if (cell.model, cell.threads) == ("smooth", 4) else rates))
+            runs += runs_of(partial, cell, rates)
     write_results(tmp_path / "ssh", partial, runs)
     return load([tmp_path])
 
@@ -108,7 +111,22 @@ def test_error_bars_are_the_intervals(pictures: list[Picture], index: int) -> No
             assert [low, high] == pytest.approx([expected.low, expected.high])
 
 
-def test_what_failed_has_no_point_and_one_repetition_no_bar(pictures: list[Picture]) -> None:
+def test_a_cell_of_one_process_is_a_point_of_its_line_without_a_bar(tmp_path: Path) -> None:
+    known = campaign(PLAN, phone())
+    one, *others = [cell for cell in PLAN.cells() if cell.model == "smooth" and cell.test.n_gen]
+    runs = [
+        run_of(known, one, [10.0, 10.1, 9.9]),
+        *(run for cell in others for run in runs_of(known, cell, [20, 20.1])),
+    ]
+    write_results(tmp_path, known, runs)
+    (picture,) = threads(load([tmp_path]))
+    believed, _ = bars(axes_of(picture))
+    assert [round(place) for place, *_ in believed] == [1, 2, 4]
+    assert [bool(np.isnan(low)) for _, low, _ in believed] == [True, False, False]
+    assert "1 thread: 10.0; " in picture.description
+
+
+def test_what_failed_has_no_point_and_a_single_value_no_bar(pictures: list[Picture]) -> None:
     *_, believed, doubtful = bars(axes_of(pictures[2]))
     assert [round(place) for place, _, _ in believed] == [1]
     ((place, low, _),) = doubtful
@@ -120,7 +138,7 @@ def test_what_is_not_believed_is_hollow_apart_from_its_line_and_says_why(tmp_pat
     known = campaign(PLAN, phone())
     cells = [cell for cell in PLAN.cells() if cell.model == "smooth" and cell.test.n_gen]
     rates = {1: [10.0, 10.1, 9.9], 2: [20.0, 5.0, 12.0], 4: [0.5, 0.51, 0.49]}  # unstable, then collapsed
-    write_results(tmp_path, known, [run_of(known, cell, rates[cell.threads]) for cell in cells])
+    write_results(tmp_path, known, [run for cell in cells for run in runs_of(known, cell, rates[cell.threads])])
     (picture,) = threads(load([tmp_path]))
     axes = axes_of(picture)
     believed, doubtful = bars(axes)

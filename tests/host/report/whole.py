@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device.parse import CompletionRecord
 from device.series import parse
 from host.bench.artifact import Artifact
 from host.bench.cell import Cell, Options, Protocol, Test
@@ -13,7 +14,7 @@ from host.bench.plan import Plan
 from host.bench.results import SAMPLES, Campaign, Run, append, write_campaign
 from host.model.evaluation import Candidate, Evaluation, Model, write_evaluation
 from host.report.inputs import Inputs, load
-from tests.host.fakes import campaign, model, phone, run_of
+from tests.host.fakes import campaign, model, phone, run_of, runs_of
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = f'{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--" onload="alert(3)\'&amp;\u202e\x07\ufffe|`$x^$\n# h'
@@ -21,6 +22,7 @@ HOSTILE = f'{SCRIPT}<img src=x onerror=alert(2)>]]>--><!--" onload="alert(3)\'&a
 
 BIG, SUSTAINED_S = (4, 5, 6, 7), 120
 TESTS = [Test(n_prompt=512), Test(n_gen=128)]
+PROMPT = Test(prompt="hi", n_gen=8)
 
 COLUMNS = ("time", "zone\tthermal_zone0\tBIG", "zone\tthermal_zone1\tskin", "frequency\t4 5 6 7", "frequency\t0 1 2 3")
 BATTERY = ("battery\tstatus", "battery\tcurrent_now", "battery\tvoltage_now")
@@ -41,12 +43,12 @@ PLAN = Plan(
     threads=[1, 2, 4],
     tests=[*TESTS, TESTS[1].model_copy(update={"sustained_s": SUSTAINED_S})],
     masks=[(), BIG],
-    protocol=Protocol(repetitions=3),
+    protocol=Protocol(repetitions=2, rounds=3),
 )
 
 
 def rates(cell: Cell) -> list[float]:
-    """Steady; with 4 threads and no mask it jumps about."""
+    """One for each process, or for each repetition of a sustained cell: steady, but for 4 threads without a mask."""
     start = (100.0 if cell.test.n_prompt else 10.0) * cell.threads + (1 if "smooth" in cell.model else 0)
     if cell.test.sustained_s:
         return [start * share for share in (1.0, 0.9, 0.8)]
@@ -74,10 +76,11 @@ def write_whole(folder: Path, known: Campaign) -> Path:
         if cell.threads == 2 and not cell.cpus:
             append(folder, run_of(known, cell, failure=f"killed {HOSTILE}"))
             continue
-        run = run_of(known, cell, rates(cell))
-        run = run.model_copy(update={"wall_s": run.measured_s + 5, "job": "j"})
-        seen = samples(run)
-        append(folder, run.model_copy(update={"conditions": parse(seen).conditions()}), seen)
+        one = cell.test.sustained_s
+        for run in [run_of(known, cell, rates(cell))] if one else runs_of(known, cell, rates(cell)):
+            ended = run.model_copy(update={"wall_s": run.measured_s + 5, "job": "j"})
+            seen = samples(ended)
+            append(folder, ended.model_copy(update={"conditions": parse(seen).conditions()}), seen)
     return folder
 
 
@@ -104,6 +107,21 @@ def evaluation(models: list[Artifact], kernels: str = "host-native") -> Evaluati
             for number, m in enumerate(models)
         ],
     )
+
+
+def prompt_answered(*first_token_s: float) -> tuple[Campaign, list[Run]]:
+    """A campaign with one prompt, answered in a process for each of the times to its first token."""
+    plan = PLAN.model_copy(update={"models": MODELS[:1], "threads": [4], "masks": [()], "tests": [PROMPT]})
+    known = campaign(plan, phone())
+    (cell,) = plan.cells()
+    runs = []
+    for number, seconds in enumerate(first_token_s):
+        answer = CompletionRecord(
+            prompt_tokens=20, prompt_tps=20 / seconds, generated_tokens=7, generated_tps=3.5 + number / 100
+        )
+        changes = {"round": number, "completion": answer, "tokens_per_s": [answer.generated_tps]}
+        runs.append(run_of(known, cell).model_copy(update=changes))
+    return known, runs
 
 
 def whole(folder: Path) -> Inputs:
