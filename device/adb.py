@@ -1,10 +1,10 @@
-"""A phone over adb, through the adb server that runs or the one that adbutils brings."""
+"""A phone over adb, through the adb server that adb itself would use (adb_server.py)."""
 
 from __future__ import annotations
 
+import re
 import socket
 import stat
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from pathlib import Path
 import adbutils
 from adbutils.errors import AdbError, AdbTimeout
 
-from device import system
+from device import adb_server, system
 from device.adb_append import append
+from device.adb_server import Attached, Server
 from device.adb_shell import STDERR, STDOUT, shell
-from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
+from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
 from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 ROOT = "/data/local/tmp/smoothdroid"
-DEFAULT_PORT = 5037
-
-LOOK_TIMEOUT_S = 0.5  # a server on this machine answers within milliseconds
+CONNECT_S = 20.0  # adb itself gives up on an address after about 10 s
+MORE_THAN_ONE = "more than one device"  # what an adb server says to a serial that two phones have
 
 COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
 
@@ -30,13 +30,22 @@ COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
 SYNC_CHUNK = 64 << 10  # the longest that adbd takes
 SYNC_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
 
+_ON_A_NETWORK = r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\s]+):\d{1,5}|\S.*\._adb(-tls-connect)?\._tcp"
+"""The serials of phones on a network, which `adb connect` takes: HOST:PORT, or the name that mDNS gives."""
+
+BACK_TO_ANDROID = "let it start Android: choose `Reboot system now` in its menu, or hold the power key for 15 s"
 WHAT_TO_DO = {
     "unauthorized": 'unlock the phone and accept this computer\'s key ("Allow USB debugging?"), then try again',
     "authorizing": "the phone is still thinking about this computer's key; look at its screen, then try again",
-    "offline": "plug it out and in again; if that is not enough, turn USB debugging off and on",
-    "bootloader": "the phone is in its bootloader: let it start Android",
-    "recovery": "the phone is in recovery: let it start Android",
+    "connecting": "adb is still connecting to it: try again in some seconds; if it stays so, connect it anew",
+    "detached": "somebody took it away from adb with `adb detach`: `adb attach` gives it back, or connect it anew",
+    "bootloader": f"the phone is in its bootloader: {BACK_TO_ANDROID}",
+    "recovery": f"the phone is in recovery: {BACK_TO_ANDROID}",
+    "sideload": f"the phone waits for an update (`adb sideload`): {BACK_TO_ANDROID}",
+    "rescue": f"the phone is in rescue mode: {BACK_TO_ANDROID}",
+    "host": "another computer's adb answers there, not a phone: give the address of the phone itself",
 }
+"""A state in an adb server's list -> what to do about it (AOSP, packages/modules/adb/adb.h, ConnectionState)."""
 
 
 class AdbTarget:
@@ -44,16 +53,19 @@ class AdbTarget:
 
     root = ROOT
 
-    def __init__(self, serial: str, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
-        """Take hold of the phone `serial`. Raises NoPhone unless adb has it ready."""
-        local = (host, port) == ("127.0.0.1", DEFAULT_PORT)
-        self.name = f"adb:{serial}" if local else f"adb:{serial}@{host}:{port}"
-        self._device = adbutils.AdbDevice(_client(host, port), serial=serial)
-        states = attached(host, port)
-        if serial not in states:
-            seen = ", ".join(sorted(states)) or "none"
-            raise NoPhone(f"adb has no phone {serial}; it has: {seen}. `smoothdroid devices` lists them")
-        check_ready(serial, states[serial])
+    def __init__(self, serial: str, host: str | None = None, port: int | None = None) -> None:
+        """Open the phone `serial`, which can also be `transport:ID` or `usb:PORT`, of the server adb_server.at.
+
+        A phone on a network is connected to if need be. Raises Unreachable unless adb has it ready, NoPhone where
+        several phones have the serial.
+        """
+        server = adb_server.at(host, port)
+        phone = find(serial, server)
+        self.name = f"adb:{serial}{server.suffix}"
+        check_ready(serial, phone.state)
+        # Its serial stays when it connects anew, its transport does not.
+        known = {"serial": serial} if serial == phone.serial else {"transport_id": int(phone.transport)}
+        self._device = adbutils.AdbDevice(adb_server.Client(server), **known)
 
     def run(
         self,
@@ -154,7 +166,9 @@ class AdbTarget:
             yield
         except (AdbTimeout, TimeoutError) as error:
             raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
-        except (AdbError, EOFError, ConnectionError, subprocess.SubprocessError) as error:
+        except (AdbError, EOFError, ConnectionError, ValueError) as error:
+            if MORE_THAN_ONE in str(error):
+                raise NoPhone(f"{self.name}: a second phone with the same serial was connected. {TWINS}") from error
             raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
 
 
@@ -162,77 +176,136 @@ def _sync_packet(kind: bytes, data: bytes) -> bytes:
     return kind + len(data).to_bytes(4, "little") + data
 
 
-def attached(host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> dict[str, str]:
-    """The phones of an adb server: serial -> state (`device`, `unauthorized`, `offline`, ...).
+TWINS = "`smoothdroid devices` lists them by their transport ids, as adb:transport:ID"
 
-    Raises NoPhone when there is no server and none can be started.
+
+def attached(host: str | None = None, port: int | None = None) -> dict[str, str]:
+    """List the phones of an adb server: what follows `adb:` in a phone's name -> its state (`device`, `offline`, ...).
+
+    That is its serial, or `transport:ID` where several phones have the same. Raises Unreachable when there is no
+    server and none can be started, BadInput when the environment names no server.
     """
-    try:
-        with _client(host, port).make_connection() as connection:
-            connection.send_command("host:devices")
-            connection.check_okay()
-            return parse_listing(connection.read_string_block())
-    except (AdbError, OSError, subprocess.SubprocessError) as error:
-        raise NoPhone(f"no adb server at {host}:{port}, and none could be started: {error}") from error
+    return {one.address: one.state for one in _listing(adb_server.at(host, port))}
 
 
-def attached_already(port: int = DEFAULT_PORT) -> dict[str, str]:
-    """As `attached`, of the server of this machine if one runs: none is started. Raises NoPhone."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=LOOK_TIMEOUT_S).close()
-    except OSError:
-        return {}
-    return attached(port=port)
+def attached_already(port: int | None = None) -> dict[str, str]:
+    """List as `attached` does, but start no server: where none runs, nothing is attached. Raises as `attached`."""
+    return attached(port=port) if adb_server.runs(adb_server.at(port=port)) else {}
 
 
-def parse_listing(listing: str) -> dict[str, str]:
-    """What `adb devices` lists: serial -> state, which can be several words ("no permissions (...)")."""
-    return dict(line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
+def parse_listing(short: str, long: str = "") -> dict[str, str]:
+    """Read what `adb devices`, and `adb devices -l` if given, print, into what `attached` returns."""
+    return {one.address: one.state for one in adb_server.read_listing(short, long)}
+
+
+def twins() -> dict[str, str]:
+    """Each serial that several phones of the default server have -> a sentence about it. Raises as `attached`."""
+    found = [one for one in _listing(adb_server.default()) if one.shared]
+    return {one.serial: _twins(one.serial, found) for one in found}
+
+
+def find(wanted: str, server: Server) -> Attached:
+    """The phone with a serial, or with `transport:ID` or `usb:PORT`; one on a network is connected to if need be.
+
+    Raises Unreachable where there is none, NoPhone where there are several.
+    """
+    phones = _listing(server, detailed=wanted.startswith(("transport:", "usb:")))
+    phone = _pick(wanted, phones)
+    if (phone is None or phone.state == "offline") and is_on_a_network(wanted):
+        connect(wanted, server=server)
+        phones = _listing(server)
+        phone = _pick(wanted, phones)
+    if phone is None:
+        seen = ", ".join(sorted(one.address for one in phones)) or "none"
+        raise Unreachable(f"adb has no phone {wanted}; it has: {seen}. `smoothdroid devices` lists them")
+    return phone
+
+
+def is_on_a_network(serial: str) -> bool:
+    """Whether a phone with this serial is reached by `adb connect`."""
+    return not serial.startswith("transport:") and re.fullmatch(_ON_A_NETWORK, serial) is not None
+
+
+def _pick(wanted: str, phones: Sequence[Attached]) -> Attached | None:
+    found = [one for one in phones if wanted in (one.serial, one.plug, f"transport:{one.transport}")]
+    if len(found) > 1:
+        raise NoPhone(_twins(wanted, found))
+    return found[0] if found else None
+
+
+def _twins(serial: str, phones: Sequence[Attached]) -> str:
+    its = [one for one in phones if one.serial == serial]
+    count = {2: "two", 3: "three"}.get(len(its), str(len(its)))
+    said = f"adb has {count} phones with the serial {serial}"
+    if not all(one.transport for one in its):
+        return f"{said}, and this adb server does not tell them apart: unplug all but one, or update adb"
+    said += f": transport ids {', '.join(one.transport for one in its)}. Name one with --on: "
+    said += ", ".join(f"adb:{one.address}" + (f" (at adb:{one.plug})" if one.plug else "") for one in its)
+    return f"{said}. An id changes when the phone is connected anew" + (
+        ", its USB port does not" if any(one.plug for one in its) else ""
+    )
 
 
 def check_ready(serial: str, state: str) -> None:
-    """Raises NoPhone unless `state` is one in which a phone can work, saying what to do."""
+    """Raises Unreachable unless `state` is one in which a phone can work, saying what to do."""
     if state != "device":
-        raise NoPhone(f"the phone {serial} is there, but adb calls it `{state}`: {what_to_do(state)}")
+        raise Unreachable(f"the phone {serial} is there, but adb calls it `{state}`: {what_to_do(state, serial)}")
 
 
-def what_to_do(state: str) -> str:
-    """About a phone that adb lists in this state."""
+def what_to_do(state: str, serial: str = "") -> str:
+    """What to do about a phone that adb lists in this state."""
+    by_network = is_on_a_network(serial)
     if "no permissions" in state:
         return f"this user may not open the USB device: {system.this().mend('udev')}, then plug it in again"
-    return next((text for word, text in WHAT_TO_DO.items() if word in state), "plug it out and in again")
+    if state in WHAT_TO_DO:
+        return WHAT_TO_DO[state]
+    anew = f"`adb disconnect {serial}`, then `adb connect {serial}`" if by_network else "plug it out and in again"
+    if state == "offline":
+        return f"{anew}; if that is not enough, turn {'wireless' if by_network else 'USB'} debugging off and on"
+    return f"smoothdroid does not know this state: let the phone start Android, {anew}"
 
 
-def connect(address: str, port: int = DEFAULT_PORT) -> None:
-    """Have the adb server of this machine at `port` connect to a daemon on TCP, `host:port`.
+def connect(address: str, port: int | None = None, *, server: Server | None = None) -> None:
+    """Have an adb server connect to `address`, HOST:PORT: `server`, or that of this machine at `port`, or the default.
 
-    Raises NoPhone when it cannot.
+    Raises Unreachable when it cannot.
     """
-    client = _client("127.0.0.1", port)
+    server = server or adb_server.at(port=port)
+    client = adb_server.Client(server)
     try:
-        answer = client.connect(address, timeout=20)
-        if "already" in answer and attached(port=port).get(address) == "offline":
+        answer = client.connect(address, timeout=CONNECT_S)
+        if "already" in answer and _state(address, server) == "offline":
             # What is left of a connection to a phone that went away and came back.
             client.disconnect(address)
-            answer = client.connect(address, timeout=20)
-    except (AdbError, OSError, subprocess.SubprocessError) as error:
-        raise NoPhone(f"adb could not connect to {address}: {error}") from error
+            answer = client.connect(address, timeout=CONNECT_S)
+    except (AdbError, OSError, ValueError) as error:
+        raise Unreachable(f"adb could not connect to {address}: {error or 'no answer'}") from error
     if "connected to" not in answer:
-        raise NoPhone(f"adb could not connect to {address}: {answer}")
+        raise Unreachable(f"adb could not connect to {address}: {answer}. {_how_to_reach(answer)}")
 
 
 def disconnect(address: str) -> None:
-    """Have the local adb server forget `host:port`; other phones are left alone."""
-    _client("127.0.0.1", DEFAULT_PORT).disconnect(address)
+    """Have the default adb server forget `HOST:PORT`; other phones are left alone."""
+    adb_server.Client(adb_server.default()).disconnect(address)
 
 
-def _client(host: str, port: int) -> adbutils.AdbClient:
-    _make_executable()
-    return adbutils.AdbClient(host=host, port=port)
+def _state(address: str, server: Server) -> str:
+    """The state of a phone by its address; empty where it is not listed."""
+    return next((one.state for one in _listing(server) if one.serial == address), "")
 
 
-def _make_executable() -> None:
-    """The adb inside the adbutils wheel comes without its executable bit, and is then not found."""
-    bundled = Path(adbutils.__file__).parent / "binaries" / "adb"
-    if bundled.exists() and not bundled.stat().st_mode & stat.S_IXUSR:
-        bundled.chmod(bundled.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+def _how_to_reach(answer: str) -> str:
+    if "authenticate" in answer:
+        return WHAT_TO_DO["unauthorized"]
+    return (
+        "Is the phone on, on the same network, and listening there? Wireless debugging shows its address, and the port "
+        "changes whenever it is switched on; by cable, `adb tcpip 5555` has it listen at port 5555 until it restarts"
+    )
+
+
+def _listing(server: Server, *, detailed: bool = False) -> list[Attached]:
+    try:
+        return adb_server.listing(server, detailed=detailed)
+    except (AdbError, OSError) as error:
+        why = "and none could be started" if server.is_local else "and adb starts one only for `localhost`"
+        raise Unreachable(f"no adb server at {server.shown}, {why}: {error}") from error

@@ -23,6 +23,19 @@ class NoPhone(SmoothdroidError):
     exit_status = 3
 
 
+class Unreachable(NoPhone):
+    """Nothing usable answers there now, and it may come back: retried while a lost phone is waited for.
+
+    A plain NoPhone is final: it is raised at once, also while waiting.
+    """
+
+
+class NotRunning(BadInput, Unreachable):
+    """An emulated phone is switched off: a mistake at the start of a command; in mid-campaign it is waited for."""
+
+    exit_status = 2
+
+
 class PhoneBusy(SmoothdroidError):
     """The phone is there, and is measuring something else."""
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from device import series
-from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost, TargetTimeout
+from device.errors import BadInput, CommandFailed, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.journal import Ended, Journal
 from device.phone import parse_temperatures, per_degree
 from device.series import Samples
@@ -30,7 +30,8 @@ WATCH_S = 20  # one look at the journal lasts at most this long: so a way that i
 OUTPUT_KB = 4096  # of standard output and of standard error each: llama-bench writes a few KB, a mad one no more
 MOST_COLLECTED_BYTES = 64 << 20  # what a phone sends is hostile until checked; a day of samples is 20 MB
 MOST_RESTARTS = 3  # of a runner that somebody kills: Android will go on killing it
-REOPEN_PAUSE_S = 1.0
+FIRST_PAUSE_S = 0.5  # between two tries to reach a lost phone; each pause is twice the one before
+LONGEST_PAUSE_S = 8.0
 
 T = TypeVar("T")
 
@@ -236,34 +237,52 @@ class Session:
         return self.again(call)
 
     def again(self, do: Callable[[Target], T]) -> T:
-        """Do what may be done twice, and when the phone was lost in it, do it again on a new connection."""
-        lost_at: float | None = None
+        """Do what may be done twice, and when the phone was lost in it, do it again on a new connection.
+
+        Raises what refuses for good, such as a plain NoPhone, at once; TargetLost after `patience_s` without the phone.
+        """
+        deadline, pause, opened_at = 0.0, 0.0, time.monotonic()
         while True:
             try:
                 return do(self.target)
             except (TargetLost, TargetTimeout) as error:
-                lost_at = lost_at or time.monotonic()
-                self._await_phone(lost_at + self._patience_s, error)
+                if self._reopen is None:
+                    raise
+                now = time.monotonic()
+                if not deadline or now - opened_at > self._patience_s:  # it was there again, for long
+                    deadline, pause = now + self._patience_s, 0.0
+                # A way that opens and breaks again is not tried without a pause.
+                self._rest(pause, deadline)
+                pause = min(pause * 2 or FIRST_PAUSE_S, LONGEST_PAUSE_S)
+                self._await_phone(self._reopen, deadline, error)
+                opened_at = time.monotonic()
 
     def _heed(self) -> None:
         if self._interrupted.is_set():
             raise KeyboardInterrupt
 
-    def _await_phone(self, deadline: float, lost: TargetLost | TargetTimeout) -> None:
-        if self._reopen is None:
-            raise lost
+    def _await_phone(self, reopen: Callable[[], Target], deadline: float, lost: TargetLost | TargetTimeout) -> None:
+        """Open a new connection. Raises TargetLost, with what was last in the way, when none opens in time."""
         self.target.close()
+        in_the_way, pause = "", FIRST_PAUSE_S
         while time.monotonic() < deadline:
             self._heed()
             try:
-                self.target = self._reopen()
+                self.target = reopen()
                 return
-            except (NoPhone, TargetLost, TargetTimeout):
-                time.sleep(REOPEN_PAUSE_S)
+            except (Unreachable, TargetLost, TargetTimeout) as error:
+                in_the_way = f"; the last try: {error}"
+            self._rest(pause, deadline)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
         raise TargetLost(
-            f"{lost}. It was not back within {self._patience_s:.0f} s. What runs there goes on by itself; the same "
-            "command again takes it up"
+            f"{lost}. It was not back within {self._patience_s:.0f} s{in_the_way}. What runs there goes on by itself; "
+            "the same command again takes it up"
         ) from lost
+
+    def _rest(self, pause_s: float, deadline: float) -> None:
+        """Wait so long, or until somebody interrupts, but not beyond the deadline."""
+        self._interrupted.wait(max(min(pause_s, deadline - time.monotonic()), 0))
+        self._heed()
 
 
 def install(target: Target) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
-from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout
+from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
 from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
 from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
@@ -104,7 +104,7 @@ class SshTarget:
                 "on the phone, or name another with --ssh-key"
             ) from error
         except (paramiko.SSHException, OSError) as error:
-            raise NoPhone(
+            raise Unreachable(
                 f"{self.name} cannot be reached: {error}. Is `sshd` running in Termux, and the address right?"
             ) from error
         self.root = f"{self.run(['sh', '-c', 'echo $HOME']).stdout.strip()}/.smoothdroid"

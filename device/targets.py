@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
-from device import adb, virtual
+from device import adb, adb_server, virtual
 from device.errors import BadInput, NoPhone
 from device.local import LocalTarget
 from device.ssh import SshOptions, SshTarget
 from device.target import Target
 
 FORMS = "adb:SERIAL, adb:SERIAL@HOST:PORT, ssh://user@host:8022, virtual:NAME, virtual:NAME/ssh or local:"
-
+SERIAL = "ANDROID_SERIAL"
 
 FIRST_PHONE = (
     'by cable: on the phone tap Settings > About phone > "Build number" 7 times, then switch on Developer options > '
@@ -37,10 +38,7 @@ def open_target(on: str, ssh: SshOptions | None = None) -> Target:
     kind, _, rest = on.partition(":")
     if kind == "adb" and rest:
         serial, _, server = rest.partition("@")
-        host, _, port = server.partition(":")
-        if port and not port.isdigit():
-            raise BadInput(f"{on}: `{port}` is no port of an adb server")
-        return adb.AdbTarget(serial, host or "127.0.0.1", int(port or adb.DEFAULT_PORT))
+        return adb.AdbTarget(serial, _server(on, server))
     if kind == "virtual" and rest:
         name, _, way = rest.partition("/")
         if way not in ("", "adb", "ssh"):
@@ -49,20 +47,40 @@ def open_target(on: str, ssh: SshOptions | None = None) -> Target:
     raise BadInput(f"--on {on}: no such kind of target. It can be {FORMS}")
 
 
+def _server(on: str, said: str) -> str | None:
+    """The adb server after the `@` of a target: a socket, HOST or HOST:PORT; None for the default one."""
+    if not said:
+        return None
+    if not said.startswith(("tcp:", "local:", "localfilesystem:", "localabstract:")):
+        with_port = ":" in said and not said.endswith("]")
+        said = f"tcp:{said}" if with_port else f"tcp:{said}:{adb_server.DEFAULT_PORT}"
+    return adb_server.parse(said, on).spec
+
+
 def _open_virtual(name: str, way: str) -> Target:
     phone = virtual.get(name)
     if way == "ssh":
         return SshTarget(phone.ssh_url, SshOptions(key=phone.ssh_key, known_hosts=phone.known_hosts))
-    adb.connect(phone.adb_address)
-    return adb.AdbTarget(phone.adb_address)
+    server = adb_server.default()
+    if not server.is_here:  # it cannot reach the phone's port
+        server = adb_server.at(port=adb_server.DEFAULT_PORT)
+    adb.connect(phone.adb_address, server=server)
+    return adb.AdbTarget(phone.adb_address, server.spec)
 
 
 def the_only_one() -> str:
-    """The target to use when --on is left out: the one phone that is attached.
+    """The target to use when --on is left out: that of $ANDROID_SERIAL, or the one phone that is attached.
 
-    Raises NoPhone when none is, BadInput when there is a choice to make.
+    Raises NoPhone when it is not there, BadInput when there is a choice to make.
     """
-    return choose(adb.attached(), {phone.adb_address: phone.name for phone in virtual.running()})
+    emulated = {phone.adb_address: phone.name for phone in virtual.running()}
+    if serial := os.environ.get(SERIAL):
+        try:
+            adb.find(serial, adb_server.default())
+        except NoPhone as error:
+            raise type(error)(f"${SERIAL} names the phone {serial}: {error}") from error
+        return choose([serial], {address: name for address, name in emulated.items() if address == serial})
+    return choose(adb.attached(), emulated)
 
 
 def choose(serials: Iterable[str], emulated: Mapping[str, str]) -> str:

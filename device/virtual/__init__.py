@@ -5,8 +5,8 @@ Whoever can reach this machine's loopback can reach the phone's adbd, which asks
 """
 
 from device.virtual.host import missing_requirements
-from device.virtual.phone import get, running, start, stop
+from device.virtual.phone import get, reboot, running, start, stop
 from device.virtual.profile import profiles
 from device.virtual.state import VirtualPhone
 
-__all__ = ["VirtualPhone", "get", "missing_requirements", "profiles", "running", "start", "stop"]
+__all__ = ["VirtualPhone", "get", "missing_requirements", "profiles", "reboot", "running", "start", "stop"]

@@ -24,6 +24,7 @@ import struct
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
@@ -185,8 +186,10 @@ def make_root(args: argparse.Namespace) -> None:
     bind(data / "media/0", root / "sdcard", "bind,noexec,nosuid,nodev")
     # Users see their own processes only, but for the group readproc, which Android's shell is in.
     mount("-t", "proc", "-o", "nosuid,nodev,noexec,hidepid=2,gid=3009", "proc", root / "proc")
-    for name in ("cpuinfo", "meminfo"):
-        bind(args.folder / "proc" / name, root / "proc" / name, "bind,ro")
+    # The workstation's own would tell of no reboot of the phone.
+    (args.folder / "proc/boot_id").write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
+    for name, place in (("cpuinfo", "cpuinfo"), ("meminfo", "meminfo"), ("boot_id", "sys/kernel/random/boot_id")):
+        bind(args.folder / "proc" / name, root / "proc" / place, "bind,ro")
     make_dev(root / "dev")
     mount("-o", "remount,ro", root)
 

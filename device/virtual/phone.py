@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from device.cache import cache_root
-from device.errors import BadInput
+from device.errors import BadInput, NotRunning
 from device.virtual import tree
 from device.virtual.boot import boot, prepare
 from device.virtual.host import as_root, require_all
@@ -63,6 +63,19 @@ def stop(name: str, *, erase: bool = False) -> bool:
     return phone is not None
 
 
+def reboot(name: str) -> VirtualPhone:
+    """End a running phone as a loss of power does, and start it again: the same store and ports, another boot id.
+
+    Raises NotRunning when none by that name runs.
+    """
+    phone = get(name)
+    with _lock():
+        kill(phone.folder)
+        facts = load(phone.profile)
+        prepare(phone.folder, facts)
+        return boot(name, phone.profile, facts, phone.folder, tree.ensure(lambda step: None))
+
+
 def running() -> list[VirtualPhone]:
     """The phones that are alive now, by name."""
     found = (read(path.parent) for path in sorted(phones_folder().glob("*/running.json")))
@@ -70,10 +83,12 @@ def running() -> list[VirtualPhone]:
 
 
 def get(name: str) -> VirtualPhone:
-    """The running phone by that name. Raises BadInput when there is none."""
-    if phone := read(folder_of(name)):
+    """The running phone by that name. Raises NotRunning when it is switched off, BadInput when there never was one."""
+    folder = folder_of(name)
+    if phone := read(folder):
         return phone
-    raise BadInput(f"no phone {name!r} is running: `smoothdroid phone start {name}` starts it")
+    kind = NotRunning if folder.exists() else BadInput
+    raise kind(f"no phone {name!r} is running: `smoothdroid phone start {name}` starts it")
 
 
 @contextmanager

@@ -26,7 +26,11 @@ def ways_of(named: Sequence[str]) -> list[str]:
 def all_attached() -> list[str]:
     """The targets of all phones attached, the emulated ones that run among them."""
     emulated = {phone.adb_address: phone.name for phone in virtual.running()}
-    serials = [serial for serial in adb.attached() if serial not in emulated]
+    attached = adb.attached()
+    if any(serial.startswith("transport:") for serial in attached):
+        for sentence in adb.twins().values():
+            console.warning(sentence)
+    serials = [serial for serial in attached if serial not in emulated]
     return [f"adb:{serial}" for serial in serials] + [f"virtual:{name}" for name in emulated.values()]
 
 

@@ -100,7 +100,10 @@ def phones(
     checks = [Check("adb", "ok", f"the server runs, {len(attached)} attached", "", PHONES)]
     emulated = {phone.adb_address for phone in virtual.running()}
     checks += [_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]
-    checks += [_at_cable(plugged, known) for plugged in ask_usb() if plugged.serial not in attached]
+    twins = adb.twins() if any(serial.startswith("transport:") for serial in attached) else {}
+    checks += [Check("adb", "warning", said, "unplug one, or name each by its id", PHONES) for said in twins.values()]
+    seen = {*attached, *twins}
+    checks += [_at_cable(plugged, known) for plugged in ask_usb() if plugged.serial not in seen]
     if len(checks) == 1:
         ways = [*([known.mend("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
         checks.append(Check("phone", "warning", "none attached", "\n  ".join(["", *ways]), PHONES))
@@ -110,7 +113,7 @@ def phones(
 def _of_adb(serial: str, state: str, *, emulated: bool) -> Check:
     if state == "device":
         return Check(f"phone {serial}", "ok", "authorised" + (", emulated" if emulated else ""), "", PHONES)
-    return Check(f"phone {serial}", "warning", state, adb.what_to_do(state), PHONES)
+    return Check(f"phone {serial}", "warning", state, adb.what_to_do(state, serial), PHONES)
 
 
 def _at_cable(phone: usb.UsbPhone, known: system.System) -> Check:

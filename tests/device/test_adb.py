@@ -35,14 +35,30 @@ def test_the_states_of_a_listing() -> None:
         ("no permissions (user in plugdev group; are your udev rules wrong?)", "udev"),
         ("recovery", "let it start Android"),
         ("bootloader", "let it start Android"),
-        ("sideload", "plug it out and in again"),
+        ("sideload", "waits for an update.*let it start Android"),
+        ("rescue", "rescue mode.*let it start Android"),
+        ("host", "give the address of the phone itself"),
+        ("connecting", "still connecting.*try again"),
+        ("detached", "`adb attach` gives it back"),
+        ("no permissions", "may not open the USB device"),
+        ("unheard-of", "does not know this state.*plug it out and in again"),
     ],
+)
+@pytest.mark.fault(
+    "a phone is in a state in which it cannot work: unauthorized, offline, sideload, recovery, detached, ...",
+    transport="adb",
+    outcome="the message names the state and says what to do about it",
 )
 def test_a_phone_that_is_not_ready_comes_with_advice(state: str, advice: str) -> None:
     with pytest.raises(NoPhone, match=advice) as error:
         adb.check_ready("R58M", state)
     assert "R58M" in str(error.value)
     assert f"`{state}`" in str(error.value)
+
+
+def test_a_phone_on_the_network_is_not_at_a_cable() -> None:
+    assert "adb connect 192.168.1.5:5555" in adb.what_to_do("offline", "192.168.1.5:5555")
+    assert "plug" not in adb.what_to_do("offline", "192.168.1.5:5555")
 
 
 def test_a_ready_phone_is_ready() -> None:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from device import session as session_module
 from device.adb import AdbTarget
-from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost
+from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.local import LocalTarget
 from device.session import Cooling, Done, Session, Task
 from device.ssh import SshTarget
@@ -514,13 +514,67 @@ def test_a_way_that_breaks_at_any_moment_changes_nothing(target: Target, after: 
     assert last > 15
 
 
+@pytest.mark.fault(
+    "the phone does not come back in time",
+    transport="any",
+    outcome="the command ends and says what was last in the way; what runs there goes on, the same command collects it",
+)
 def test_a_phone_that_does_not_come_back_is_lost_and_says_what_goes_on() -> None:
     def gone() -> Target:
-        raise NoPhone("unplugged")
+        raise Unreachable("unplugged")
 
     way: Any = Breaks(LocalTarget(), 1, after=False)
-    with pytest.raises(TargetLost, match=r"not back within 0 s.*the same command again takes it up"):
+    with pytest.raises(TargetLost, match=r"not back within 0 s; the last try: unplugged.*the same command again"):
         Session(way, reopen=gone, patience_s=0.1).at_work()
+
+
+@pytest.mark.fault(
+    "while a lost phone is waited for, something refuses for good (two phones with one serial, no SFTP)",
+    transport="any",
+    outcome="it is not waited for any longer: the refusal's own message is shown at once",
+)
+@pytest.mark.parametrize("refusal", [NoPhone("two phones with the serial X"), BadInput("no such target")])
+def test_what_refuses_for_good_is_not_waited_for(refusal: Exception) -> None:
+    tries = []
+
+    def refuses() -> Target:
+        tries.append(1)
+        raise refusal
+
+    way: Any = Breaks(LocalTarget(), 1, after=False)
+    with pytest.raises(type(refusal), match=str(refusal)):
+        Session(way, reopen=refuses, patience_s=1000).at_work()
+    assert len(tries) == 1
+
+
+@pytest.mark.fault(
+    "a phone starts again: adb lists it as gone, then offline, then unauthorized, then it breaks once more",
+    transport="adb",
+    outcome="it is tried again, with growing pauses, until it answers",
+)
+def test_what_may_come_back_is_tried_again(target: Target) -> None:
+    refusals = [Unreachable("no phone"), Unreachable("offline"), TargetTimeout("silent"), Unreachable("unauthorized")]
+
+    def comes_back() -> Target:
+        if refusals:
+            raise refusals.pop(0)
+        return cast(Target, Breaks(target, 0, after=False))
+
+    way: Any = Breaks(target, 1, after=False)
+    assert Session(way, reopen=comes_back).at_work() is None
+    assert refusals == []
+
+
+def test_a_way_that_opens_and_breaks_each_time_is_given_up() -> None:
+    opened = []
+
+    def breaks() -> Target:
+        opened.append(1)
+        return cast(Target, Breaks(LocalTarget(), 1, after=False))
+
+    with pytest.raises(TargetLost, match="not back within 1 s"):
+        Session(breaks(), reopen=breaks, patience_s=1).at_work()
+    assert 2 <= len(opened) <= 5, "with pauses"
 
 
 def test_an_interrupt_before_the_job_is_followed_ends_the_runner_all_the_same(session: Session) -> None:

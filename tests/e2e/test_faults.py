@@ -10,10 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import adbutils
@@ -26,6 +28,7 @@ from device.sha256 import sha256_of
 from device.ssh import SshOptions, SshTarget
 from device.stored import listing
 from device.target import Target, read, remove
+from device.targets import open_target
 from device.virtual import VirtualPhone, tree
 from device.virtual.host import as_root, kill_as_root
 from host.bench.artifact import inspect
@@ -130,6 +133,11 @@ def in_the_middle(session: Session, root: str, what: Callable[[], object]) -> li
     return said + [done.stdout for done in following]
 
 
+@pytest.mark.fault(
+    "the cable or the network is cut in the middle of a campaign, and comes back",
+    transport="any",
+    outcome="the phone measures on alone; each cell runs once and is collected",
+)
 def test_the_cable_is_pulled_and_plugged_in_again(way: Way) -> None:
     target = way.open()
 
@@ -143,6 +151,11 @@ def test_the_cable_is_pulled_and_plugged_in_again(way: Way) -> None:
     assert read(with_it.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
+@pytest.mark.fault(
+    "the cable stays out",
+    transport="any",
+    outcome="the command ends after a while; the phone measures on, and the same command collects it later",
+)
 def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Way) -> None:
     target = way.open()
     session = Session(target, reopen=way.open, patience_s=2)
@@ -156,6 +169,11 @@ def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Wa
     assert read(later.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
+@pytest.mark.fault(
+    "the adb server is killed in the middle of a campaign",
+    transport="adb",
+    outcome="it is started again; each cell runs once",
+)
 @pytest.mark.parametrize("way", ["adb"], indirect=True)
 def test_the_adb_server_is_killed(way: Way, adb_server: int) -> None:
     target = way.open()
@@ -179,6 +197,56 @@ def test_the_phone_is_stopped_and_started(way: Way, own_phone: VirtualPhone) -> 
     assert read(session.target, f"{target.root}/jobs/job/journal").count("\nend ") == 3
 
 
+@pytest.mark.fault(
+    "the phone restarts in the middle of a campaign",
+    transport="any",
+    outcome="it is waited for; what ended is kept, the cell that ran runs again, once",
+)
+@pytest.mark.parametrize("how", ["", "/ssh"], ids=["adb", "ssh"])
+def test_a_phone_that_is_named_is_waited_for_while_it_restarts(own_phone: VirtualPhone, how: str) -> None:
+    """By its name, as --on takes it: while it is down, there is not even an address."""
+    on = f"virtual:{own_phone.name}{how}"
+    target = open_target(on)
+    for name in ("jobs", "log"):
+        remove(target, f"{target.root}/{name}")
+    before = read(target, "/proc/sys/kernel/random/boot_id")
+
+    def restart() -> None:
+        virtual.stop(own_phone.name)
+        threading.Timer(2, virtual.start, [own_phone.name]).start()
+
+    with closing(Session(target, reopen=partial(open_target, on))) as session:
+        for again in (partial(virtual.reboot, own_phone.name), restart):
+            assert in_the_middle(session, target.root, again) == MEASURED
+            assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
+            session.remove("job")
+            remove(session.target, f"{target.root}/log")
+        assert read(session.target, "/proc/sys/kernel/random/boot_id") != before
+
+
+@pytest.mark.fault(
+    "adb over Wi-Fi: the connection drops in the middle of a campaign, and the adb server forgets the phone",
+    transport="adb",
+    outcome="`adb connect` is repeated until the phone answers; each cell is measured once",
+)
+def test_the_adb_server_forgets_a_phone_on_the_network(
+    own_phone: VirtualPhone, adb_server: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adb_server))
+    address = virtual.get(own_phone.name).adb_address
+    on = f"adb:{address}@127.0.0.1:{adb_server}"
+    assert address not in adb.attached()
+    target = open_target(on)
+    for name in ("jobs", "log"):
+        remove(target, f"{target.root}/{name}")
+    session = Session(target, reopen=partial(open_target, on))
+    assert in_the_middle(session, target.root, lambda: adb.disconnect(address)) == MEASURED
+    assert read(session.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
+    adb.disconnect(address)
+    open_target(on).close()
+    adb.disconnect(address)
+
+
 HOST = """
 import sys
 from device.session import Session
@@ -200,6 +268,11 @@ list(session.follow("job"))
 """
 
 
+@pytest.mark.fault(
+    "smoothdroid itself is killed in the middle of a campaign",
+    transport="any",
+    outcome="the phone measures on; the same command collects it",
+)
 def test_the_host_is_killed(way: Way, own_phone: VirtualPhone, tmp_path: Path) -> None:
     target = way.open()
     arguments = [target.name, str(own_phone.ssh_key), str(tmp_path / "known_hosts")]
@@ -225,6 +298,11 @@ def mounted(phone: VirtualPhone, place: str, *options: str | Path) -> Iterator[N
         subprocess.run(as_root([*inside, "umount", "--lazy", where]), check=True)
 
 
+@pytest.mark.fault(
+    "the phone's storage is full while it measures",
+    transport="any",
+    outcome="the runner stops and says so; what ended is kept, and it goes on once there is space",
+)
 def test_the_storage_is_full_and_then_is_not(way: Way, own_phone: VirtualPhone) -> None:
     target = way.open()
     jobs = f"{target.root}/jobs"
@@ -248,6 +326,11 @@ def test_the_storage_is_full_and_then_is_not(way: Way, own_phone: VirtualPhone) 
         assert said[1:] == MEASURED[1:]
 
 
+@pytest.mark.fault(
+    "the phone's file system becomes read-only while it measures",
+    transport="any",
+    outcome="the command says to restart the phone; what ended is kept and collected",
+)
 def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone) -> None:
     """As Android does to a file system whose flash fails. What ended can still be collected, and says why it stops."""
     target = way.open()
@@ -269,6 +352,11 @@ def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone
     assert read(target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n", "what ended is not run again"
 
 
+@pytest.mark.fault(
+    "adbd, or Termux with its sshd, is killed and started again",
+    transport="any",
+    outcome="the connection is made anew; what was ended with it runs again, once",
+)
 @pytest.mark.parametrize("with_all", [False, True], ids=["alone", "with-all-it-started"])
 def test_the_phones_daemon_is_killed_and_started_again(way: Way, own_phone: VirtualPhone, with_all: bool) -> None:
     """A crash leaves the runner at work; when Android itself ends adbd or Termux, all that they started ends too."""
@@ -351,6 +439,11 @@ def there(target: Target, path: str) -> str:
     return target.run(["sha256sum", path], timeout_s=120).stdout[:64]
 
 
+@pytest.mark.fault(
+    "the connection is cut while a model is sent",
+    transport="any",
+    outcome="the next call goes on where it was cut",
+)
 def test_the_way_is_cut_while_a_model_is_sent(way: Way, model: Path) -> None:
     target, sha256, size = way.open(), sha256_of(model), model.stat().st_size
     remove(target, f"{target.root}/store")
@@ -371,6 +464,11 @@ def test_the_way_is_cut_while_a_model_is_sent(way: Way, model: Path) -> None:
     assert again.last == 0
 
 
+@pytest.mark.fault(
+    "the phone's storage fills up while a model is sent",
+    transport="any",
+    outcome="the command says how much is missing and what could be removed; what was sent is kept",
+)
 def test_the_storage_fills_up_while_a_model_is_sent(
     way: Way, own_phone: VirtualPhone, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +492,11 @@ def test_the_storage_fills_up_while_a_model_is_sent(
         assert counted.first > 1_000_000
 
 
+@pytest.mark.fault(
+    "a command on the phone prints without end",
+    transport="any",
+    outcome="it is ended after 64 MiB with an error; the connection goes on",
+)
 def test_a_phone_that_says_a_line_without_end(way: Way) -> None:
     target = way.open()
     with pytest.raises(CommandFailed, match="it says more than 64 MiB"):
