@@ -145,7 +145,7 @@ class _Way:
 
     def ensure(self, progress: Progress | None = None) -> str:
         """What `smoothdroid deploy` does with a file; its path on the phone."""
-        return store.ensure(self.target, self.source, self.sha256, progress=progress)
+        return store.ensure(self.target, self.source, self.sha256, progress=progress, sampled=True)
 
     def seconds(self, send: Callable[[], object]) -> float:
         """To a phone that has nothing of the file, and nothing left to write to its flash."""

@@ -64,7 +64,8 @@ class AdbTarget:
         self.name = f"adb:{serial}{server.suffix}"
         check_ready(serial, phone.state)
         # Its serial stays when it connects anew, its transport does not.
-        known = {"serial": serial} if serial == phone.serial else {"transport_id": int(phone.transport)}
+        by_transport = serial != phone.serial and phone.transport
+        known = {"transport_id": int(phone.transport)} if by_transport else {"serial": phone.serial}
         self._device = adbutils.AdbDevice(adb_server.Client(server), **known)
 
     def run(
@@ -91,7 +92,7 @@ class AdbTarget:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
         return done
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
         """See Target.push."""
         argv, total, done = ["push", str(source), remote], source.stat().st_size, 0
         with (
@@ -106,6 +107,8 @@ class AdbTarget:
                     progress(done, total)
             connection.conn.sendall(b"DONE" + int(time.time()).to_bytes(4, "little"))
             self._sync_answer(connection, argv)
+        # adbd gives the group and everybody else what the owner has (AOSP, daemon/file_sync_service.cpp).
+        self.run(["chmod", f"{mode:o}", remote])
         # adb can report success after the disk filled up.
         if (there := self._size(remote)) != done:
             raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
@@ -253,7 +256,7 @@ def check_ready(serial: str, state: str) -> None:
 
 
 def what_to_do(state: str, serial: str = "") -> str:
-    """What to do about a phone that adb lists in this state."""
+    """Advice about a phone that adb lists in this state."""
     by_network = is_on_a_network(serial)
     if "no permissions" in state:
         return f"this user may not open the USB device: {system.this().mend('udev')}, then plug it in again"

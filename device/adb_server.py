@@ -57,7 +57,7 @@ class Server:
 
     @property
     def suffix(self) -> str:
-        """What the name of its phones ends with: nothing for the server that adb uses without any setting."""
+        """The end of its phones' names: empty for the server that adb uses without any setting."""
         usual = [one.port == DEFAULT_PORT and one.host in ("", "localhost", "127.0.0.1") for one in (self, default())]
         return "" if all(usual) else f"@{self.shown}"
 
@@ -232,12 +232,12 @@ class Attached:
 
     @property
     def address(self) -> str:
-        """What follows `adb:` in its name."""
+        """Its name without `adb:`, as --on takes it."""
         return f"transport:{self.transport}" if self.shared and self.transport else self.serial
 
 
 def listing(server: Server, *, detailed: bool = False) -> list[Attached]:
-    """All phones of a server. Asks for transports and USB ports if `detailed`, or if two have the same serial.
+    """List the phones of a server. Asks for transports and USB ports if `detailed`, or if two have the same serial.
 
     Raises adbutils' AdbError and OSError; AdbError too for what is no adb server.
     """

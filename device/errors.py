@@ -24,7 +24,7 @@ class NoPhone(SmoothdroidError):
 
 
 class Unreachable(NoPhone):
-    """Nothing usable answers there now, and it may come back: retried while a lost phone is waited for.
+    """The phone does not answer now, and may come back: it is tried again while a lost phone is waited for.
 
     A plain NoPhone is final: it is raised at once, also while waiting.
     """

@@ -75,7 +75,7 @@ class LocalTarget:
             raise CommandFailed(self.name, argv, status, done.stdout, done.stderr)
         return done
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
         """See Target.push."""
         try:
             shutil.copyfile(source, remote)
@@ -111,7 +111,7 @@ class LocalTarget:
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
         with arriving(destination) as part:
-            self.push(Path(remote), str(part), progress=progress)
+            self.push(Path(remote), str(part), mode=0o644, progress=progress)
 
     def close(self) -> None:
         """See Target.close."""

@@ -151,7 +151,7 @@ class SshTarget:
             raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
         return done
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
         """See Target.push."""
         with self._translated(["put", str(source), remote]), self._client.open_sftp() as sftp:
             sftp.put(str(source), remote, callback=progress, confirm=True)

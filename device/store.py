@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import random
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device import stored
+from device import stored, tools
 from device.errors import BadInput, CommandFailed, PhoneBusy, SmoothdroidError, TargetLost
 from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
 
+LOG = logging.getLogger("smoothdroid")
 RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain and to kill below about that
 CHUNK = 32 << 20  # what is wrong is found, and sent again, from the beginning of one of these on
 MOST_TRIES = 3  # of a file that arrives wrong: a cable that spoils more than that is broken
@@ -21,16 +24,22 @@ SETTLED_S = 10.0  # what has not arrived so long after it was sent does not come
 TAKE_OVER_S = 15.0  # a sender that gets nothing through for so long has lost its connection, and has not noticed
 MOST_WAITS = 5  # for somebody else who sends the same file, and does not come to an end
 POLL_S = 0.05
+BLOCK = 64 << 10
+SAMPLES = 32  # blocks of a file that is only sampled: a process each on the phone, some milliseconds
 NOTHING = -1  # the size of a file that is not there
 SLOWEST_HASH = 20e6  # bytes in a second, of a little core without instructions for it
 
-# FOLDER NAME PART ALONE: what is there of a file, in one line: `whole NAME`, `part SIZE` or `busy`, or nothing. Whole
-# is what has the size and the time that were noted when it was verified; what has others is looked at as a part is. A
-# file that is alone in its folder may be called otherwise.
-_LOOK = """
-cd "$1" 2>/dev/null || exit 0
-name=$2
-if [ "$4" ] && [ ! -f "$name" ]; then
+# FOLDER NAME PART ALONE TOOLS: what is there of a file, in one line: `whole NAME`, `part SIZE` or `busy`, or nothing.
+# Whole is what has the size and the time that were noted when it was verified; what has others is looked at as a part
+# is. A file that is alone in its folder may be called otherwise. Before all: `lacks TOOL`, for each that is not there.
+_LOOK = f"""
+folder=$1 name=$2 part=$3 alone=$4
+set -- $5
+lacking=$({tools.LOOK})
+[ "$lacking" ] && echo "$lacking" && exit
+cd "$folder" 2>/dev/null || exit 0
+chmod go-rwx . .. ../.. ./* 2>/dev/null # an earlier version let others read
+if [ "$alone" ] && [ ! -f "$name" ]; then
   for name in *; do [ -f "$name" ] && break; done
 fi
 if [ -f "$name" ]; then
@@ -39,13 +48,13 @@ if [ -f "$name" ]; then
     echo "whole $name"
     exit
   fi
-  mv "$name" "$3"
+  mv "$name" "$part"
 fi
-[ -f "$3" ] || exit 0
-{
+[ -f "$part" ] || exit 0
+{{
   if command -v flock >/dev/null && ! flock -n 9; then echo busy; exit; fi
-} 9>>"$3.lock"
-echo "part $(stat -c %s "$3")"
+}} 9>>"$part.lock"
+echo "part $(stat -c %s "$part")"
 """
 # FOLDER PART NAME MODE: on flash before it is seen, so that a phone that loses power has no file of zeros. The shell
 # that took its last bytes may still be at its end, and what somebody has open for writing cannot be run.
@@ -60,14 +69,24 @@ chmod "$4" "$2" && { fsync "$2" || sync "$2" || sync || :; } 2>/dev/null && mv "
   { [ -f "$3" ]; exit; } # somebody else was faster
 stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
 """
-# FILE CHUNK COUNT: the sha256 of each chunk.
+# FILE MIB COUNT: the sha256 of each chunk of so many MiB. By dd: toybox has `head -c` since Android 8.1 only.
 _CHUNKS = """
 i=0
 while [ $i -lt "$3" ]; do
-  head -c "$2" | sha256sum
+  dd bs=1048576 count="$2" 2>/dev/null | sha256sum
   i=$((i + 1))
 done <"$1"
 """
+# FILE SIZE NUMBER...: the sha256 of its blocks of this size with these numbers, one after the other.
+_BLOCKS = """
+file=$1 size=$2
+shift 2
+for number; do
+  dd if="$file" bs="$size" skip="$number" count=1 2>/dev/null
+done | sha256sum
+"""
+# FOLDER NAME PART: what was whole is a part again.
+_TAKE_BACK = 'cd "$1" && rm -f ".$2.whole" && mv "$2" "$3"'
 # PART: ends who takes it, with all that it started.
 _TAKE_OVER = 'read -r group _ <"$1.holder" && kill -9 "-$group"'
 
@@ -80,14 +99,17 @@ def ensure(
     executable: bool = False,
     progress: Progress | None = None,
     group: str | None = None,
+    sampled: bool = False,
 ) -> str:
     """Put `source`, whose hash is `sha256`, on the phone unless it is there; returns its path over there.
 
     The file lies in a folder named by its hash, whatever it is called, and is seen there only whole and verified. One
-    that was cut off is gone on with, one that was changed over there is mended. `group`, the hash of several files,
-    puts them all into one folder, by their names.
+    that was cut off is continued. `group`, the hash of several files, puts them all into one folder, by their names.
+    One that is there is hashed again: flash loses bytes, and a file system that is repaired after a power loss can keep
+    size and time and lose the content. With `sampled`, only SAMPLES of its blocks, chosen at random, are compared, and
+    all of it when they differ. What is wrong is sent again, with a warning.
     Raises BadInput when the phone has too little space or the file changed, PhoneBusy when somebody else sends it,
-    CommandFailed when what arrives is not what is sent.
+    CommandFailed when what arrives is not what is sent, NoPhone when the phone lacks a tool (device/tools.py).
     """
     folder = f"{target.root}/store/{(group or sha256)[: stored.ID_LENGTH]}"
     sending = _Sending(target, source, sha256, folder, f".{sha256[: stored.ID_LENGTH]}.part", progress)
@@ -95,14 +117,16 @@ def ensure(
         try:
             whole, arrived = sending.look(alone=group is None)
             if whole is not None:
-                return f"{folder}/{whole}"
+                if sending.is_intact(whole, sampled=sampled):
+                    return f"{folder}/{whole}"
+                arrived = sending.take_back(whole)
             sending.send(arrived)
             break
         except PhoneBusy:
             if waited == MOST_WAITS - 1:
                 raise
             sending.wait()
-    mode = "755" if executable else "644"
+    mode = "700" if executable else "600"
     target.run(
         ["sh", "-c", _PUBLISH, "publish", folder, sending.part, source.name, mode], timeout_s=hashing_s(sending.total)
     )
@@ -132,6 +156,7 @@ class _Sending:
     def look(self, *, alone: bool) -> tuple[str | None, int]:
         """The name of the file where it is there whole; how many bytes of it are there where it is not, or NOTHING."""
         argv = ["sh", "-c", _LOOK, "look", self.folder, self.source.name, self.part, "alone" if alone else ""]
+        argv.append(" ".join(tool.name for tool in tools.TOOLS))
         said = self.target.run(argv).stdout.removesuffix("\n")
         word, _, rest = said.partition(" ")
         if word == "whole" and rest and "/" not in rest and "\n" not in rest:
@@ -140,10 +165,42 @@ class _Sending:
             return None, int(rest)
         if word == "busy":
             raise PhoneBusy(f"{self.target.name}: somebody else is sending {self.source.name}")
+        if word == "lacks":
+            tools.refuse(self.target, said)
         if said:
             raise self._failed(f"the phone said {said[:80]!r} of what it has")
         self.target.run(["mkdir", "-p", self.folder])
         return None, NOTHING
+
+    def is_intact(self, name: str, *, sampled: bool) -> bool:
+        """Whether the file that is there as `name` still has the content that it was verified with."""
+        path, count = f"{self.folder}/{name}", -(-self.total // BLOCK)
+        if sampled and count > SAMPLES:
+            numbers = [0, *sorted(random.sample(range(1, count - 1), SAMPLES - 2)), count - 1]
+            argv = ["sh", "-c", _BLOCKS, "blocks", path, str(BLOCK), *map(str, numbers)]
+            if self.target.run(argv, check=False).stdout[:64] == self._hash_of_blocks(numbers):
+                return True
+        # A file that cannot be read, because flash failed or somebody removed it, has no hash.
+        hashed = self.target.run(["sha256sum", path], check=False, timeout_s=hashing_s(self.total))
+        return hashed.stdout[:64] == self.sha256
+
+    def take_back(self, name: str) -> int:
+        """Make the changed file `name` a part, of which what is right is kept; returns its size, or NOTHING."""
+        LOG.warning(
+            "%s: %s changed on the phone since it was verified there: what is wrong of it is sent again",
+            self.target.name,
+            name,
+        )
+        self.target.run(["sh", "-c", _TAKE_BACK, "take-back", self.folder, name, self.part], check=False)
+        return self._size()
+
+    def _hash_of_blocks(self, numbers: Sequence[int]) -> str:
+        hashed = hashlib.sha256()
+        with self.source.open("rb") as file:
+            for number in numbers:
+                file.seek(number * BLOCK)
+                hashed.update(file.read(BLOCK))
+        return hashed.hexdigest()
 
     def send(self, arrived: int) -> None:
         """Send what is missing behind the `arrived` bytes, until the phone's own sha256sum is that of the file."""
@@ -179,7 +236,7 @@ class _Sending:
     def _right(self, arrived: int) -> int:
         """How many of the bytes that are there, from the first on, are the file's own."""
         count = -(-arrived // CHUNK)
-        argv = ["sh", "-c", _CHUNKS, "chunks", self._path, str(CHUNK), str(count)]
+        argv = ["sh", "-c", _CHUNKS, "chunks", self._path, str(CHUNK >> 20), str(count)]
         there = self._hashes(argv, arrived)
         right = 0
         with self.source.open("rb") as file:

@@ -56,8 +56,8 @@ class Target(Protocol):
         """
         ...
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
-        """Copy a file of this machine to the phone; the folder must exist."""
+    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
+        """Copy a file of this machine to the phone, where it has exactly this mode; the folder must exist."""
         ...
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
@@ -77,14 +77,15 @@ class Target(Protocol):
         ...
 
 
+# The umask: models, prompts and results on a phone are its user's alone, also where the shell's own mask is 000.
 # A watcher reads the connection's input, which ends when the connection does, and then ends the whole process
 # group: neither adbd nor sshd does that to a command without a terminal. The watcher reads with the shell's own
 # `read`: a `cat` would outlive it and hold the connection open. It is ended with -9: Android's shell, just started,
 # loses any milder signal.
 _WATCHER = "while read -r _ <&3; do :; done; kill -9 -$$"
-_TIED = f"exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s=$?; kill -9 $!; exit $s"
+_TIED = f"umask 077; exec 3<&0; {{{{ {_WATCHER}; }}}} >/dev/null 2>&1 & {{command}} 3<&-; s=$?; kill -9 $!; exit $s"
 # The last `exit` keeps the shell from becoming the command: so a death by signal is told as 128 + signal everywhere.
-_FREE = "{command}; exit $?"
+_FREE = "umask 077; {command}; exit $?"
 
 
 def command_line(

@@ -6,6 +6,7 @@ rich leaves colours out where nobody would see them, and where NO_COLOR is set.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 import time
@@ -83,6 +84,16 @@ def _aside(text: Text | str) -> None:
 def warning(text: str) -> None:
     """Say what a reader of the facts must know."""
     err.print(Text.assemble(("! ", "yellow"), text.translate(CONTROL)), soft_wrap=True)
+
+
+class _Warnings(logging.Handler):
+    """Prints the warnings that `device` logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warning(record.getMessage())
+
+
+logging.getLogger("smoothdroid").addHandler(_Warnings(logging.WARNING))
 
 
 def error(message: str) -> None:

@@ -123,7 +123,7 @@ def _one_way(
             for tool in needed.tools:
                 install(target, tool, needed.beside, progress=heard(tool[0].name))
             for model in models:
-                store.ensure(target, model.path, model.sha256, progress=heard(model.path.name))
+                store.ensure(target, model.path, model.sha256, progress=heard(model.path.name), sampled=True)
     except SmoothdroidError as error:
         return Deployed(way, phone, tuple(sent), time.monotonic() - began, error)
     return Deployed(way, phone, tuple(sent), time.monotonic() - began)

@@ -59,7 +59,7 @@ def deploy(
     """Put llama-completion (`tool`), what must lie `beside` it, and the model on the phone, unless they are there."""
     on_step(f"deploying {model.name}")
     installed = install(target, tool, beside, progress=on_push)
-    return Deployed(installed, store.ensure(target, model.path, model.sha256, progress=on_push))
+    return Deployed(installed, store.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
 
 
 def ask(

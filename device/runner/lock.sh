@@ -29,11 +29,11 @@ take_lock() { # fails when somebody else holds it
     rm -f "$root/lock"
     ln -s "$$/$ticks/$boot/$job" "$root/lock"
   } 9>>"$root/lock.guard"
-  # For another user of the phone, who may read files here, and perhaps not links.
-  (umask 022 && say "$$/$boot/$job" >"$root/at-work")
+  # For another user of the phone, who may read files, and perhaps not links. Beside the folder, which is closed to him.
+  (umask 022 && say "$$/$boot/$job" >"$root.at-work")
 }
 
-give_lock() { holder && [ "$holding_pid" = $$ ] && rm -f "$root/at-work" "$root/lock"; }
+give_lock() { holder && [ "$holding_pid" = $$ ] && rm -f "$root.at-work" "$root/lock"; }
 
 elsewhere() { # -> $holding_job; fails when no other user of this phone has a runner at work, as far as this one sees
   [ -d /system/bin ] || return 1 # a phone is measured by one at a time, a workstation is not measured
@@ -42,7 +42,7 @@ elsewhere() { # -> $holding_job; fails when no other user of this phone has a ru
   holding_job=${holding_job##* }
   [ "$holding_job" ] && return
   # An app sees its own ones, but may read what adb's shell wrote; the kernel tells it from a process that is gone.
-  read -r holding 2>/dev/null </data/local/tmp/smoothdroid/at-work || return 1
+  read -r holding 2>/dev/null </data/local/tmp/smoothdroid.at-work || return 1
   holding_job=${holding##*/} holding=${holding%/*}
   [ "${holding#*/}" = "$boot" ] || return 1
   case $(kill -0 "${holding%%/*}" 2>&1) in *ermitted*) return 0 ;; *) return 1 ;; esac

@@ -21,6 +21,7 @@ from device.phone import Phone
 from device.program import File, Installed, install
 from device.session import Done, Session, Task
 from device.target import Progress, Target
+from device.tools import TASKSET, require
 from host.bench import commands, results, schedule
 from host.bench.cell import PROTOCOL_VERSION, Cell
 from host.bench.judged import is_believed
@@ -255,7 +256,9 @@ class _Deployed:
 
 
 def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> _Deployed:
-    """Sends what is not there."""
+    """Sends what is not there. Raises NoPhone, before anything is sent, where a tool is lacking there."""
+    if any(cell.cpus for cell in plan.cells()):
+        require(target, [TASKSET])
     tools, models = {}, {}
     for tool in dict.fromkeys(_tool(cell) for cell in plan.cells()):
         watch.on_step(f"deploying {tool}")

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from device import adb, virtual
+from device import adb, tools, virtual
 from device.errors import NoPhone, SmoothdroidError
 from device.phone import Phone, describe
 from device.ssh import SshOptions
@@ -40,8 +40,10 @@ def look_at(names: Sequence[str], ssh: SshOptions) -> tuple[dict[str, Phone], li
     problems: list[SmoothdroidError] = []
     for name in names:
         try:
-            with reached(name, ssh) as (_, phone):
+            with reached(name, ssh) as (target, phone):
                 found[name] = phone
+                if lack := tools.missing(target):
+                    console.warning(f"{name}: {lack}: nothing can be measured there. {lack.fix}")
         except SmoothdroidError as error:
             problems.append(error)
     return found, problems

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from device import adb, system, usb, virtual
 from device.cache import cache_root
-from device.errors import NoPhone, SmoothdroidError
+from device.errors import BadInput, NoPhone, SmoothdroidError
 from device.targets import FIRST_PHONE
 from host.build.toolchain import TOOLCHAIN_FILE, for_abi, program
 from host.doctor.check import Check
@@ -97,6 +97,8 @@ def phones(
         attached = ask_adb()
     except NoPhone as error:
         return [Check("adb", "missing", str(error), known.mend("adb"), PHONES)]
+    except BadInput as error:  # a variable that names no server
+        return [Check("adb", "missing", str(error), "unset it, or set it to the address of a server", PHONES)]
     checks = [Check("adb", "ok", f"the server runs, {len(attached)} attached", "", PHONES)]
     emulated = {phone.adb_address for phone in virtual.running()}
     checks += [_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 
+from device import tools
 from device.errors import BadInput, SmoothdroidError
 from device.phone import Phone, describe
 from device.ssh import SshOptions
@@ -35,7 +36,7 @@ def examine_phone(on: str, ssh: SshOptions) -> list[Check]:
         with closing(open_target(on, ssh)) as target:
             phone = describe(target)
             said = target.run(["sh", "-c", ASK]).stdout
-            return checks(target, phone, said)
+            return [*checks(target, phone, said), _tools(tools.missing(target))]
     except BadInput:
         raise
     except SmoothdroidError as error:
@@ -110,6 +111,12 @@ def _taskset(said: str) -> Check:
         return Check("taskset", "ok", "there", "", ("bench",))
     mend = "in Termux: `pkg install util-linux`; else measure without --cpus"
     return Check("taskset", "warning", "not there: --cpus cannot hold threads to cores", mend, ("bench",))
+
+
+def _tools(lack: tools.Lack | None) -> Check:
+    if lack:
+        return Check("tools", "missing", str(lack), lack.fix)
+    return Check("tools", "ok", "all that smoothdroid needs")
 
 
 def _level(phone: Phone) -> Check:

@@ -185,7 +185,7 @@ class RemoteTarget:
             on_output(stdout)
         return Completed(status, stdout, stderr)
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
+    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
         """See Target.push. A large file goes to the lab machine first, once, and `progress` is of that."""
         size = source.stat().st_size
         if size <= SMALL_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ class FakeServer:
     asked: list[str] = field(default_factory=list)
     answer: Answer = lambda request: None
     """What it says beyond its list."""
+    no_transports: bool = False
+    """It is an old one, which does not number them."""
     refusal: str = "unknown host service"
 
     def say(self, request: str) -> str | None:
@@ -38,9 +41,8 @@ class FakeServer:
         if request == "host:devices":
             return "".join(f"{one.serial}\t{one.state}\n" for one in self.phones)
         if request == "host:devices-l":
-            return "".join(
-                f"{one.serial:<22} {one.state} {one.more} transport_id:{one.transport}\n" for one in self.phones
-            )
+            lines = [f"{one.serial:<22} {one.state} {one.more} transport_id:{one.transport}\n" for one in self.phones]
+            return "".join(re.sub(" transport_id:.*", "", line) if self.no_transports else line for line in lines)
         if request == "host:version":
             return "0029"
         return self.answer(request)

@@ -267,6 +267,16 @@ def test_a_server_that_does_not_tell_twins_apart() -> None:
     assert read_listing(listed) == [Attached("X", "device", shared=True)] * 2
 
 
+def test_a_server_that_numbers_no_transports() -> None:
+    """adb before 1.0.41."""
+    listed = Listed("X", more="usb:1-2 product:a")
+    with fake_server([listed]) as fake:
+        fake.no_transports = True
+        assert open_target(f"adb:usb:1-2@127.0.0.1:{fake.port}").name.startswith("adb:usb:1-2@")
+        with pytest.raises(Unreachable, match="adb has no phone transport:1"):
+            open_target(f"adb:transport:1@127.0.0.1:{fake.port}")
+
+
 def test_serials_and_states_of_several_words() -> None:
     """mDNS names (scrcpy #6289) and Linux's lack of permissions: the long form alone cannot be split at spaces."""
     name, state = "adb-4c75-aaa (2)._adb-tls-connect._tcp", "no permissions (user in plugdev group; see [http://x])"

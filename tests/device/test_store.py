@@ -121,7 +121,7 @@ def test_another_content_of_the_same_name_is_another_file(target: Watched, sourc
     assert Path(first).read_bytes() == before
 
 
-@pytest.mark.parametrize(("executable", "mode"), [(False, 0o644), (True, 0o755)])
+@pytest.mark.parametrize(("executable", "mode"), [(False, 0o600), (True, 0o700)])
 def test_a_program_can_be_run(target: Watched, source: Path, executable: bool, mode: int) -> None:
     remote = ensure(target, source, sha256(source), executable=executable)
     assert Path(remote).stat().st_mode & 0o777 == mode
@@ -153,6 +153,11 @@ def flip(file: Path, at: int) -> None:
         opened.write(bytes([byte ^ 1]))
 
 
+@pytest.mark.fault(
+    "a bit of a model flips on its way to the phone",
+    transport="any",
+    outcome="the phone's own hash finds it; only what follows the last right 32 MiB is sent again",
+)
 def test_a_chunk_that_was_flipped_on_the_way_is_sent_again(target: Watched, source: Path) -> None:
     size = source.stat().st_size
 
@@ -166,6 +171,11 @@ def test_a_chunk_that_was_flipped_on_the_way_is_sent_again(target: Watched, sour
     assert [sent for _, sent in target.sent] == [size, size - CHUNK]
 
 
+@pytest.mark.fault(
+    "a cable spoils whatever is sent",
+    transport="any",
+    outcome="given up after three tries with an error that says so; nothing wrong is left in the store",
+)
 def test_a_cable_that_spoils_everything_is_given_up_and_leaves_nothing(target: Watched, source: Path) -> None:
     target.spoil = lambda part: flip(part, 0)
     with pytest.raises(CommandFailed, match="not what was sent, 3 times"):
@@ -174,12 +184,22 @@ def test_a_cable_that_spoils_everything_is_given_up_and_leaves_nothing(target: W
     assert [name for name in files(target) if not name.endswith((".lock", ".holder"))] == []
 
 
+@pytest.mark.fault(
+    "a model on the workstation changes while it is sent",
+    transport="any",
+    outcome="an error says so, and no such file is seen on the phone",
+)
 def test_a_file_that_changed_since_it_was_hashed_is_not_there(target: Watched, source: Path) -> None:
     with pytest.raises(BadInput, match="changed since it was looked at"):
         ensure(target, source, "0" * 64)
     assert source.name not in files(target)
 
 
+@pytest.mark.fault(
+    "a file in the phone's store was changed, and its time with it",
+    transport="any",
+    outcome="what is wrong is sent again",
+)
 def test_a_file_that_was_damaged_over_there_is_found_and_mended(target: Watched, source: Path) -> None:
     remote = Path(ensure(target, source, sha256(source)))
     flip(remote, 2 * CHUNK)
@@ -196,6 +216,86 @@ def test_a_file_that_was_only_touched_is_not_sent_again(target: Watched, source:
     assert len(target.sent) == 1
 
 
+@pytest.mark.fault(
+    "bytes of a model in the phone's store changed, its size and time did not",
+    transport="any",
+    outcome="a campaign or a quality figure finds it by the whole hash; what is wrong is sent again, with a warning",
+)
+def test_a_file_that_changed_under_the_same_size_and_time_is_found(
+    target: Watched, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = Path(ensure(target, source, sha256(source)))
+    status = remote.stat()
+    flip(remote, CHUNK + 77)
+    os.utime(remote, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert ensure(target, source, sha256(source)) == str(remote)
+    assert remote.read_bytes() == source.read_bytes()
+    assert [sent for _, sent in target.sent] == [source.stat().st_size, source.stat().st_size - CHUNK]
+    (warning,) = caplog.messages
+    assert "model q8.gguf changed on the phone" in warning
+    ensure(target, source, sha256(source))
+    assert len(target.sent) == 2
+
+
+@pytest.mark.fault(
+    "a power loss leaves zeros in a model in the phone's store",
+    transport="any",
+    outcome="a prompt or a deploy finds them by sampled blocks, without reading the whole model",
+)
+def test_zeros_are_found_by_samples(target: Watched, source: Path) -> None:
+    remote = Path(ensure(target, source, sha256(source)))
+    status = remote.stat()
+    with remote.open("r+b") as file:
+        file.seek(CHUNK)
+        file.write(bytes(CHUNK))
+    os.utime(remote, ns=(status.st_atime_ns, status.st_mtime_ns))
+    # Half of it is wrong: 30 samples miss that once in 10^9 times.
+    assert ensure(target, source, sha256(source), sampled=True) == str(remote)
+    assert remote.read_bytes() == source.read_bytes()
+
+
+def test_samples_of_an_intact_file_are_all_that_is_read(target: Watched, source: Path) -> None:
+    ensure(target, source, sha256(source))
+    hashed: list[str] = []
+    target.before = {"sha256sum": lambda: hashed.append("all of it")}
+    ensure(target, source, sha256(source), sampled=True)
+    assert hashed == []
+    ensure(target, source, sha256(source))
+    assert hashed == ["all of it"]
+
+
+def test_a_program_that_changed_stays_executable(target: Watched, source: Path) -> None:
+    remote = Path(ensure(target, source, sha256(source), executable=True))
+    status = remote.stat()
+    flip(remote, 0)
+    os.utime(remote, ns=(status.st_atime_ns, status.st_mtime_ns))
+    ensure(target, source, sha256(source), executable=True)
+    assert remote.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.fault(
+    "the phone's shell creates files that everybody may read",
+    transport="any",
+    outcome="folders are 0700, files 0600, programs 0700; those of an earlier version are closed to others",
+)
+def test_what_is_stored_is_its_users_alone(target: Watched, source: Path) -> None:
+    before = os.umask(0)
+    try:
+        remote = Path(ensure(target, source, sha256(source)))
+    finally:
+        os.umask(before)
+    for path in (remote.parent, remote.parent.parent, Path(target.root)):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+        path.chmod(0o755)
+    for path in remote.parent.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    remote.chmod(0o644)
+    ensure(target, source, sha256(source))
+    assert remote.stat().st_mode & 0o777 == 0o600
+    for path in (remote.parent, remote.parent.parent, Path(target.root)):
+        assert path.stat().st_mode & 0o777 == 0o700, path
+
+
 @pytest.mark.parametrize("said", ["whole ../../etc/passwd\n", "whole a\nwhole b\n", "part 1e9\n", "\x1b[2J\n"])
 def test_a_hostile_answer_is_refused(target: Watched, source: Path, said: str) -> None:
     target.look = said
@@ -203,6 +303,11 @@ def test_a_hostile_answer_is_refused(target: Watched, source: Path, said: str) -
         ensure(target, source, sha256(source))
 
 
+@pytest.mark.fault(
+    "two commands send the same model to a phone",
+    transport="any",
+    outcome="one sends, the other waits for it and sends nothing",
+)
 def test_two_that_send_the_same_file(target: Watched, source: Path) -> None:
     """The second one waits for the first one, and sends nothing."""
     other, began = Watched(Path(target.root)), threading.Event()
@@ -251,6 +356,11 @@ def test_a_program_runs_though_the_shell_that_took_it_is_still_at_its_end(target
     target.run([ensure(target, program, sha256(program), executable=True)])
 
 
+@pytest.mark.fault(
+    "a shell on the phone still waits for the rest of a model from a dead connection",
+    transport="any",
+    outcome="it is ended, and the transfer goes on",
+)
 def test_a_receiver_that_a_dead_connection_left_is_ended(
     target: Watched, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -22,7 +23,7 @@ import adbutils
 import pytest
 
 from device import adb, store, virtual
-from device.errors import BadInput, CommandFailed, TargetLost
+from device.errors import BadInput, CommandFailed, NoPhone, TargetLost
 from device.session import Cooling, Session, Task
 from device.sha256 import sha256_of
 from device.ssh import SshOptions, SshTarget
@@ -38,7 +39,7 @@ from host.bench.plan import Plan, make
 from host.bench.request import Request
 from host.bench.results import Run, read_runs
 from tests.e2e.cable import Cable
-from tests.e2e.conftest import emulated, eventually
+from tests.e2e.conftest import Cli, emulated, eventually
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
 
@@ -490,6 +491,58 @@ def test_the_storage_fills_up_while_a_model_is_sent(
         path = store.ensure(target, model, sha256, progress=counted)
         assert there(target, path) == sha256
         assert counted.first > 1_000_000
+
+
+@pytest.mark.fault(
+    "a tool is missing on the phone, as sha256sum is on Android 7",
+    transport="any",
+    outcome="devices and doctor name it with its fix; nothing is sent",
+)
+@pytest.mark.parametrize("how", ["", "/ssh"], ids=["adb", "ssh"])
+def test_a_phone_without_a_tool_is_found_at_first_contact(
+    own_phone: VirtualPhone, how: str, model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    on = f"virtual:{own_phone.name}{how}"
+    programs = tmp_path / "bin"
+    shutil.copytree(tree.ensure(lambda step: None) / "system/bin", programs, symlinks=True)
+    for tool in ("sha256sum", "fsync"):
+        (programs / tool).unlink()
+    fix = "pkg install coreutils"
+    with closing(open_target(on)) as target:
+        remove(target, f"{target.root}/store")
+        with mounted(virtual.get(own_phone.name), "/system/bin", "--bind", programs):
+            assert re.search(f"(?s)lacks sha256sum.*{fix}", cli("devices", "--on", on).stderr)
+            (tools,) = [
+                one
+                for one in json.loads(cli("doctor", "--on", on, "--json", status=None).stdout)
+                if one["what"] == "tools"
+            ]
+            assert (tools["state"], fix in tools["mend"]) == ("missing", True)
+            with pytest.raises(NoPhone, match=f"lacks sha256sum .*Nothing was sent.*{fix}"):
+                store.ensure(target, model, sha256_of(model))
+        assert target.run(["test", "-e", f"{target.root}/store"], check=False).exit_status == 1
+
+
+@pytest.mark.fault(
+    "other apps of the phone look for models, prompts and results",
+    transport="any",
+    outcome="all that smoothdroid keeps there is closed to them",
+)
+def test_what_lies_on_a_phone_is_its_users_alone(way: Way, model: Path) -> None:
+    target = way.open()
+    target.run(["rm", "-rf", f"{target.root}/runner"])
+    program = model.with_name("program")
+    program.write_text("#!/system/bin/sh\necho ran\n")
+    store.ensure(target, model, sha256_of(model))
+    path = store.ensure(target, program, sha256_of(program), executable=True)
+    session = Session(target)
+    session.start("job", [Task("one", [path], 60)])
+    assert [done.stdout for done in session.follow("job")] == ["ran\n"]
+    there = target.run(["find", target.root, "!", "-type", "l", "-exec", "stat", "-c", "%a %F %n", "{}", "+"]).stdout
+    assert len(there.splitlines()) > 20
+    for line in there.splitlines():
+        mode, kind = line.split(maxsplit=1)
+        assert mode == ("700" if kind.startswith("directory") or path in kind else "600"), line
 
 
 @pytest.mark.fault(

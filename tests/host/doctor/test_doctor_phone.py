@@ -59,6 +59,7 @@ def test_what_a_phone_does_not_tell_is_left_out() -> None:
 def test_the_emulated_phone(phone: virtual.VirtualPhone, way: str) -> None:
     found = {check.what: check for check in examine_phone(f"virtual:{phone.name}{way}", SshOptions())}
     assert found["taskset"].state == "ok"
+    assert found["tools"].state == "ok"
     assert found["ISA level"].found.startswith("i8mm")
     assert {"cool", "battery", "space"} <= set(found)
     assert any("(emulated), authorised" in check.found for check in found.values())
