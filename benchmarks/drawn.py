@@ -89,6 +89,10 @@ class DrawnPhone:
                 return 0, ""
             case ["stat", "-c", "%s", path] if path in self._files:
                 return 0, str(len(self._files[path]))
+            case ["sh", "-c", _, "installed", folder]:
+                return 0, hashlib.sha256(
+                    b"".join(self._files[name] for name in sorted(self._below(folder)))
+                ).hexdigest()
             case ["test", "-e", path]:
                 return int(not self._below(path)), ""
             case ["ls", path]:
@@ -123,16 +127,21 @@ class DrawnPhone:
         working = [job for job, events in self._events.items() if events[-1].at > now]
         return f"running {working[0]}" if working else "idle"
 
-    def _start(self, job: str) -> str:
+    def _start(self, job: str, _: str) -> str:
         if job not in self._events:
             self._events[job] = self._measure(job)
         return f"running {job}"
 
-    def _stop(self, job: str) -> str:
+    def _stop(self, job: str, _: str) -> str:
         """Nothing is stopped but what is over."""
         if self._events[job][-1].at > time.monotonic():
             raise NotImplementedError(f"{self.name} measures {job} to its end")
         return ""
+
+    def _remove(self, job: str) -> str:
+        for name in self._below(f"{self.root}/jobs/{job}"):
+            del self._files[name]
+        return self._stop(job, "")
 
     def _watch(self, job: str, seen: str, wait_s: str) -> str:
         events, until = self._events[job], time.monotonic() + float(wait_s)

@@ -65,3 +65,15 @@ class CommandFailed(SmoothdroidError):
         self.stderr = stderr
         said = (stderr.strip() or stdout.strip() or "it printed nothing").splitlines()
         super().__init__(f"{target}: `{' '.join(argv)}` ended with status {exit_status}: " + "\n  ".join(said[-5:]))
+
+
+class Damaged(CommandFailed):
+    """The phone answered, and what it kept is not what was written there."""
+
+    def __init__(self, target: str, what: str) -> None:
+        """`what` names the files and what is lost."""
+        super().__init__(target, [], 0, stderr=what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.target}: {self.what}"

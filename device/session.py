@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +21,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from device import series
-from device.errors import BadInput, CommandFailed, PhoneBusy, TargetLost, TargetTimeout, Unreachable
+from device.errors import BadInput, CommandFailed, Damaged, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.journal import Ended, Journal
 from device.phone import parse_temperatures, per_degree
 from device.series import Samples
@@ -32,6 +34,8 @@ MOST_COLLECTED_BYTES = 64 << 20  # what a phone sends is hostile until checked; 
 MOST_RESTARTS = 3  # of a runner that somebody kills: Android will go on killing it
 FIRST_PAUSE_S = 0.5  # between two tries to reach a lost phone; each pause is twice the one before
 LONGEST_PAUSE_S = 8.0
+STOP_PATIENCE_S = 30.0  # for a phone that is lost when its work is to be ended
+PARTS = ("cells", "commands.sh", "limits", "cool")  # of a job, as device/runner/runner.sh lists them
 
 T = TypeVar("T")
 
@@ -90,6 +94,9 @@ class Session:
         self._zones = ""
         self._following: str | None = None
         self._interrupted = threading.Event()
+        self._stopping = False
+        self._start_id = "-"
+        """Of the last order to start: an order to stop cancels it, should it arrive late."""
 
     def close(self) -> None:
         """Give back the connection, if one was made here."""
@@ -112,16 +119,19 @@ class Session:
         return sorted(name for name in listed.split() if _is_name(name))
 
     def tasks(self, job: str) -> list[str]:
-        """The names of a job's tasks, in their order."""
+        """The names of a job's tasks, in their order; none when the phone has lost the list."""
         _check_names([job])
-        listed = self.again(lambda target: target.run(["cat", f"{target.root}/jobs/{job}/cells"]).stdout)
+        path = f"{self.target.root}/jobs/{job}/cells"
+        listed = self.again(lambda target: target.run(["cat", path], check=False).stdout)
         return [name for line in listed.splitlines() if _is_name(name := line.partition(" ")[0])]
 
     def start(self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None) -> None:
         """Give a job to the phone and have a runner work on it.
 
-        Raises PhoneBusy when a runner works on another one, CommandFailed when none can work there.
+        Raises PhoneBusy when a runner works on another one, CommandFailed when none can work there, Damaged when what
+        arrived there is not what was written.
         """
+        self._heed()
         _check_names([job, *(task.id for task in tasks)])
         self.refuse_beside(job)
         limits = self._limits(cooling) if cooling else ""
@@ -130,56 +140,106 @@ class Session:
 
     def resume(self, job: str) -> None:
         """Have a runner work on a job that lies on the phone, unless one does. Raises as `start`."""
-        working = self._call("start", job).strip()
-        if working != f"running {job}":
-            raise PhoneBusy(_busy(self.target.name, working.partition(" ")[2]))
+        self._start_id = secrets.token_hex(8)
+        said = self._call("start", job, self._start_id).strip()
+        word, _, rest = said.partition(" ")
+        if word == "damaged":
+            names = ", ".join(rest.split())
+            what = f"{names} lost or damaged: no further cell of this job is measured"
+            raise Damaged(self.target.name, f"{self.target.root}/jobs/{job}: {what}")
+        if said == "stopped":
+            raise KeyboardInterrupt
+        if word != "running" or not rest:
+            raise CommandFailed(self.target.name, ["start", job], 0, stderr=f"the runner said {said[:80]!r}")
+        if rest != job:
+            raise PhoneBusy(_busy(self.target.name, rest))
 
-    def follow(self, job: str, *, known: Collection[str] = ()) -> Iterator[Done]:
+    def follow(
+        self, job: str, *, known: Collection[str] = (), on_damage: Callable[[str], None] | None = None
+    ) -> Iterator[Done]:
         """The tasks of a job as they end, without those `known`; returns when the job is done.
 
-        A runner that was killed is started again, a few times. Raises CommandFailed when it does not stay alive, or
-        when the phone's record of the job is damaged.
+        A runner that was killed is started again, a few times. Raises CommandFailed when it does not stay alive.
+        What is damaged on the phone is told to `on_damage`, in words, and its task is left out; when the rest cannot be
+        measured either, this returns. Without `on_damage` it raises Damaged at its end, when a task was left out.
         """
-        journal, restarts = Journal(), 0
+        found: list[str] = []
+        told = set(known)
+        for done in self._follow(job, known, on_damage or found.append):
+            told.add(done.ended.cell)
+            yield done
+        if found and (not (tasks := self.tasks(job)) or not told.issuperset(tasks)):
+            raise Damaged(self.target.name, "; ".join(found))
+
+    def _follow(self, job: str, known: Collection[str], on_damage: Callable[[str], None]) -> Iterator[Done]:
+        journal, restarts, reported = Journal(job), 0, 0
+        place = f"{self.target.root}/jobs/{job}/journal"
         self._following = job
         if self._interrupted.is_set():  # before it was known here what to stop
             self.stop(job)
-        while not journal.finished:
+        while True:
             self._heed()
             answer = self._call("watch", job, str(journal.lines), str(WATCH_S), timeout_s=WATCH_S + 40)
             word, _, rest = answer.partition("\n")
             if word == "gone":
-                raise CommandFailed(self.target.name, ["watch", job], 1, stderr="somebody removed the job's folder")
-            try:
-                ended = journal.read(rest)
-            except ValueError as error:
-                raise CommandFailed(self.target.name, ["watch", job], 0, stderr=str(error)) from error
+                on_damage(f"{place} is gone, or larger than any: what was measured is measured again")
+                break
+            ended = journal.read(rest)
+            for damage in journal.damage[reported:]:
+                on_damage(f"{place}: {damage}")
+            reported = len(journal.damage)
             for cell in ended:
                 if cell.cell not in known:
-                    yield self._collect(job, cell)
+                    try:
+                        yield self._collect(job, cell)
+                    except Damaged as error:
+                        on_damage(error.what)
             if ended:
                 restarts = 0
             elif word == "ended" and not journal.finished:
                 self._heed()  # it was ended on purpose
-                self._start_again(job, restarts)
+                try:
+                    self._start_again(job, restarts)
+                except Damaged as error:
+                    on_damage(error.what)
+                    break
                 restarts += 1
+            if word == "ended" and journal.finished:  # a runner at work measures again what is damaged
+                break
         self._following = None
 
     def interrupt(self) -> None:
-        """From another thread, what Ctrl-C is in its own: who works with this session gets KeyboardInterrupt, soon."""
+        """From another thread, what Ctrl-C is in its own: who works with this session gets KeyboardInterrupt, soon.
+
+        That one must `stop` the job then: when the phone is lost just now, this does not wait for it.
+        """
         self._interrupted.set()
-        if job := self._following:
+        if (job := self._following) and self._runner:
             # Who follows it waits for the phone's word: this makes the phone say it.
-            self.stop(job)
+            argv = ["sh", self._runner, "stop", self.target.root, job, self._start_id]
+            with suppress(TargetLost, TargetTimeout):
+                self.target.run(argv)
 
     def stop(self, job: str) -> None:
-        """End the runner of a job and what it measures; what ended before stays there."""
-        self._call("stop", job)
+        """End the runner of a job and what it measures; what ended before stays there.
 
-    def remove(self, job: str) -> None:
-        """Forget a job that was collected."""
-        self.stop(job)  # one that was taken up again when all was done may not have noticed yet
-        self.again(lambda target: remove(target, f"{target.root}/jobs/{job}"))
+        A phone that is lost is waited for, though not for long, also after an interrupt.
+        """
+        patience_s, self._stopping = self._patience_s, True
+        self._patience_s = min(patience_s, STOP_PATIENCE_S)
+        try:
+            self._call("stop", job, self._start_id)
+        finally:
+            self._patience_s, self._stopping = patience_s, False
+
+    def inspect(self, job: str) -> str:
+        """What the phone has of a job, as `inspect` in device/runner/runner.sh writes it."""
+        return self._call("inspect", job)
+
+    def remove(self, job: str, *, idle: bool = False) -> bool:
+        """Forget a job, and end a runner that works on it. With `idle`, returns False when there is such a runner."""
+        said = self._call("remove", job, *(["idle"] if idle else []))
+        return not said.startswith("running")
 
     def _start_again(self, job: str, restarts: int) -> None:
         if restarts == MOST_RESTARTS:
@@ -195,17 +255,19 @@ class Session:
         self.resume(job)
 
     def _collect(self, job: str, ended: Ended) -> Done:
+        """Raises Damaged when the phone has not kept what it wrote."""
         if ended.sha256 == "-":
             return Done(ended, "", "", None, "")
-        texts = self.again(lambda target: _pull(target, f"{target.root}/jobs/{job}/{ended.cell}.{ended.attempt}"))
-        if hashlib.sha256(b"".join(texts)).hexdigest() != ended.sha256:
-            said = f"what the phone kept of {ended.cell} is not what it wrote down when that ended"
-            raise CommandFailed(self.target.name, ["collect", job], 0, stderr=said)
-        stdout, stderr, sampled = (text.decode("utf-8", "replace") for text in texts)
+        output = f"{ended.cell}.{ended.attempt}"
         try:
-            return Done(ended, stdout, stderr, series.parse(sampled), sampled)
+            texts = self.again(lambda target: _pull(target, f"{target.root}/jobs/{job}/{output}"))
+            if hashlib.sha256(b"".join(texts)).hexdigest() != ended.sha256:
+                raise ValueError(".stdout, .stderr or .samples: not what it wrote down when the cell ended")
+            stdout, stderr, sampled = (text.decode("utf-8", "replace") for text in texts)
+            return Done(ended, stdout, stderr, _parsed(sampled), sampled)
         except ValueError as error:
-            raise CommandFailed(self.target.name, ["collect", job], 0, stderr=f"{ended.cell}: {error}") from error
+            what = f"{self.target.root}/jobs/{job}/{output}{error}. The cell counts as not measured"
+            raise Damaged(self.target.name, what) from error
 
     def _limits(self, cooling: Cooling) -> str:
         """The runner's file `cool`: a line `ZONE LIMIT`, in the zone's own unit."""
@@ -258,7 +320,7 @@ class Session:
                 opened_at = time.monotonic()
 
     def _heed(self) -> None:
-        if self._interrupted.is_set():
+        if self._interrupted.is_set() and not self._stopping:
             raise KeyboardInterrupt
 
     def _await_phone(self, reopen: Callable[[], Target], deadline: float, lost: TargetLost | TargetTimeout) -> None:
@@ -285,12 +347,17 @@ class Session:
         self._heed()
 
 
+# FOLDER: the sha256 of the runner that lies there.
+_INSTALLED = 'cat "$1"/*.sh 2>/dev/null | sha256sum'
+
+
 def install(target: Target) -> str:
-    """Put the runner on the phone unless it is there; returns its script's path."""
+    """Put the runner on the phone unless it is there whole; returns its script's path."""
     parts = sorted(RUNNER.glob("*.sh"))
-    version = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts)).hexdigest()[:16]
-    folder = f"{target.root}/runner/{version}"
-    if target.run(["test", "-e", folder], check=False).exit_status != 0:
+    sha256 = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    folder = f"{target.root}/runner/{sha256[:16]}"
+    if target.run(["sh", "-c", _INSTALLED, "installed", folder]).stdout.split()[:1] != [sha256]:
+        remove(target, folder)
         _write_folder(target, folder, {part.name: part.read_text(encoding="utf-8") for part in parts})
     return f"{folder}/runner.sh"
 
@@ -304,9 +371,9 @@ def _write_job(target: Target, job: str, tasks: Sequence[Task], cool: str, cool_
         "commands.sh": "case $1 in\n" + "".join(f"{task.id})\n{_command(task)}\n;;\n" for task in tasks) + "esac\n",
         "limits": f"cool_within_s {cool_within_s}\noutput_kb {OUTPUT_KB}\n",
         "cool": cool,
-        "journal": "",
     }
-    _write_folder(target, folder, files)
+    sums = "".join(f"{hashlib.sha256(files[name].encode()).hexdigest()}  {name}\n" for name in PARTS)
+    _write_folder(target, folder, {**files, "sum": sums, "journal": ""})
 
 
 def _command(task: Task) -> str:
@@ -328,16 +395,29 @@ def _write_folder(target: Target, folder: str, files: Mapping[str, str]) -> None
 
 
 def _pull(target: Target, output: str) -> list[bytes]:
+    """Standard output, standard error and samples. Raises ValueError when one is lost, unreadable or too large."""
     texts = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("stdout", "stderr", "samples"):
-            size = target.run(["wc", "-c", f"{output}.{kind}"]).stdout.split()
-            if not size or not size[0].isdecimal() or int(size[0]) > MOST_COLLECTED_BYTES:
-                raise CommandFailed(target.name, ["pull", f"{output}.{kind}"], 0, stderr=f"its size is {size[:1]}")
+            size = target.run(["wc", "-c", f"{output}.{kind}"], check=False).stdout.split()
+            if not size or not re.fullmatch(r"[0-9]{1,18}", size[0]):
+                raise ValueError(f".{kind} is gone or cannot be read")
+            if int(size[0]) > MOST_COLLECTED_BYTES:
+                raise ValueError(f".{kind} has {size[0]} bytes, more than any runner writes")
             file = Path(folder, kind)
-            target.pull(f"{output}.{kind}", file)
+            try:
+                target.pull(f"{output}.{kind}", file)
+            except CommandFailed as error:
+                raise ValueError(f".{kind} cannot be read ({error})") from error
             texts.append(file.read_bytes())
     return texts
+
+
+def _parsed(samples: str) -> Samples:
+    try:
+        return series.parse(samples)
+    except ValueError as error:
+        raise ValueError(f".samples: {error}") from error
 
 
 def _busy(target: str, job: str) -> str:

@@ -21,14 +21,17 @@ holder() { # -> $holding_pid, $holding_job; fails when nobody alive holds the lo
 }
 
 take_lock() { # fails when somebody else holds it
+  # Something else in its place, as a file system's check may leave it, must not keep everybody out.
+  [ -f "$root/lock.guard" ] || rm -rf "$root/lock.guard"
   # Two that find the same stale lock must not both remove it, the second one the first one's new lock.
   {
     flock 9 2>/dev/null
     holder && return 1
     started $$
-    rm -f "$root/lock"
+    rm -rf "$root/lock"
     ln -s "$$/$ticks/$boot/$job" "$root/lock"
   } 9>>"$root/lock.guard"
+  [ -f "$root.at-work" ] || rm -rf "$root.at-work"
   # For another user of the phone, who may read files, and perhaps not links. Beside the folder, which is closed to him.
   (umask 022 && say "$$/$boot/$job" >"$root.at-work")
 }

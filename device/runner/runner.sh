@@ -1,11 +1,15 @@
 # Works a job off on a phone, alone: whoever started it may vanish. POSIX sh, for Android's own shell and tools
 # (mksh, toybox) and Termux's; nothing to install, no root.
 #
-#   sh runner.sh start ROOT JOB                leaves a runner at work on JOB; says `running JOB` (JOB or another)
+#   sh runner.sh start ROOT JOB TOKEN          leaves a runner at work on JOB; says `running JOB` (JOB or another),
+#                                              `damaged FILE...`, or `stopped`
 #   sh runner.sh watch ROOT JOB SEEN WAIT_S    the journal from line SEEN + 1 on, once there is one
 #   sh runner.sh state ROOT -                  `running JOB`, or `idle`
 #   sh runner.sh zones ROOT -                  the thermal zones, a line `ZONE VALUE TYPE` for each
-#   sh runner.sh stop ROOT JOB                 ends the runner of JOB and what it measures
+#   sh runner.sh stop ROOT JOB TOKEN           ends the runner of JOB and what it measures; a `start` with the same
+#                                              TOKEN that arrives late starts nothing
+#   sh runner.sh remove ROOT JOB [WHEN]        removes JOB; with `idle`, says `running JOB` when a runner works on it
+#   sh runner.sh inspect ROOT JOB              the state of JOB, then its journal
 #
 # A job is a folder, ROOT/jobs/JOB:
 #
@@ -13,8 +17,13 @@
 #   commands.sh  becomes the command of the cell that it is given
 #   limits       `cool_within_s N`, `output_kb N`
 #   cool         the zones to wait for, a line `ZONE LIMIT` for each, in the zone's own unit; empty: do not wait
-#   journal      what happened, a line for each event, each ending with ` .`: a line without it was cut by a kill
+#   sum          the sha256 of these four, as sha256sum prints them; where they differ, no cell is begun
+#   journal      what happened, a line for each event, each ending with ` #SUM .`. SUM is the beginning of the sha256
+#                of `JOB EVENT`: a line that a kill cut, a power loss filled with zeros or a flash changed has another
+#   halted       the TOKEN of the last `stop`
 #   ID.N.stdout, ID.N.stderr, ID.N.samples     of the N-th attempt
+#
+# A job that is removed is called JOB.trash first, so that no part of one is ever seen under its name.
 #
 # Times are in 1/100 s since the phone started, and come from /proc/PID/stat of a process just started (proc(5),
 # field 22): it costs no process of its own, apps may read it where /proc/uptime is denied, and it does not move
@@ -26,6 +35,8 @@ here=${0%/*}
 . "$here/cool.sh"
 
 MOST_ATTEMPTS=3 # a cell that takes the runner or the phone down each time must not do so for ever
+MOST_JOURNAL=33554432 # bytes; ten thousand cells write a tenth: what is larger is damaged, and is sent to nobody
+PARTS='cells commands.sh limits cool'
 
 umask 077
 verb=$1 root=$2 job=$3
@@ -48,9 +59,35 @@ unwritable() { # WHAT
     "Then the same command again goes on: what ended is kept"
 }
 
-tell() { # EVENT...: one line of the journal, in one write
-  say "$* ." >>"$folder/journal" || unwritable "the journal $folder/journal"
+sign() { # EVENT -> $sum
+  sum=$(say "$job $*" | sha256sum)
+  sum=${sum%"${sum#????????????????}"}
 }
+
+tell() { # EVENT...: one line of the journal, in one write
+  told=$1
+  sign "$*"
+  say "$* #$sum ." >>"$folder/journal" || unwritable "the journal $folder/journal"
+}
+
+events() { # PATTERN: the events in the journal that look like it, wherever zeros or other damage stand beside them
+  LC_ALL=C grep -a -o "$1" "$folder/journal"
+}
+
+whole() { # fails when the job is not as the host wrote it -> $broken, the files
+  broken=
+  right=$(cd "$folder" 2>/dev/null && sha256sum $PARTS 2>/dev/null | grep -x -F -f sum)
+  for part in $PARTS; do
+    case $right in *"  $part"*) ;; *) broken="$broken $part" ;; esac
+  done
+  [ -s "$folder/sum" ] || broken=' sum'
+  if [ -e "$folder/journal" ]; then
+    { [ -f "$folder/journal" ] && [ "$(stat -c %s "$folder/journal")" -le "$MOST_JOURNAL" ]; } || broken="$broken journal"
+  fi
+  [ ! "$broken" ]
+} 2>/dev/null
+
+halted() { [ "$token" ] && [ "$(cat "$folder/halted" 2>/dev/null)" = "$token" ]; }
 
 now() { # -> $now
   sleep 9 &
@@ -66,20 +103,34 @@ keep() { # FILE...: on flash, so that a phone that dies keeps it; the command's 
 
 # --- the verbs ------------------------------------------------------------------------------------------------
 
-start() {
+start() { # TOKEN
   if holder || elsewhere; then
     say "running $holding_job"
     return
   fi
+  rm -rf "$root"/jobs/*.trash # what an interrupted removal left
+  if halted; then
+    say stopped
+    return
+  fi
+  if ! whole; then
+    say "damaged$broken"
+    return
+  fi
   true >>"$folder/journal" || unwritable "$folder"
   before=$(runners)
-  setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
+  # Not an argument: another user of the phone takes the last one for the job.
+  RUNNER_TOKEN=$token setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
   worker=$!
   until holder || ! started "$worker"; do sleep 0.1; done
   if holder; then
     say "running $holding_job"
+  elif halted; then
+    say stopped
   elif [ "$(runners)" -gt "$before" ]; then # already over: a short job, or a rude command
     say "running $job"
+  elif ! whole; then
+    say "damaged$broken"
   else
     free=$(df -k "$folder" | tail -n 1)
     fail "the runner did not start: $(tail -n 3 "$folder/log") (disk: $free)"
@@ -95,16 +146,16 @@ state() {
 watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike
   # In 1/10 s. Looking takes processes: what ends soon is told at once, what takes long is looked at more rarely.
   seen=$1 waits=$(($2 * 10)) pause=3
-  if [ ! -e "$folder/journal" ]; then
-    say gone
-    return
-  fi
   while :; do
     # Asked before reading: what a runner wrote, it wrote before it ended.
     word=ended
     holder && [ "$holding_job" = "$job" ] && word=at-work
-    lines=$(wc -l <"$folder/journal")
-    [ $((lines)) -gt "$seen" ] && break
+    set -- $(wc -lc <"$folder/journal") # lines, bytes
+    if [ ! -f "$folder/journal" ] || [ "$2" -gt "$MOST_JOURNAL" ]; then
+      say gone
+      return
+    fi
+    [ "$1" -gt "$seen" ] && break
     [ "$word" = ended ] && break
     [ "$waits" -le 0 ] && break
     sleep "$((pause / 10)).$((pause % 10))"
@@ -126,7 +177,8 @@ zones() {
   [ "$shown" ] || service_zones
 }
 
-stop() {
+stop() { # TOKEN
+  [ "$token" ] && [ -d "$folder" ] && say "$token" >"$folder/halted"
   if holder && [ "$holding_job" = "$job" ]; then
     kill "$holding_pid"
     patience=50
@@ -136,11 +188,43 @@ stop() {
   fi
 }
 
+remove() { # WHEN
+  if [ "$token" = idle ]; then
+    if holder && [ "$holding_job" = "$job" ]; then
+      say "running $job"
+      return
+    fi
+  else
+    token=
+    stop
+  fi
+  rm -rf "$folder.trash"
+  if [ -e "$folder" ]; then
+    mv "$folder" "$folder.trash" || fail "$folder cannot be removed. Is the phone's storage read-only? Restart the phone"
+    rm -rf "$folder.trash" || : # the next start does it
+  fi
+}
+
+inspect() { # lines `kb N`, `idle SECONDS`, `outputs N`, `damaged FILE...`, `pin ID`, `cell ID`, `journal`; the journal
+  size=$(du -s -k "$folder")
+  say "kb ${size%%[!0-9]*}"
+  last=$folder/journal
+  [ -e "$last" ] || last=$folder
+  say "idle $(($(date +%s) - $(stat -c %Y "$last")))"
+  say "outputs $(ls "$folder" | grep -c '\.stdout$')"
+  whole || say "damaged$broken"
+  grep -a -o '/store/[0-9a-f]\{16\}' "$folder/commands.sh" 2>/dev/null | sort -u | sed 's,^/store/,pin ,'
+  sed -n 's/^\([A-Za-z0-9-]*\) .*/cell \1/p' "$folder/cells" 2>/dev/null
+  say journal
+  watch 0 0 | tail -n +2
+}
+
 cell() { # CELL ATTEMPT: becomes what is measured
   started $$
   say "$$ $ticks $boot" >"$root/measured" || exit 125
   # In units of 512 bytes: a command that never stops talking must not fill the phone.
   ulimit -f "$((output_kb * 2))"
+  unset RUNNER_TOKEN
   . "$folder/commands.sh"
 }
 
@@ -148,12 +232,25 @@ work() {
   take_lock || exit 1
   trap quit EXIT
   trap 'exit 143' HUP INT TERM
-  # What a kill in the middle of a write left is given its end, so that it stays apart from what follows.
-  [ -s "$folder/journal" ] && [ "$(tail -c 1 "$folder/journal")" ] && echo >>"$folder/journal"
+  if halted; then
+    trap - EXIT
+    give_lock
+    return
+  fi
+  # What a kill in the middle of a write left, or a power loss that left zeros, is given its end, so that it stays apart
+  # from what follows.
+  lost=
+  if [ -s "$folder/journal" ]; then
+    [ "$(tail -c 1 "$folder/journal" | wc -l)" -gt 0 ] || echo >>"$folder/journal"
+  else
+    for file in "$folder"/*.samples; do [ -e "$file" ] && lost=1; done
+  fi
   tell runner $$ "$boot" "$(date +%s)"
+  [ "$lost" ] && tell lost
   end_orphan
   wake_lock lock
   survey
+  check
   set -- $(cat "$folder/cells")
   while [ $# -gt 0 ]; do
     is_ended "$1" || measure "$1" "$2"
@@ -182,7 +279,15 @@ wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
 
 # --- one cell ---------------------------------------------------------------------------------------------------
 
-is_ended() { grep -q "^end $1 .* \.$" "$folder/journal"; }
+check() { whole || fail "damaged:$broken"; }
+
+is_ended() { # CELL
+  # What stands there may be damaged: only the sum tells.
+  [ "$(events "end $1 [0-9]* [0-9]* [a-z]* [0-9]* -*[0-9]* [-0-9a-f]* #[0-9a-f]\{16\}" | while read -r event; do
+    sign "${event% #*}"
+    [ "$sum" = "${event##*#}" ] && say ended
+  done)" ]
+}
 
 end_orphan() { # the command of a runner that was killed would spoil the next measurement
   [ -e "$root/measured" ] || return 0
@@ -190,21 +295,27 @@ end_orphan() { # the command of a runner that was killed would spoil the next me
   if [ "$on" = "$boot" ] && started "$orphan" && [ "$ticks" = "$when" ]; then
     kill -9 "-$orphan"
   fi
-  rm -f "$root/measured"
+  rm -rf "$root/measured"
 }
 
 measure() { # CELL TIMEOUT_S
-  attempts=$(grep -c "^begin $1 .* \.$" "$folder/journal")
-  stopped=$(grep -c "^stopped $1 \.$" "$folder/journal") # on demand, which is no fault of the cell's
+  check
+  attempts=$(events "begin $1 [0-9]" | wc -l)
+  stopped=$(events "stopped $1 #" | wc -l) # on demand, which is no fault of the cell's
   if [ $((attempts - stopped)) -ge "$MOST_ATTEMPTS" ]; then
     tell end "$1" "$attempts" 137 abandoned 0 0 -
+    keep "$folder/journal"
     return
   fi
-  measured=$1 attempt=$((attempts + 1))
+  measured=$1 attempt=$((attempts + 1)) told=-
   cool_down "$1" "$attempt"
   output=$folder/$1.$attempt
+  rm -rf "$output.stdout" "$output.stderr" "$output.samples"
   { header >"$output.samples" && true >"$output.stdout"; } || unwritable "$output.*"
-  tell begin "$1" "$attempt" "$(date +%s)"
+  # Whether there was a wait, so that a lost line about it is missed; and on flash, so that a cell that takes the phone
+  # down is counted.
+  tell begin "$1" "$attempt" "$(date +%s)" "$told"
+  keep "$folder/journal"
   # A session of its own, so that its children end with it.
   trap : CHLD # wakes the wait between two samples when the command ends
   setsid sh "$0" cell "$root" "$job" "$1" </dev/null >"$output.stdout" 2>"$output.stderr" &
@@ -231,9 +342,9 @@ measure() { # CELL TIMEOUT_S
   status=$?
   kill -9 "-$pid" 2>/dev/null # what it left behind
   pid=
-  rm -f "$root/measured"
+  rm -rf "$root/measured"
   now
-  keep "$output.stdout" "$output.samples"
+  keep "$output.stdout" "$output.stderr" "$output.samples"
   sum=$(cat "$output.stdout" "$output.stderr" "$output.samples" | sha256sum)
   tell end "$1" "$attempt" "$status" "$how" $((now - began)) $((cost - cost_before)) "${sum%% *}"
   keep "$folder/journal"
@@ -243,4 +354,5 @@ while read -r name value; do
   case $name in cool_within_s) cool_within_s=$value ;; output_kb) output_kb=$value ;; esac
 done 2>/dev/null <"$folder/limits"
 shift 3
+token=${1-${RUNNER_TOKEN-}}
 "$verb" "$@"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from device import store
-from device.errors import BadInput, CommandFailed
+from device.errors import BadInput, CommandFailed, Damaged, TargetLost, TargetTimeout
 from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
 from device.phone import Phone
@@ -30,6 +32,7 @@ from host.bench.results import Campaign, Run
 from host.bench.schedule import Turn
 
 CELL_TIMEOUT_S = 3600
+MOST_TRIES = 3  # of a cell in one call, when the phone loses its output each time
 SLOWED_DOWN = 4  # a phone that gets so much slower than its burst in a sustained test has stopped working
 
 
@@ -56,6 +59,8 @@ class Watch:
     on_cell: Callable[[Cell, int, int], None] = lambda cell, number, total: None
     """Before a cell: the cell, its number from 1, and how many there are to measure."""
     on_run: Callable[[Run], None] = lambda run: None
+    on_warning: Callable[[str], None] = lambda text: None
+    """What is damaged on the phone, and what is lost by it."""
 
 
 class Shared(Protocol):
@@ -95,8 +100,9 @@ def run_campaign(
     """Measure what is missing of `plan`, one folder below `results_root`. With `reopen`, a lost phone is waited for.
 
     The phone works alone: whatever ends this call, a second one takes up what goes on there or lies there. Ctrl-C
-    ends the work on the phone too. Raises TargetLost when the phone is gone, PhoneBusy when it measures something
-    else, BadInput when the record is damaged or another process writes it.
+    ends the work on the phone too. What the phone lost or damaged is measured again, a few times. Raises TargetLost
+    when the phone is gone, PhoneBusy when it measures something else, BadInput when the record is damaged or another
+    process writes it, Damaged when all else was measured and the phone lost the output of a cell each time.
     """
     with closing(Session(target, reopen=reopen)) as session:
         return conduct(plan, session, phone, binaries, results_root, watch)
@@ -152,6 +158,8 @@ class _Conduct:
         self._runs = results.read_runs(folder)
         self._new: list[Run] = []
         self._believed: dict[tuple[str, str, int], bool] = {}
+        self._lost: Counter[str] = Counter()
+        """Task -> how many jobs of this call ended without an output of it that could be used."""
 
     def to_the_end(self, binaries: Binaries, shared: Shared | None) -> Outcome:
         """Take up what an earlier call left on the phone, then measure what is missing."""
@@ -160,7 +168,7 @@ class _Conduct:
         for job in self._session.jobs():
             if job.startswith(prefix):
                 self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
-                self._take_up(job)
+                self._work_off(job, partial(self._session.resume, job))
         deployed: _Deployed | None = None
         for cells in shared.units(self._finished()) if shared else [self._names]:
             while turns := self._due(cells):
@@ -169,14 +177,17 @@ class _Conduct:
                 deployed = deployed or self._session.again(
                     lambda target: _deploy(self._plan, target, binaries, self._watch)
                 )
-                self._session.start(job, [_task(turn, deployed) for turn in turns], self._plan.protocol.cooling)
-                self._take_up(job)
+                tasks = [_task(turn, deployed) for turn in turns]
+                self._work_off(job, partial(self._session.start, job, tasks, self._plan.protocol.cooling))
+                recorded = {schedule.task(run.fingerprint, run.round) for run in self._new if run.job == job}
+                self._lost.update(turn.task for turn in turns if turn.task not in recorded)
+        self._check_lost()
         measured = [run for run in self._new if run.failure is None]
         return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
 
     def _due(self, cells: Collection[Cell] | None = None) -> list[Turn]:
-        """The turns of `cells`, or of all. What failed in this call is not tried again in it."""
-        given_up = {run.fingerprint for run in self._new if run.failure}
+        """The turns of `cells`, or of all. What failed or was lost too often in this call is not tried again in it."""
+        given_up = {run.fingerprint for run in self._new if run.failure} | self._given_up()
         if cells is not None:
             given_up |= self._cells.keys() - {self._names[cell] for cell in cells}
         return schedule.due(self._order, [*self._runs, *self._new], given_up, self._is_believed)
@@ -190,27 +201,59 @@ class _Conduct:
             self._believed[key] = is_believed(self._folder, self._campaign, run)
         return self._believed[key]
 
-    def _take_up(self, job: str) -> None:
-        known = {schedule.task(run.fingerprint, run.round) for run in self._runs if run.job == job}
-        self._session.resume(job)
-        tasks = self._session.tasks(job)
-        to_come = [name for name in tasks if name not in known]
+    def _given_up(self) -> set[str]:
+        return {task.rpartition("-")[0] for task, times in self._lost.items() if times >= MOST_TRIES}
+
+    def _check_lost(self) -> None:
+        if lost := self._given_up():
+            raise Damaged(
+                self._session.target.name,
+                f"the phone lost or damaged the output of {len(lost)} of {len(self._cells)} cells {MOST_TRIES} times, "
+                f"and they are not measured; the others are recorded in {self._folder}. Its storage may be failing: "
+                "restart the phone, free some space, and run the same command again",
+            )
+
+    def _work_off(self, job: str, begin: Callable[[], None]) -> None:
+        """Have the phone work on a job, record what ends, and remove it. Ctrl-C ends the work on the phone, always."""
         try:
-            self._say_begins(to_come, 0)
-            for number, done in enumerate(self._session.follow(job, known=known), 1):
-                run = self._recorded(job, done)
+            with suppress(Damaged):  # what follows it says so
+                begin()
+            self._collect(job)
+            self._remove(job)
+        except KeyboardInterrupt:
+            self._stop(job)
+            raise
+
+    def _collect(self, job: str) -> None:
+        known = {schedule.task(run.fingerprint, run.round) for run in self._runs if run.job == job}
+        to_come = [name for name in self._session.tasks(job) if name not in known]
+        self._say_begins(to_come, 0)
+        following = self._session.follow(job, known=known, on_damage=self._watch.on_warning)
+        for number, done in enumerate(following, 1):
+            if run := self._recorded(job, done):
                 self._new.append(run)
                 self._watch.on_run(run)
-                self._say_begins(to_come, number)
-        except KeyboardInterrupt:
-            self._session.stop(job)
-            raise
-        self._session.remove(job)
+            self._say_begins(to_come, number)
 
-    def _recorded(self, job: str, done: Done) -> Run:
+    def _remove(self, job: str) -> None:
+        try:
+            self._session.remove(job)
+        except CommandFailed as error:  # what it brought is recorded, and nothing is measured twice
+            self._watch.on_warning(f"{job} stays on the phone: {error}")
+
+    def _stop(self, job: str) -> None:
+        with suppress(KeyboardInterrupt):  # a farm's watch raises it again and again
+            self._watch.on_step(f"ending the work on {self._session.target.name}")
+        try:
+            self._session.stop(job)
+        except (TargetLost, TargetTimeout, CommandFailed) as error:
+            self._watch.on_warning(f"{job} may still run on the phone, which did not hear that it should end: {error}")
+
+    def _recorded(self, job: str, done: Done) -> Run | None:
         name, _, number = done.ended.cell.rpartition("-")
         if name not in self._cells or not number.isdecimal():
-            raise CommandFailed(job, ["follow"], 0, stderr=f"no cell of this campaign: {done.ended.cell}")
+            self._watch.on_warning(f"{job} has a cell {done.ended.cell}, which is not of this campaign: left out")
+            return None
         run = _run(job, done, self._cells[name], name, int(number))
         results.append(self._folder, run, done.raw_samples)
         return run

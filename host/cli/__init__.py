@@ -16,6 +16,7 @@ from host.cli import model as model
 from host.cli import build as build
 from host.cli import phones as phones
 from host.cli import deploy as deploy
+from host.cli import jobs as jobs
 from host.cli import bench as bench
 from host.cli import run as run
 from host.cli import results as results

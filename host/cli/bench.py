@@ -156,6 +156,7 @@ def bench(
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
             on_cell=lambda cell, number, total: bar.update("measuring", number - 1, total),
             on_run=_say_run,
+            on_warning=console.warning,
         )
         reopen = partial(open_target, way, options)
         outcome = campaign.run_campaign(planned, target, phone, binaries, output, watch, reopen=reopen)

@@ -1,4 +1,4 @@
-"""Files on phones: `deploy`, `phone df`, `phone clean`."""
+"""Files on phones: `deploy`, `phone df`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from device import stored
-from device.errors import BadInput
 from device.phone import Phone
 from device.ssh import SshOptions
 from device.target import Target
 from device.targets import FORMS, no_phone, open_target, the_only_one
 from host import console
 from host import deploy as deploying
-from host.bench import artifact, words
+from host.bench import artifact
 from host.cli import complete
 from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from host.cli.command import app, phone_app
@@ -102,45 +101,6 @@ def phone_df(
     console.table("", ["id", "name", "MiB", "last used", ""], [_stored_row(one) for one in kept])
     total = sum(one.size_bytes for one in kept) >> 20
     console.out.print(f"{total} MiB in {target.root}/store, {phone.free_mb} MiB free", soft_wrap=True)
-
-
-@phone_app.command("clean", epilog="Example: smoothdroid phone clean --on adb:SERIAL --unused 7d")
-def phone_clean(
-    ids: Annotated[
-        list[str] | None, typer.Argument(help="What to remove, by its id in `smoothdroid phone df`.")
-    ] = None,
-    on: On = None,
-    unused: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Everything that was not used for so long: 12h, 7d; 0s for all.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
-    json: Json = False,
-) -> None:
-    """Remove models and programs from a phone, those that nothing at work there needs. They can be sent again."""
-    if bool(ids) == (unused is not None):
-        raise BadInput("name what to remove by its id (`smoothdroid phone df` lists them), or say --unused 7d")
-    idle_s = words.seconds(unused, "--unused") if unused else 0.0
-    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _):
-        kept = stored.listing(target)
-        if unknown := sorted(set(ids or []) - {one.id for one in kept}):
-            raise BadInput(f"{target.name} has nothing with the id {', '.join(unknown)}: see `smoothdroid phone df`")
-        chosen = [one for one in kept if (one.id in ids if ids else one.idle_s >= idle_s)]
-        going = [one for one in chosen if not one.busy]
-        for one in chosen:
-            if one.busy:
-                console.warning(f"{one.name} stays: something at work on the phone needs it")
-        if not dry_run:
-            stored.evict(target, [one.id for one in going])
-    if json:
-        console.facts({"dry_run": dry_run, "removed": [dataclasses.asdict(one) for one in going]})
-        return
-    for one in going:
-        console.out.print(f"{one.id}  {one.name}  ({one.size_bytes >> 20} MiB)", soft_wrap=True)
-    total = sum(one.size_bytes for one in going) >> 20
-    console.step(f"{total} MiB {'would be ' if dry_run else ''}removed")
 
 
 def _stored_row(one: stored.Stored) -> list[str]:

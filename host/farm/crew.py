@@ -294,7 +294,10 @@ class Crew:
                 matters=measured.failure is not None,
             )
 
-        return Watch(step, push, cell, run)
+        def warn(text: str) -> None:
+            self._workshop.say(f"{row.name}: {text}", matters=True)
+
+        return Watch(step, push, cell, run, warn)
 
 
 def _interrupt(session: Session) -> None:

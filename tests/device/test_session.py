@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ import pytest
 
 from device import session as session_module
 from device.adb import AdbTarget
-from device.errors import BadInput, CommandFailed, NoPhone, PhoneBusy, TargetLost, TargetTimeout, Unreachable
+from device.errors import BadInput, CommandFailed, Damaged, NoPhone, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.local import LocalTarget
 from device.session import Cooling, Done, Session, Task
 from device.ssh import SshTarget
@@ -438,12 +439,227 @@ def test_a_folder_that_cannot_be_written_any_more_stops_the_runner_and_keeps_wha
     assert [(it.stdout, it.ended.attempt) for it in session.follow("job")] == [("1\n", 1), ("2\n", 1)]
 
 
-def test_output_that_changed_after_the_journal_was_written_is_refused(target: Target, session: Session) -> None:
-    session.start("job", [sh("one", "echo 1")])
+# --- a damaged job ----------------------------------------------------------------------------------------------
+
+
+def finished_job(session: Session, target: Target) -> str:
+    """A job whose two tasks have ended; returns its folder."""
+    session.start("job", [sh("one", "echo 1; echo warned >&2"), sh("two", "echo 2")])
     eventually(lambda: session.at_work() is None, "the job did not end")
-    target.run(["sh", "-c", f"echo forged >{target.root}/jobs/job/one.1.stdout"])
-    with pytest.raises(CommandFailed, match="not what it wrote down"):
+    return f"{target.root}/jobs/job"
+
+
+def collected(session: Session) -> tuple[dict[str, str], list[str]]:
+    """What the tasks said, and what was damaged, in the words of the warnings."""
+    damage: list[str] = []
+    with suppress(Damaged):  # following it says the same
+        session.resume("job")
+    return {done.ended.cell: done.stdout for done in session.follow("job", on_damage=damage.append)}, damage
+
+
+@pytest.mark.fault(
+    "a cell's output changed on the phone after it was measured",
+    transport="any",
+    outcome="the file is named, the other cells are collected, and the cell is measured again",
+)
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("echo forged >one.1.stdout", "not what it wrote down when the cell ended"),
+        (": >one.1.stdout", "not what it wrote down"),
+        (": >one.1.stderr", "not what it wrote down"),
+        (": >one.1.samples", "not what it wrote down"),
+        ("rm one.1.stdout", r"stdout is gone"),
+        ("rm one.1.stderr", r"stderr is gone"),
+        ("rm one.1.samples", r"samples is gone"),
+        ("rm one.1.stdout; mkdir one.1.stdout", "stdout (is gone or )?cannot be read"),
+        ("truncate -s 70000000 one.1.stdout", "stdout has 70000000 bytes, more than any"),
+    ],
+)
+def test_output_that_changed_after_the_journal_was_written_is_left_out_and_named(
+    target: Target, session: Session, does: str, said: str
+) -> None:
+    folder = finished_job(session, target)
+    target.run(["sh", "-c", f"cd {folder}; {does}"])
+    said_by, damage = collected(session)
+    assert said_by == {"two": "2\n"}
+    assert len(damage) == 1
+    assert re.search(rf"jobs/job/one\.1\..*{said}.*counts as not measured", damage[0])
+    with pytest.raises(Damaged, match=r"one\.1\."):
         list(session.follow("job"))
+    session.remove("job")
+    session.start("job", [sh("one", "echo 1")])
+    assert [done.stdout for done in session.follow("job")] == ["1\n"]
+
+
+@pytest.mark.fault(
+    "a job's samples cannot be parsed", transport="any", outcome="the cell counts as not measured and runs again"
+)
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+def test_samples_without_a_header_are_damage(target: Target, session: Session) -> None:
+    folder = f"{target.root}/jobs/job"
+    session.start("job", [sh("one", f"echo 1; : >{folder}/one.1.samples"), sh("two", "echo 2")])
+    said_by, damage = collected(session)
+    assert said_by == {"two": "2\n"}
+    assert "one.1.samples: the samples have no header" in damage[0]
+
+
+@pytest.mark.fault(
+    "a job's list of cells, commands or settings is lost or changed",
+    transport="any",
+    outcome="what had ended is collected, nothing is run from it, and the rest is measured in another job",
+)
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+@pytest.mark.parametrize(
+    ("does", "name"),
+    [("rm", name) for name in (*session_module.PARTS, "sum")]
+    + [(": >", name) for name in ("cells", "commands.sh", "limits", "sum")]
+    + [("echo >>", name) for name in session_module.PARTS],
+)
+def test_a_job_that_is_not_as_it_was_sent_runs_nothing_and_brings_what_had_ended(
+    target: Target, session: Session, name: str, does: str
+) -> None:
+    session.start("job", [sh("one", "echo 1"), sh("two", "sleep 60; echo 2")])
+    assert next(iter(session.follow("job"))).stdout == "1\n"
+    session.stop("job")
+    ran = read(target, f"{target.root}/jobs/job/journal").count("begin two")
+    target.run(["sh", "-c", f"cd {target.root}/jobs/job; {does} {name}"])
+    with pytest.raises(Damaged, match=f"{name} lost or damaged"):
+        session.resume("job")
+    said_by, damage = collected(session)
+    assert (said_by, len(damage)) == ({"one": "1\n"}, 1)
+    assert name in damage[0]
+    assert read(target, f"{target.root}/jobs/job/journal").count("begin two") == ran
+    session.remove("job")
+    assert session.jobs() == []
+
+
+def test_commands_that_change_while_a_job_runs_are_not_run(target: Target, session: Session) -> None:
+    folder = f"{target.root}/jobs/job"
+    session.start("job", [sh("one", f"sed -i 's/echo 2/echo 3/' {folder}/commands.sh; echo 1"), sh("two", "echo 2")])
+    said_by, damage = collected(session)
+    assert (said_by, len(damage)) == ({"one": "1\n"}, 1)
+    assert "commands.sh lost or damaged" in damage[0]
+
+
+@pytest.mark.fault(
+    "a job's journal is empty or missing",
+    transport="any",
+    outcome="this is reported, and its cells are measured again in the same job",
+)
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+@pytest.mark.parametrize("does", ["rm journal", ": >journal"])
+def test_a_job_without_its_journal_is_measured_again(target: Target, session: Session, does: str) -> None:
+    folder = finished_job(session, target)
+    target.run(["sh", "-c", f"cd {folder}; {does}"])
+    said_by, damage = collected(session)
+    assert said_by == {"one": "1\n", "two": "2\n"}
+    assert len(damage) == 1
+    assert "journal: it was empty or gone" in damage[0]
+
+
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+def test_a_journal_that_is_gone_or_huge_while_it_is_followed_ends_the_job(target: Target, session: Session) -> None:
+    for does in ("rm journal", "truncate -s 40000000 journal", "rm journal; mkdir journal"):
+        folder = finished_job(session, target)
+        target.run(["sh", "-c", f"cd {folder}; {does}"])
+        damage: list[str] = []
+        assert list(session.follow("job", on_damage=damage.append)) == []
+        assert "journal is gone, or larger than any" in damage[0]
+        session.remove("job")
+
+
+JOURNALS = {
+    "zeros at its end": ("head -c 4096 /dev/zero >>journal", 0),
+    "zeros instead of its last line": ("sed -i '/^finished/d' journal; head -c 4096 /dev/zero >>journal", 0),
+    "zeros instead of a cell's end": ("sed -i 's/^end two .*/\\x00\\x00\\x00/; /^finished/d' journal", 1),
+    "a cell's end with another number": ("sed -i 's/^end two 1 0/end two 1 1/; /^finished/d' journal", 1),
+    "a cell's begin with another time": ("sed -i 's/^begin two 1 1/begin two 1 2/' journal", 1),
+    "a cell's end twice": ("grep '^end one' journal >>journal.2; cat journal.2 >>journal", 0),
+    "a line of another job": ("echo 'end one 1 0 exited 1 1 - #0123456789abcdef .' >>journal", 0),
+    "any line": ("echo nonsense >>journal", 0),
+}
+"""What is done to the journal of a job that has ended, and how many cells are lost by it."""
+
+
+@pytest.mark.fault(
+    "zeros, foreign or repeated lines or other numbers in a job's journal",
+    transport="any",
+    outcome="every cell whose lines are intact is collected, once",
+)
+@pytest.mark.parametrize("name", JOURNALS)
+def test_a_damaged_journal_brings_all_that_is_intact_and_the_runner_measures_the_rest(
+    target: Target, session: Session, name: str
+) -> None:
+    does, lost = JOURNALS[name]
+    folder = finished_job(session, target)
+    target.run(["sh", "-c", f"cd {folder}; {does}"])
+    said_by, damage = collected(session)
+    again = "begin two 2" in read(target, f"{folder}/journal")
+    assert said_by == ({"one": "1\n", "two": "2\n"} if again or not lost else {"one": "1\n"})
+    assert again == (name.startswith(("zeros instead of a cell's", "a cell's end with")))
+    assert damage
+    assert all("jobs/job/journal: " in each for each in damage)
+
+
+@pytest.mark.fault(
+    "a folder stands where the runner's lock or notes should be",
+    transport="any",
+    outcome="it is replaced, and no job is kept out",
+)
+@pytest.mark.parametrize("name", ["lock", "lock.guard", "at-work", "measured"])
+def test_something_else_in_the_place_of_the_lock_keeps_nobody_out(target: Target, session: Session, name: str) -> None:
+    target.run(["sh", "-c", f"cd {target.root} 2>/dev/null || mkdir -p {target.root}; cd {target.root}; rm -rf {name}"])
+    target.run(["mkdir", "-p", f"{target.root}/{name}/x"])
+    assert session.at_work() is None
+    (done,) = measured(session, [sh("one", "echo 1")])
+    assert done.stdout == "1\n"
+    assert session.at_work() is None
+
+
+@pytest.mark.fault(
+    "the runner's own scripts are damaged on the phone", transport="any", outcome="they are sent again before they run"
+)
+def test_a_damaged_runner_is_sent_again(target: Target, session: Session) -> None:
+    measured(session, [sh("one", "echo 1")])
+    script = session_module.install(target)
+    target.run(["sh", "-c", f": >{script}"])
+    later = Session(target)
+    later.remove("job")
+    assert [done.stdout for done in measured(later, [sh("one", "echo 2")])] == ["2\n"]
+
+
+@pytest.mark.fault(
+    "a removal of a job is interrupted", transport="any", outcome="nothing of it is seen, and the next start sweeps it"
+)
+def test_a_removal_is_seen_whole_or_not_at_all_and_its_rest_is_swept(target: Target, session: Session) -> None:
+    folder = finished_job(session, target)
+    target.run(["mv", folder, f"{folder}.trash"])
+    assert session.jobs() == []
+    target.run(["mkdir", "-p", folder, f"{folder}.trash/x"])
+    session.remove("job")
+    assert target.run(["ls", f"{target.root}/jobs"]).stdout == ""
+    target.run(["mkdir", "-p", f"{folder}.trash/x"])
+    session.start("other", [sh("one", "echo 1")])
+    assert target.run(["ls", f"{target.root}/jobs"]).stdout == "other\n"
+
+
+def test_what_a_cell_said_is_on_flash_before_it_counts_as_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, with a sync that writes down what it is asked for."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
+    tool = tmp_path / "bin/fsync"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$*" "$(grep -c ^end "$(dirname "$1")/journal")" >>{tmp_path}/asked\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    measured(Session(LocalTarget()), [sh("one", "echo 1")])
+    folder = f"{LocalTarget().root}/jobs/job"
+    outputs = " ".join(f"{folder}/one.1.{kind}" for kind in ("stdout", "stderr", "samples"))
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[:3] == [f"{folder}/journal 0", f"{outputs} 0", f"{folder}/journal 1"]
 
 
 def test_names_are_checked_before_the_phone_is_touched(session: Session) -> None:
@@ -575,6 +791,23 @@ def test_a_way_that_opens_and_breaks_each_time_is_given_up() -> None:
     with pytest.raises(TargetLost, match="not back within 1 s"):
         Session(breaks(), reopen=breaks, patience_s=1).at_work()
     assert 2 <= len(opened) <= 5, "with pauses"
+
+
+@pytest.mark.fault(
+    "an order to start a job arrives after the order to stop it",
+    transport="any",
+    outcome="nothing is started",
+)
+def test_a_start_that_arrives_after_its_stop_starts_nothing(target: Target, session: Session) -> None:
+    """Ctrl-C in the middle of a start: the phone may get both orders in any order."""
+    session.start("job", [sh("one", "sleep 60")])
+    session.stop("job")
+    script = session_module.install(target)
+    late = [target.root, "job", session._start_id]
+    assert target.run(["sh", script, "start", *late]).stdout == "stopped\n"
+    assert session.at_work() is None
+    session.resume("job")
+    assert session.at_work() == "job", "a later start is another order"
 
 
 def test_an_interrupt_before_the_job_is_followed_ends_the_runner_all_the_same(session: Session) -> None:

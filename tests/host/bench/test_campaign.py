@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from device import series
-from device.errors import BadInput, CommandFailed, PhoneBusy
+from device.errors import BadInput, CommandFailed, Damaged, NoPhone, PhoneBusy, TargetLost
 from device.session import Session, Task
 from device.sha256 import sha256_of
-from device.target import Target
+from device.target import Completed, Progress, Target
 from host.bench.artifact import Artifact, inspect
 from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
 from host.bench.cell import Options, Protocol, Test
@@ -379,6 +383,248 @@ def test_ctrl_c_ends_the_work_on_the_phone_and_the_next_call_goes_on(bench: Benc
     outcome = bench(llama_bench("sleep 0.5"))
     assert (len(outcome.measured), outcome.kept) == (7, 1)
     assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
+
+
+class Interrupted(FolderPhone):
+    """A phone at whose n-th command Ctrl-C is pressed, once: before it is sent, after it was done, or so that it is
+    done `late`, after the next one."""
+
+    def __init__(self, root: Path, at: int, when: str) -> None:
+        super().__init__(root)
+        self.at, self.when, self.uses = at, when, 0
+        self._late: Callable[[], object] | None = None
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        self.uses += 1
+        do = partial(super().run, argv, **options)
+        if self.uses == self.at:
+            if self.when == "late":
+                self._late = partial(super().run, argv, check=False)
+            elif self.when == "after":
+                do()
+            raise KeyboardInterrupt
+        done = do()
+        if self._late:
+            self._late()
+            self._late = None
+        return done
+
+
+@pytest.mark.fault(
+    "Ctrl-C at any moment of a campaign",
+    transport="any",
+    outcome="nothing is at work on the phone afterwards, and the next call measures the rest once",
+)
+@pytest.mark.parametrize("when", ["before", "after", "late"])
+def test_ctrl_c_at_any_moment_leaves_nothing_at_work(bench: Bench, small: Plan, when: str) -> None:
+    bench.play(llama_bench("sleep 0.3"))
+    at, interrupted = {"before": 1, "after": 2, "late": 3}[when], True
+    root = Path(bench.target.root)
+    while interrupted:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(bench.folder, ignore_errors=True)
+        target = Interrupted(root, at, when)
+        try:
+            bench(llama_bench("sleep 0.3"), small, target)
+            interrupted = False
+        except KeyboardInterrupt:
+            assert Session(bench.target).at_work() is None, at
+            outcome = bench(llama_bench("sleep 0.3"), small)
+            assert len(outcome.measured) + outcome.kept == 2
+        assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 2
+        assert Session(bench.target).jobs() == []
+        at += 7
+    assert at > 30
+
+
+@pytest.mark.fault(
+    "Ctrl-C while the connection to a phone that measures is lost",
+    transport="any",
+    outcome="the phone is waited for a short time, and its work is ended",
+)
+@pytest.mark.parametrize("verb", ["start", "watch", "remove"])
+def test_ctrl_c_while_the_phone_is_lost_ends_the_work_there(bench: Bench, small: Plan, verb: str) -> None:
+    """It is lost after it did what was asked, and Ctrl-C is pressed while it is waited for."""
+
+    class Lost(FolderPhone):
+        lost = False
+
+        def run(self, argv: Sequence[str], **options: Any) -> Completed:
+            if not self.lost:
+                done = super().run(argv, **options)
+                self.lost = verb in argv[2:3]
+            if self.lost:
+                raise TargetLost("cut")
+            return done
+
+    ways: list[Any] = [KeyboardInterrupt(), NoPhone("not yet"), FolderPhone(Path(bench.target.root))]
+
+    def reopen() -> Target:
+        if isinstance(way := ways.pop(0), BaseException):
+            raise way
+        return cast("Target", way)
+
+    bench.play(llama_bench("sleep 5"))
+    lost = Lost(Path(bench.target.root))
+    if verb == "remove":
+        bench.play(LLAMA_BENCH)
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(small, lost, PHONE, bench.binaries, bench.folder, reopen=reopen)
+    assert ways == []
+    assert Session(bench.target).at_work() is None
+
+
+def test_ctrl_c_of_a_phone_that_stays_away_says_that_its_work_may_go_on(bench: Bench, small: Plan) -> None:
+    class Lost(FolderPhone):
+        def run(self, argv: Sequence[str], **options: Any) -> Completed:
+            if argv[2:3] == ["watch"]:
+                raise KeyboardInterrupt
+            if argv[2:3] == ["stop"]:
+                raise TargetLost("cut")
+            return super().run(argv, **options)
+
+    bench.play(llama_bench("sleep 60"))
+    warned: list[str] = []
+    watch = Watch(on_warning=warned.append)
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(small, Lost(Path(bench.target.root)), PHONE, bench.binaries, bench.folder, watch)
+    assert "may still run on the phone" in warned[0]
+    job = Session(bench.target).at_work()
+    assert job
+    Session(bench.target).stop(job)
+
+
+# --- what the phone kept is damaged -----------------------------------------------------------------------------
+
+
+class Left:
+    """A job that lies finished on a phone, three cells, one of them recorded here: as often as it is put back."""
+
+    def __init__(self, bench: Bench, plan: Plan, tmp_path: Path) -> None:
+        self.bench, self.plan = bench, plan.model_copy(update={"threads": [1, 2, 3]})
+        with pytest.raises(Dies):
+            run_campaign(self.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(1))
+        while Session(bench.target).at_work():
+            time.sleep(0.05)
+        (self.job,) = Session(bench.target).jobs()
+        self.path = Path(bench.target.root, "jobs", self.job)
+        self._copies = [(folder, tmp_path / f"{folder.name}.copy") for folder in (self.path, bench.folder)]
+        for folder, copy in self._copies:
+            shutil.copytree(folder, copy)
+
+    def put_back(self) -> None:
+        for folder, copy in self._copies:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(copy, folder)
+        for log in Path(self.bench.target.root).glob("store/*/asked"):
+            log.unlink()
+
+    def collect(self) -> tuple[list[int], list[str]]:
+        """Call again, and look whether all is right; returns the threads that were asked for, and the warnings."""
+        warned: list[str] = []
+        target, folder = self.bench.target, self.bench.folder
+        run_campaign(self.plan, target, PHONE, self.bench.binaries, folder, Watch(on_warning=warned.append))
+        runs = self.bench.runs()
+        assert sorted(run.cell.threads for run in runs) == [1, 2, 3]
+        for run in runs:
+            assert (run.failure, run.tokens_per_s) == (
+                None,
+                [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)],
+            )
+        assert Session(target).jobs() == []
+        assert not list(Path(target.root, "jobs").iterdir())
+        return sorted(int(options["-t"]) for options in target.measured()), warned
+
+
+@pytest.fixture
+def left(bench: Bench, small: Plan, tmp_path: Path) -> Left:
+    return Left(bench, small, tmp_path)
+
+
+@pytest.mark.fault(
+    "one flipped bit in any file of a job",
+    transport="any",
+    outcome="intact cells are collected with their values, the damaged one is measured again, and later jobs run",
+)
+def test_one_flipped_bit_anywhere_costs_its_cell_and_nothing_else(left: Left) -> None:
+    chance = random.Random(15)  # noqa: S311 (not a secret)
+    files = sorted(file for file in left.path.iterdir() if file.name != "log" and file.stat().st_size)
+    assert {"journal", "cells", "commands.sh", "limits", "sum"} < {file.name for file in files}
+    for file in files:
+        for _ in range(12 if file.name == "journal" else 2):
+            left.put_back()
+            data = bytearray(file.read_bytes())
+            place, bit = chance.randrange(len(data)), chance.randrange(8)
+            data[place] ^= 1 << bit
+            file.write_bytes(data)
+            asked, warned = left.collect()
+            where = file.name, place, bit, asked, warned
+            assert len(asked) <= 1, where
+            assert warned or not asked, where
+            assert all(left.job in text for text in warned), where
+
+
+DAMAGE = {
+    "no cells": "rm cells",
+    "no commands": "rm commands.sh",
+    "no journal": "rm journal",
+    "an empty journal": ": >journal",
+    "a journal of zeros": "head -c 4096 /dev/zero >journal",
+    "zeros after the journal": "head -c 4096 /dev/zero >>journal",
+    "a journal of something else": "head -c 4096 /bin/sh >journal",
+    "a huge journal": "truncate -s 1G journal",
+    "a journal that is a folder": "rm journal; mkdir journal",
+    "no outputs": "rm *.stdout *.stderr",
+    "empty samples": "for file in *.samples; do : >$file; done",
+    "a huge output": "for file in *.stdout; do truncate -s 128M $file; done",
+    "nothing but a folder": "rm *",
+    "all files empty": "for file in *; do : >$file; done",
+}
+
+
+@pytest.mark.fault(
+    "files of a job on the phone are lost, empty or filled with other bytes",
+    transport="any",
+    outcome="the campaign says which, measures again what is lost with them, and removes the job",
+)
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_job_does_not_stop_a_campaign(left: Left, name: str) -> None:
+    left.put_back()
+    left.bench.target.run(["sh", "-c", f"cd {left.path}; {DAMAGE[name]}"])
+    asked, warned = left.collect()
+    intact = ("no cells", "no commands", "zeros after the journal")
+    assert bool(asked) == (name not in intact)
+    assert warned or name in ("no cells", "no commands"), "what was finished needs them no more"
+    assert len(set(warned)) == len(warned)
+
+
+class Rotten(FolderPhone):
+    """A phone that never brings back what llama-bench said with two threads."""
+
+    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
+        super().pull(remote, destination, progress=progress)
+        if '"n_threads": 2' in destination.read_text():
+            destination.write_text("rot")
+
+
+@pytest.mark.fault(
+    "the phone's storage damages the output of a cell each time",
+    transport="any",
+    outcome="after three tries all else is measured, and an error says what is not",
+)
+def test_a_cell_that_is_damaged_each_time_is_given_up_and_said_and_the_others_are_measured(
+    bench: Bench, small: Plan
+) -> None:
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=3, rounds=2)})
+    with pytest.raises(
+        Damaged, match=r"lost or damaged the output of 1 of 2 cells 3 times.*run the same command again"
+    ):
+        bench(plan=plan, target=Rotten(Path(bench.target.root)))
+    assert [run.cell.threads for run in bench.runs()] == [1, 1]
+    assert sorted(options["-t"] for options in bench.target.measured()) == ["1"] * 2 + ["2"] * 6
+    assert Session(bench.target).jobs() == []
+    outcome = bench(plan=plan)
+    assert [run.cell.threads for run in outcome.measured] == [2, 2]
 
 
 def test_a_phone_that_measures_something_else_is_left_alone(bench: Bench, small: Plan) -> None:

@@ -1,0 +1,118 @@
+"""What smoothdroid left on a phone: `phone jobs`, `phone clean`."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from device import jobs, stored
+from device.errors import BadInput
+from device.session import Session
+from device.ssh import SshOptions
+from host import console
+from host.bench import words
+from host.cli.command import phone_app
+from host.cli.options import AcceptHostKey, Json, KnownHosts, On, SshKey
+from host.cli.reach import reached
+
+
+@phone_app.command("jobs", epilog="Example: smoothdroid phone jobs --on adb:SERIAL")
+def phone_jobs(
+    on: On = None,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """List the jobs that lie on a phone: their state, their cells, and the files in the store that they need.
+
+    A job is removed when its results are collected. One that lies there runs, or its command was ended: the same
+    command again collects it.
+    """
+    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _):
+        found = jobs.look(Session(target))
+        names = {one.id: one.name for one in stored.listing(target)}
+    if json:
+        console.facts(
+            [{**dataclasses.asdict(job), "pins": [{"id": i, "name": names.get(i)} for i in job.pins]} for job in found]
+        )
+        return
+    if not found:
+        console.out.print("no job lies on the phone")
+        return
+    rows = [
+        [
+            job.name,
+            job.state,
+            f"{job.done} of {job.total or '?'}",
+            str(job.size_bytes >> 10),
+            ", ".join(names.get(one, f"{one}, which is gone") for one in job.pins) or "-",
+        ]
+        for job in found
+    ]
+    console.table("", ["job", "state", "cells", "KiB", "needs"], rows)
+    for job in found:
+        for damage in job.damage:
+            console.warning(f"{job.name}: {damage}")
+
+
+@phone_app.command(
+    "clean",
+    epilog="Example: smoothdroid phone clean --on adb:SERIAL --dry-run\n\n"
+    "Only what was not used for a week: smoothdroid phone clean --on adb:SERIAL --unused 7d",
+)
+def phone_clean(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these: ids of `smoothdroid phone df`, names of `smoothdroid phone jobs`."),
+    ] = None,
+    on: On = None,
+    unused: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what was not used for so long: 12h, 7d.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also jobs with results that no command has collected: they are lost.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    ssh_key: SshKey = None,
+    known_hosts: KnownHosts = None,
+    accept_host_key: AcceptHostKey = None,
+    json: Json = False,
+) -> None:
+    """Remove from a phone all jobs, models and programs that no runner at work there needs, and say what stays.
+
+    Models and programs can be sent again. Results that no command has collected stay, unless --yes is given.
+    """
+    if ids and unused:
+        raise BadInput("name what to remove, or say --unused 7d, not both")
+    idle_s = words.seconds(unused, "--unused") if unused else 0.0
+    with (
+        reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _),
+        closing(Session(target)) as session,
+    ):
+        done = jobs.clean(session, ids or [], idle_s=idle_s, uncollected=yes, dry_run=dry_run)
+    for one in done.kept:
+        console.warning(f"{one.name} stays: {one.why}")
+    if json:
+        console.facts(
+            {
+                "dry_run": dry_run,
+                "removed": [dataclasses.asdict(one) for one in done.stored],
+                "removed_jobs": [dataclasses.asdict(one) for one in done.jobs],
+                "leftovers": done.leftovers,
+                "kept": [dataclasses.asdict(one) for one in done.kept],
+            }
+        )
+        return
+    for job in done.jobs:
+        lost = f", the results of {job.uncollected} of them uncollected" if job.uncollected else ""
+        console.out.print(f"{job.name}  ({job.state}, {job.total or '?'} cells{lost})", soft_wrap=True)
+    for path in done.leftovers:
+        console.out.print(f"{path}  (left by an interrupted command)", soft_wrap=True)
+    for file in done.stored:
+        console.out.print(f"{file.id}  {file.name}  ({file.size_bytes >> 20} MiB)", soft_wrap=True)
+    total = (sum(job.size_bytes for job in done.jobs) + sum(file.size_bytes for file in done.stored)) >> 20
+    console.step(f"{total} MiB {'would be ' if dry_run else ''}removed")
