@@ -1,6 +1,21 @@
 # What a phone says of itself, in one trip: sections that begin with a line "==NAME". Runs on Android's own
 # shell and tools, needs no root, and leaves out what it may not read.
 root=$1
+
+numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this user may enter a folder and not list it
+  set -- "$1" "$2" "$1"[0-9]*"$2"
+  found= number=0
+  if [ -e "$3" ]; then
+    shift 2
+    found=$*
+    return
+  fi
+  while [ "$number" -lt 256 ]; do
+    [ -e "$1$number$2" ] && found="$found $1$number$2"
+    number=$((number + 1))
+  done
+}
+
 echo ==getprop; getprop 2>/dev/null
 echo ==uname; uname -srm
 echo ==cpuinfo; cat /proc/cpuinfo
@@ -8,15 +23,16 @@ echo ==cpuinfo; cat /proc/cpuinfo
 echo ==hwcaps; od -An -v -tx1 -N20 /proc/self/exe 2>/dev/null; echo --; od -An -v -tx8 /proc/self/auxv 2>/dev/null
 echo ==meminfo; cat /proc/meminfo
 echo ==cpus
-for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
-  [ -d "$cpu" ] || continue
+numbered /sys/devices/system/cpu/cpu ""
+for cpu in $found; do
   max=; online=
   read -r max 2>/dev/null <"$cpu/cpufreq/cpuinfo_max_freq"
   read -r online 2>/dev/null <"$cpu/online"
   echo "${cpu##*cpu} ${max:--} ${online:--}"
 done
 echo ==thermal
-for zone in /sys/class/thermal/thermal_zone[0-9]*; do
+numbered /sys/class/thermal/thermal_zone ""
+for zone in $found; do
   type=; temp=
   read -r type 2>/dev/null <"$zone/type"
   read -r temp 2>/dev/null <"$zone/temp"
@@ -31,4 +47,14 @@ for name in capacity status temp; do
 done
 echo ==df
 mkdir -p "$root" && df -k "$root"
+# What tells this phone from another one with the same serial number: a random number, kept as the text of a symbolic
+# link, which is made in one step, once.
+echo ==mark
+if [ ! -L "$root/mark" ]; then
+  mark=
+  read -r mark 2>/dev/null </proc/sys/kernel/random/uuid
+  [ "$mark" ] || mark=$(od -An -N16 -tx1 /dev/urandom 2>/dev/null | tr -d ' \n')
+  [ "$mark" ] && ln -s "$mark" "$root/mark" 2>/dev/null
+fi
+readlink "$root/mark" 2>/dev/null
 exit 0

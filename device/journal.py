@@ -23,6 +23,13 @@ class Waited(BaseModel):
     seconds: float
     too_hot: str | None = None
     """The zone that was still too hot when the time was over; None when the phone got as cool as asked."""
+    kind: str = ""
+    """What the phone calls that zone."""
+
+    def __str__(self) -> str:
+        """What was still too hot."""
+        too_hot = str(self.too_hot)
+        return too_hot if too_hot.endswith(self.kind) else f"{self.kind}, {too_hot}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ _NAME, _ATTEMPT, _TICKS = "([A-Za-z0-9-]{1,80})", "([0-9]{1,6})", "(-?[0-9]{1,12
 # An event's first word -> what follows it.
 _EVENTS = {
     "runner": r"[0-9]{1,10} \S{1,60} [0-9]{1,11}",
-    "waited": rf"{_NAME} {_ATTEMPT} {_TICKS} (\S{{1,80}}) (?:-?[0-9]{{1,12}}|-)",
+    "waited": rf"{_NAME} {_ATTEMPT} {_TICKS} (\S{{1,80}}) (?:-?[0-9]{{1,12}}|-)(?: (\S{{1,80}}))?",
     "begin": rf"{_NAME} {_ATTEMPT} ([0-9]{{1,11}})(?: (waited|-))?",
     "end": rf"{_NAME} {_ATTEMPT} ([0-9]{{1,3}}) (exited|timeout|abandoned) {_TICKS} {_TICKS} ([0-9a-f]{{64}}|-)",
     "stopped": _NAME,
@@ -148,7 +155,9 @@ class Journal:
             self.runners, self.finished = self.runners + 1, False
         elif word == "waited":
             too_hot = None if match[4] == "-" else match[4]
-            self._waited[match[1], int(match[2])] = Waited(seconds=int(match[3]) / TICKS_PER_S, too_hot=too_hot)
+            kind = match[5] if too_hot and match[5] and match[5] != "-" else ""
+            waited = Waited(seconds=int(match[3]) / TICKS_PER_S, too_hot=too_hot, kind=kind)
+            self._waited[match[1], int(match[2])] = waited
         elif word == "begin":
             began_at = datetime.fromtimestamp(int(match[3]), timezone.utc)
             self._began[match[1], int(match[2])] = began_at, match[4] == "waited"

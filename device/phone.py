@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections import Counter
 from functools import cache
@@ -12,14 +11,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from device.errors import CommandFailed
+from device.identity import MARK, phone_id
+from device.readings import NO_TEMPERATURE, megahertz, number, percents, temperatures, tenths_of_degrees
 from device.target import Target
 
 DESCRIBE = Path(__file__).with_name("describe.sh")
 CPU_PARTS = Path(__file__).with_name("cpu_parts.csv")
 EMULATED = "smoothdroid.emulated"  # the property that the emulated phone sets, and no real one has
-PLAUSIBLE_CELSIUS = (-30.0, 150.0)  # thermal zones also hold mV, mA, percent and "no sensor" in the same files
-# Zones of Pixels and Snapdragons that are currents, voltages, percents, counts and differences of temperatures.
-NO_TEMPERATURE = re.compile(r"(soft_)?ocp_.*|vdroop\d|smpl_gm|batoilo|socd?|[vi]bat|battery_cycle|.*-MINUS-.*")
+MOST_CPUS = 1024  # numbers beyond are not any phone's, and no workstation's of today
+LONGEST_LINE = 8192  # a Features line has some hundred characters
+LONGEST_ANSWER = 8 << 20  # a phone's properties take 100 KB
 
 # What decides about an ISA level, as the kernel promises it to programs: where in the auxiliary vector, and which bit
 # (linux/auxvec.h; arch/arm64/include/uapi/asm/hwcap.h).
@@ -90,9 +91,11 @@ class Phone(_Record):
     """Thermal zone -> temperature."""
     battery: Battery
     emulated: bool
+    """Not hardware: what it says of speed is nothing."""
     bionic: bool = False
     """Android's loader is there: it runs what an NDK made. Without it a program must be static."""
-    """Not hardware: what it says of speed is nothing."""
+    mark: str = ""
+    """A random number that smoothdroid keeps on the phone, in the folder of the user that it works as there."""
 
 
 def describe(target: Target) -> Phone:
@@ -103,28 +106,27 @@ def describe(target: Target) -> Phone:
 
 def parse(text: str, target: str) -> Phone:
     """The output of describe.sh -> Phone. Raises CommandFailed when a part that every Linux has is missing."""
-    parts = re.split(r"^==(\w+)\r?$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    parts = re.split(r"^==(\w+)$", _readable(text, target), flags=re.MULTILINE)
     section = {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
-    properties = dict(re.findall(r"^\[(.*?)\]: \[(.*)\]$", section.get("getprop", ""), flags=re.MULTILINE))
+    properties = parse_properties(section.get("getprop", ""))
     try:
         kernel_name, kernel, machine = section["uname"].split()
-        memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", section["meminfo"], flags=re.MULTILINE))
+        memory = dict(re.findall(r"^(\w+):[ \t]+([0-9]{1,12}) kB", section["meminfo"], flags=re.MULTILINE))
         # Kernels before 3.14 do not say what is available.
         available_mb = int(memory.get("MemAvailable") or memory["MemFree"]) // 1024
         total_mb = int(memory["MemTotal"]) // 1024
-        free_mb = int(section["df"].splitlines()[-1].split()[-3]) // 1024
+        free_mb = _kilobytes(section["df"].splitlines()[-1].split()[-3]) // 1024
         cpuinfo = section["cpuinfo"]
     except (KeyError, ValueError, IndexError) as error:
         raise CommandFailed(target, ["describe"], 0, stderr=f"the phone's answer lacks {error}") from error
-    get = properties.get
-    serial = get("ro.serialno") or get("ro.boot.serialno") or f"{target} {get('ro.build.fingerprint', '')}"
+    get, mark = properties.get, section.get("mark", "").strip()
     maker, model = get("ro.product.manufacturer", ""), get("ro.product.model", "")
     clusters = parse_clusters(cpuinfo, section.get("cpus", ""))
     features, lacking = parse_features(cpuinfo), parse_lacking(cpuinfo)
     withheld = features & set(HWCAPS) - hwcaps if (hwcaps := parse_hwcaps(section.get("hwcaps", ""))) else set()
     listed = parse_parts(cpuinfo)
     return Phone(
-        id=hashlib.sha256(serial.encode()).hexdigest()[:12],
+        id=phone_id(properties, mark, target),
         model=f"{maker} {model}".strip() or _host_model(cpuinfo) or f"{kernel_name} {machine}",
         soc=get("ro.soc.model") or get("ro.board.platform") or get("ro.hardware") or machine,
         android=get("ro.build.version.release", ""),
@@ -143,7 +145,29 @@ def parse(text: str, target: str) -> Phone:
         battery=parse_battery(section.get("battery", "")),
         emulated=get(EMULATED) == "1",
         bionic="/system/bin/linker64" in section.get("bionic", ""),
+        mark=mark if MARK.fullmatch(mark) else "",
     )
+
+
+def _readable(text: str, target: str) -> str:
+    """The answer without what no tool prints: control characters, endless lines. Raises CommandFailed for too much."""
+    if len(text) > LONGEST_ANSWER:
+        raise CommandFailed(target, ["describe"], 0, stderr=f"the phone's answer has {len(text) >> 20} MiB")
+    plain = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", text)
+    return "\n".join(line for line in plain.split("\n") if len(line) <= LONGEST_LINE)
+
+
+def _kilobytes(text: str) -> int:
+    """Raises ValueError when it is none."""
+    if not re.fullmatch("[0-9]{1,12}", text):
+        raise ValueError(f"a size in kB, and says {text[:40]!r}")
+    return int(text)
+
+
+def parse_properties(getprop: str) -> dict[str, str]:
+    """Android's properties; those whose value has several lines are left out."""
+    lines = (line[1:-1].partition("]: [") for line in getprop.split("\n") if line[:1] == "[" and line[-1:] == "]")
+    return {name: value for name, found, value in lines if found}
 
 
 def parse_features(cpuinfo: str) -> set[str]:
@@ -156,10 +180,10 @@ def parse_lacking(cpuinfo: str) -> dict[str, list[int]]:
     """Words that only some CPUs have -> the CPUs that lack them; only where each CPU has a line of its own."""
     of_cpu: dict[int, set[str]] = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
-        cpu = re.findall(r"^processor\s*:\s*(\d+)\s*$", block, flags=re.MULTILINE)
+        cpu = _processors(block)
         words = re.findall(r"^(?:Features|flags)\s*:(.*)$", block, flags=re.MULTILINE)
         if len(cpu) == len(words) == 1:
-            of_cpu[int(cpu[0])] = set(words[0].split())
+            of_cpu[cpu[0]] = set(words[0].split())
     some = set.union(set(), *of_cpu.values()) - parse_features(cpuinfo)
     return {word: [cpu for cpu, words in sorted(of_cpu.items()) if word not in words] for word in sorted(some)}
 
@@ -186,17 +210,21 @@ def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
     """
     kinds = parse_parts(cpuinfo)
     speeds: dict[int, int | None] = dict.fromkeys(kinds)
-    for number, max_khz in re.findall(r"^(\d+) (\S+) \S+$", cpus, flags=re.MULTILINE):
-        speeds[int(number)] = int(max_khz) // 1000 if max_khz.isdigit() else None
+    for cpu, max_khz in re.findall(r"^([0-9]{1,4}) (\S+) \S+$", cpus, flags=re.MULTILINE):
+        if int(cpu) < MOST_CPUS:
+            (mhz,) = megahertz([number(max_khz)]).values
+            speeds[int(cpu)] = None if mhz is None else int(mhz)
     listed = {speeds[cpu] for cpu in kinds}
     if len(re.findall("^CPU part", cpuinfo, flags=re.MULTILINE)) < len(kinds) and (len(listed) > 1 or None in listed):
         kinds = dict.fromkeys(kinds, "unknown")  # the one part is that of whichever core answered
+    alike: dict[int | None, set[str]] = {}
+    for cpu, kind in kinds.items():
+        alike.setdefault(speeds[cpu], set()).add(kind)
     groups: dict[tuple[str, int | None], list[int]] = {}
-    for cpu, mhz in sorted(speeds.items()):
-        alike = {kinds[other] for other in kinds if mhz and speeds[other] == mhz}
-        kind = kinds.get(cpu) or (alike.pop() if len(alike) == 1 else "unknown")
-        groups.setdefault((kind, mhz), []).append(cpu)
-    clusters = [Cluster(cpus=members, name=kind, max_mhz=mhz) for (kind, mhz), members in groups.items()]
+    for cpu, top in sorted(speeds.items()):
+        same = alike.get(top, set()) if top else set()
+        groups.setdefault((kinds.get(cpu) or (min(same) if len(same) == 1 else "unknown"), top), []).append(cpu)
+    clusters = [Cluster(cpus=members, name=kind, max_mhz=top) for (kind, top), members in groups.items()]
     # Where speed tells nothing, the big cores are mostly those with the high numbers.
     return sorted(clusters, key=lambda cluster: (cluster.max_mhz or 0, cluster.cpus), reverse=True)
 
@@ -209,15 +237,21 @@ def parse_parts(cpuinfo: str) -> dict[int, str]:
     kinds: dict[int, str | None] = {}
     for_all = None
     for block in re.split(r"\n\s*\n", cpuinfo):
-        fields = dict(re.findall(r"^([\w ]+?)\s*:\s*(.*)$", block, flags=re.MULTILINE))
+        fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block.split("\n"))}
         implementer, part = fields.get("CPU implementer"), fields.get("CPU part")
         name = fields.get("model name")
         if implementer and part:
             name = _part_names().get((implementer, part), f"{implementer}:{part}")
-        cpus = re.findall(r"^processor\s*:\s*(\d+)\s*$", block, flags=re.MULTILINE)
-        kinds |= dict.fromkeys(map(int, cpus), name)
+        cpus = _processors(block)
+        kinds |= dict.fromkeys(cpus, name)
         for_all = for_all if cpus else name or for_all
     return {cpu: kind or for_all or "unknown" for cpu, kind in kinds.items()}
+
+
+def _processors(block: str) -> list[int]:
+    """The numbers of the CPUs that a block of /proc/cpuinfo is about."""
+    found = re.findall(r"^processor[ \t]*:[ \t]*([0-9]{1,4})[ \t]*$", block, flags=re.MULTILINE)
+    return [int(cpu) for cpu in found if int(cpu) < MOST_CPUS]
 
 
 @cache
@@ -226,50 +260,37 @@ def _part_names() -> dict[tuple[str, str], str]:
         return {(row["implementer"], row["part"]): row["name"] for row in csv.DictReader(file)}
 
 
-def per_degree(value: int) -> int:
-    """How many of a thermal zone's units a degree Celsius is, as the size of its value tells.
-
-    sysfs documents millidegrees; some drivers write whole degrees or tenths.
-    """
-    return 1000 if abs(value) >= 1000 else 10 if abs(value) > PLAUSIBLE_CELSIUS[1] else 1
-
-
 def parse_temperatures(thermal: str) -> dict[str, float]:
     """Zone -> degrees Celsius, from lines "VALUE TYPE"; what is no temperature is left out."""
     celsius: dict[str, float] = {}
-    for line in thermal.splitlines():
+    seen: Counter[str] = Counter()
+    for line in thermal.split("\n"):
         value, _, zone = line.partition(" ")
-        if not re.fullmatch(r"-?\d+", value) or not zone or NO_TEMPERATURE.fullmatch(zone):
+        if not zone or NO_TEMPERATURE.fullmatch(zone):
             continue
-        degrees = int(value) / per_degree(int(value))
-        if degrees != 0 and PLAUSIBLE_CELSIUS[0] <= degrees <= PLAUSIBLE_CELSIUS[1]:  # an absent sensor reads 0
-            name = zone if zone not in celsius else f"{zone} {Counter(z.split()[0] for z in celsius)[zone] + 1}"
-            celsius[name] = degrees
+        (degrees,) = temperatures([number(value)], [0.0]).values
+        if degrees is not None:
+            seen[zone] += 1
+            celsius[zone if seen[zone] == 1 else f"{zone} {seen[zone]}"] = degrees
     return celsius
 
 
 def parse_battery(text: str) -> Battery:
     """From `dumpsys battery`, and where an app may not ask it, from sysfs."""
     # Anchored at both ends of the key: Android 15 has "Capacity level:", vendors have "Charger voltage :".
-    dumpsys = dict(re.findall(r"^\s*(level|status|temperature): (-?\d+)\s*$", text, flags=re.MULTILINE))
+    fields = r"^[ \t]*(level|status|temperature): (-?[0-9]{1,10})[ \t\r]*$"
+    dumpsys: dict[str, str] = dict(re.findall(fields, text, flags=re.MULTILINE))
     if "UPDATES STOPPED" in text:
         dumpsys = {}  # values that somebody set by hand
-    sysfs = dict(re.findall(r"^sysfs (\w+) (.+?)\s*$", text, flags=re.MULTILINE))
-    level = _plausible(dumpsys.get("level", sysfs.get("capacity")), (0, 100))
-    tenths = _plausible(dumpsys.get("temperature", sysfs.get("temp")), tuple(10 * end for end in PLAUSIBLE_CELSIUS))
+    sysfs: dict[str, str] = dict(re.findall(r"^sysfs (\w+) (\S(?:.{0,60}\S)?)[ \t\r]*$", text, flags=re.MULTILINE))
+    (level,) = percents([number(dumpsys.get("level", sysfs.get("capacity", "")))]).values
+    (celsius,) = tenths_of_degrees([number(dumpsys.get("temperature", sysfs.get("temp", "")))]).values
     charging: bool | None = None
     if "status" in dumpsys:
         charging = dumpsys["status"] in ("2", "5")  # BatteryManager: charging, full
     elif "status" in sysfs:
         charging = sysfs["status"] in ("Charging", "Full")
-    return Battery(level_percent=level, celsius=None if tenths is None else tenths / 10, charging=charging)
-
-
-def _plausible(text: str | None, between: tuple[float, ...]) -> int | None:
-    """The number, unless it is none or one that means "unknown" (-1, INT_MIN)."""
-    if text is None or not re.fullmatch(r"-?\d+", text) or not between[0] <= int(text) <= between[1]:
-        return None
-    return int(text)
+    return Battery(level_percent=None if level is None else int(level), celsius=celsius, charging=charging)
 
 
 def _host_model(cpuinfo: str) -> str:

@@ -19,7 +19,8 @@ class Sample(_Record):
     celsius: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Thermal zone -> temperature."""
     thermal_status: int | None = None
-    """Android's own word, the worst of its sensors: 0 none, 1 light, 2 moderate, 3 severe throttling, to 6."""
+    """The worst of the states that Android's HAL gives its sensors now: 0 none, 1 light, 2 moderate, 3 severe
+    throttling, to 6. The service's global status can be stale and does not count."""
     mhz: dict[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
     """CPU -> what it runs at."""
     cap_mhz: dict[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
@@ -47,5 +48,9 @@ class Observation(_Record):
     """CPU -> what it was built for (cpuinfo_max_freq)."""
     trip_celsius: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Thermal zone -> where the phone begins to slow down, the lowest of its passive trip points."""
+    dropped: dict[str, PositiveInt] = Field(default_factory=dict)
+    """Sensor, `thermal_zone3 (cpu-0)` -> how many of its readings were implausible and left out."""
+    stuck: dict[str, FiniteFloat] = Field(default_factory=dict)
+    """Sensor that never moves and is far above all others -> the temperature that it shows; it is left out."""
     samples: list[Sample] = Field(default_factory=list)
     """In the order of time."""

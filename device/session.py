@@ -21,9 +21,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from device import series
+from device.cooling import Zones
 from device.errors import BadInput, CommandFailed, Damaged, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.journal import Ended, Journal
-from device.phone import parse_temperatures, per_degree
 from device.series import Samples
 from device.target import Target, remove, script
 
@@ -61,7 +61,7 @@ class Cooling(BaseModel):
     celsius: float | None = None
     """No thermal zone above this."""
     above_start: float | None = None
-    """No thermal zone more than this above what it was when a session gave its first job to the phone."""
+    """No thermal zone more than this above what it was at the start of the campaign."""
     within_s: int = Field(default=600, ge=0)
     """Then it is measured all the same, and the wait says so."""
 
@@ -91,7 +91,7 @@ class Session:
         self._reopen = reopen
         self._patience_s = patience_s
         self._runner = ""
-        self._zones = ""
+        self._zones: Zones | None = None
         self._following: str | None = None
         self._interrupted = threading.Event()
         self._stopping = False
@@ -125,16 +125,23 @@ class Session:
         listed = self.again(lambda target: target.run(["cat", path], check=False).stdout)
         return [name for line in listed.splitlines() if _is_name(name := line.partition(" ")[0])]
 
-    def start(self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None) -> None:
+    def zones(self) -> Zones:
+        """The phone's thermal zones now, read for a few seconds."""
+        return Zones.parse(self._call("zones", "-"))
+
+    def start(
+        self, job: str, tasks: Sequence[Task], cooling: Cooling | None = None, start_zones: Zones | None = None
+    ) -> None:
         """Give a job to the phone and have a runner work on it.
 
+        `start_zones` is what Cooling.above_start counts from; without it, the zones as this session first found them.
         Raises PhoneBusy when a runner works on another one, CommandFailed when none can work there, Damaged when what
         arrived there is not what was written.
         """
         self._heed()
         _check_names([job, *(task.id for task in tasks)])
         self.refuse_beside(job)
-        limits = self._limits(cooling) if cooling else ""
+        limits = self._limits(cooling, start_zones) if cooling else ""
         self.again(lambda target: _write_job(target, job, tasks, limits, cooling.within_s if cooling else 0))
         self.resume(job)
 
@@ -269,23 +276,16 @@ class Session:
             what = f"{self.target.root}/jobs/{job}/{output}{error}. The cell counts as not measured"
             raise Damaged(self.target.name, what) from error
 
-    def _limits(self, cooling: Cooling) -> str:
-        """The runner's file `cool`: a line `ZONE LIMIT`, in the zone's own unit."""
-        lines = []
-        zones = r"^(thermal_zone\d+|hal:\S{1,60}) (-?\d{1,9}) ?(.*)$"
+    def _limits(self, cooling: Cooling, start_zones: Zones | None) -> str:
+        """The runner's file `cool`. Raises BadInput where the phone shows no temperature."""
         # The start is that of the first job: a later one would start from a phone that the first has warmed.
-        self._zones = self._zones or self._call("zones", "-")
-        for name, value, kind in re.findall(zones, self._zones, re.M):
-            for celsius in parse_temperatures(f"{value} {kind or name}").values():
-                limits = [cooling.celsius, None if cooling.above_start is None else celsius + cooling.above_start]
-                limit = min((limit for limit in limits if limit is not None), default=None)
-                if limit is not None:
-                    lines.append(f"{name} {round(limit * per_degree(int(value)))}\n")
-        if not lines:
+        self._zones = start_zones or self._zones or self.zones()
+        limits = self._zones.limits(cooling.celsius, cooling.above_start)
+        if not limits:
             raise BadInput(
                 f"{self.target.name} shows this user no temperature, so there is nothing to wait for: leave cooling out"
             )
-        return "".join(lines)
+        return limits
 
     def _call(self, verb: str, job: str, *arguments: str, timeout_s: float = 60.0) -> str:
         """What the runner's script says to a verb."""

@@ -1,4 +1,5 @@
-# Waiting until the phone is as cool as asked. The limits are in each zone's own unit: the host knows what it is.
+# Waiting until the phone is as cool as asked. The limits are in each zone's own unit: the host knows what it is, and
+# which values are no temperatures in it.
 
 service_zones() { # what Android's service says, a line `hal:NAME MILLIDEGREES` for each; volts, amperes, percents left out
   dumpsys thermalservice 2>/dev/null | sed -n -E '/^Current temperatures from HAL/,/^Current cooling/s/^.*\{mValue=([1-9][0-9]*)[.]?([0-9]*), mType=([0-59]|[1-9][0-9]), mName=([^, ]+),.*$/\4 \1 \2/p' |
@@ -8,18 +9,23 @@ service_zones() { # what Android's service says, a line `hal:NAME MILLIDEGREES` 
     done
 }
 
-hottest() { # -> $zone, $heat: the zone farthest above its limit; fails when none is above
-  zone= heat= above=0
+hottest() { # -> $zone, $heat, $kind: the zone farthest above its limit; fails when none is. $odd: some value was none
+  zone= heat= above=0 kind= odd=
   case $(head -n 1 "$folder/cool") in hal:*) told=$(service_zones) ;; esac
-  while read -r name limit; do
+  while read -r name limit lowest highest type; do
     value=
     case $name in
       hal:*) value=$(say "$told" | grep -F "$name ") value=${value##* } ;;
       *) read -r value 2>/dev/null <"/sys/class/thermal/$name/temp" ;;
     esac
-    case $value in '' | - | *[!0-9-]*) continue ;; esac
-    if [ $((value - limit)) -gt "$above" ]; then
-      zone=$name heat=$value above=$((value - limit))
+    case $value in
+      '' | - | ?*-* | *[!0-9-]*) continue ;;
+      ?????????*) odd=1 && continue ;; # more digits than a shell computes with
+    esac
+    if [ "$highest" ] && { [ "$value" -lt "$lowest" ] || [ "$value" -gt "$highest" ]; }; then
+      odd=1
+    elif [ $((value - limit)) -gt "$above" ]; then
+      zone=$name heat=$value above=$((value - limit)) kind=$type
     fi
   done <"$folder/cool"
   [ -n "$zone" ]
@@ -29,12 +35,13 @@ cool_down() { # CELL ATTEMPT: `waited` in the journal: for how long (1/100 s), a
   [ -s "$folder/cool" ] || return 0
   now
   since=$now
-  while hottest && [ $((now - since)) -lt $((cool_within_s * 100)) ]; do
+  # A single odd value does not end the wait; a zone that has none but odd ones does not go on with it.
+  while hottest || { [ "$odd" ] && [ $((now - since)) -lt 200 ]; } && [ $((now - since)) -lt $((cool_within_s * 100)) ]; do
     case $zone in hal:*) nap=5 ;; *) nap=1 ;; esac
     sleep "$nap" &
     started $! && now=$((ticks + nap * 100)) # when it ends, which is when the limit is asked again
     wait $!
   done
   now # the last second of waiting counts too
-  tell waited "$1" "$2" $((now - since)) "${zone:--}" "${heat:--}"
+  tell waited "$1" "$2" $((now - since)) "${zone:--}" "${heat:--}" "${kind:--}"
 }

@@ -5,7 +5,7 @@
 #                                              `damaged FILE...`, or `stopped`
 #   sh runner.sh watch ROOT JOB SEEN WAIT_S    the journal from line SEEN + 1 on, once there is one
 #   sh runner.sh state ROOT -                  `running JOB`, or `idle`
-#   sh runner.sh zones ROOT -                  the thermal zones, a line `ZONE VALUE TYPE` for each
+#   sh runner.sh zones ROOT -                  three readings of the thermal zones, a line `ZONE VALUE TYPE` for each
 #   sh runner.sh stop ROOT JOB TOKEN           ends the runner of JOB and what it measures; a `start` with the same
 #                                              TOKEN that arrives late starts nothing
 #   sh runner.sh remove ROOT JOB [WHEN]        removes JOB; with `idle`, says `running JOB` when a runner works on it
@@ -16,7 +16,8 @@
 #   cells        the cells in their order, a line `ID TIMEOUT_S` for each
 #   commands.sh  becomes the command of the cell that it is given
 #   limits       `cool_within_s N`, `output_kb N`
-#   cool         the zones to wait for, a line `ZONE LIMIT` for each, in the zone's own unit; empty: do not wait
+#   cool         the zones to wait for, a line `ZONE LIMIT LOWEST HIGHEST TYPE` for each, in the zone's own unit:
+#                its limit, and the ends of what is a temperature; empty: do not wait
 #   sum          the sha256 of these four, as sha256sum prints them; where they differ, no cell is begun
 #   journal      what happened, a line for each event, each ending with ` #SUM .`. SUM is the beginning of the sha256
 #                of `JOB EVENT`: a line that a kill cut, a power loss filled with zeros or a flash changed has another
@@ -166,15 +167,20 @@ watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, 
   tail -n "+$((seen + 1))" "$folder/journal"
 }
 
-zones() {
-  shown=
-  for zone in /sys/class/thermal/thermal_zone[0-9]*; do
-    value= type=
-    read -r value 2>/dev/null <"$zone/temp"
-    read -r type 2>/dev/null <"$zone/type"
-    [ "$value" ] && shown=1 && say "${zone##*/} $value $type"
+zones() { # some readings tell a sensor that is stuck, or one odd value, from what is hot
+  numbered /sys/class/thermal/thermal_zone ""
+  for pause in 1 1 ""; do
+    shown=
+    for zone in $found; do
+      value= type=
+      read -r value 2>/dev/null <"$zone/temp"
+      read -r type 2>/dev/null <"$zone/type"
+      [ "$value" ] && shown=1 && say "${zone##*/} $value $type"
+    done
+    [ "$shown" ] || service_zones
+    [ "$pause" ] && sleep "$pause"
   done
-  [ "$shown" ] || service_zones
+  true
 }
 
 stop() { # TOKEN

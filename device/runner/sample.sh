@@ -48,17 +48,32 @@ offer_all() { # KIND FILE...: a column for each file; fails when there is none t
   [ "$found" ]
 }
 
+numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this user may enter a folder and not list it
+  set -- "$1" "$2" "$1"[0-9]*"$2"
+  found= number=0
+  if [ -e "$3" ]; then
+    shift 2
+    found=$*
+    return
+  fi
+  while [ "$number" -lt 256 ]; do
+    [ -e "$1$number$2" ] && found="$found $1$number$2"
+    number=$((number + 1))
+  done
+}
+
 survey() { # -> $files, $columns, $services: what there is to read
   files= columns= services=
   cpu=/sys/devices/system/cpu
   battery=/sys/class/power_supply/battery
-  offer_all zone /sys/class/thermal/thermal_zone[0-9]*/temp || serve zone thermalservice 'Temperature{'
+  numbered /sys/class/thermal/thermal_zone /temp
+  offer_all zone $found || serve zone thermalservice 'Temperature{'
   # CPUs of a policy share a clock; where policies are not shown, each CPU shows its own.
-  set -- "$cpu"/cpufreq/policy[0-9]*
-  [ -e "$1" ] && policies=$cpu/cpufreq/policy || policies=$cpu/cpu
+  numbered "$cpu/cpufreq/policy" ""
+  [ "$found" ] && policies=$cpu/cpufreq/policy freq= || policies=$cpu/cpu freq=/cpufreq
   for what in frequency:scaling_cur_freq cap:scaling_max_freq governor:scaling_governor; do
-    [ "$policies" = "$cpu/cpu" ] && set -- "$policies"[0-9]*/cpufreq/"${what#*:}" || set -- "$policies"[0-9]*/"${what#*:}"
-    offer_all "${what%:*}" "$@" || lack "${what%:*}"
+    numbered "$policies" "$freq/${what#*:}"
+    offer_all "${what%:*}" $found || lack "${what%:*}"
   done
   offer_all online "$cpu/online" || lack online
   set -- "$battery/capacity" "$battery/status" "$battery/temp" "$battery/current_now" "$battery/voltage_now"
@@ -67,7 +82,8 @@ survey() { # -> $files, $columns, $services: what there is to read
 }
 
 fixed() { # $columns: what does not change, read once
-  for file in "$policies"[0-9]*/cpuinfo_max_freq "$policies"[0-9]*/cpufreq/cpuinfo_max_freq; do
+  numbered "$policies" "$freq/cpuinfo_max_freq"
+  for file in $found; do
     value=
     read -r value 2>/dev/null <"$file" || continue
     of=${file%/*} name=
@@ -78,14 +94,36 @@ fixed() { # $columns: what does not change, read once
     columns="$columns
 top$tab$name$tab$value"
   done
-  for file in /sys/class/thermal/thermal_zone[0-9]*/trip_point_*_type; do
-    value= name=
-    read -r value 2>/dev/null <"$file"
-    [ "$value" = passive ] || continue
-    read -r name 2>/dev/null <"${file%/*}/type"
-    read -r value 2>/dev/null <"${file%_type}_temp" && columns="$columns
+  numbered /sys/class/thermal/thermal_zone ""
+  for zone in $found; do
+    name=
+    read -r name 2>/dev/null <"$zone/type"
+    for file in "$zone"/trip_point_[0-9]*_type; do
+      value=
+      read -r value 2>/dev/null <"$file"
+      [ "$value" = passive ] && slows "$zone" "${file%_type}" || continue
+      read -r value 2>/dev/null <"${file%_type}_temp" && columns="$columns
 trip$tab$name$tab$value"
+    done
   done
+}
+
+slows() { # ZONE TRIP: fails for a trip point at which the kernel slows nothing down
+  policy= mode=
+  read -r policy 2>/dev/null <"$1/policy"
+  read -r mode 2>/dev/null <"$1/mode"
+  # user_space leaves it to a program, which has limits of its own.
+  [ "$policy" != user_space ] && [ "$mode" != disabled ] || return 1
+  # The other governors act on the cooling devices that are bound to a trip point; old kernels do not show which.
+  set -- "$1" "${2##*_}" /sys/class/thermal/thermal_zone[0-9]*/cdev[0-9]*_trip_point
+  [ -e "$3" ] || return 0
+  for bound in "$1"/cdev[0-9]*_trip_point; do
+    [ -e "$bound" ] || return 1
+    at=
+    read -r at 2>/dev/null <"$bound"
+    [ "${at:-$2}" = "$2" ] && return 0
+  done
+  return 1
 }
 
 faults() { # PID -> $faults: pages that it waited for storage for

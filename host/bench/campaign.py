@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from device import store
+from device.cooling import Zones
 from device.errors import BadInput, CommandFailed, Damaged, TargetLost, TargetTimeout
 from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
@@ -24,7 +25,7 @@ from device.program import File, Installed, install
 from device.session import Done, Session, Task
 from device.target import Progress, Target
 from device.tools import TASKSET, require
-from host.bench import commands, results, schedule
+from host.bench import commands, results, schedule, start
 from host.bench.cell import PROTOCOL_VERSION, Cell
 from host.bench.judged import is_believed
 from host.bench.plan import Plan
@@ -170,20 +171,29 @@ class _Conduct:
                 self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
                 self._work_off(job, partial(self._session.resume, job))
         deployed: _Deployed | None = None
+        cooling, zones = self._plan.protocol.cooling, None
         for cells in shared.units(self._finished()) if shared else [self._names]:
             while turns := self._due(cells):
                 job = prefix + secrets.token_hex(3)
                 self._session.refuse_beside(job)
+                # Before anything is sent: hashing a model warms a phone.
+                zones = zones or (self._start_zones() if cooling else None)
                 deployed = deployed or self._session.again(
                     lambda target: _deploy(self._plan, target, binaries, self._watch)
                 )
                 tasks = [_task(turn, deployed) for turn in turns]
-                self._work_off(job, partial(self._session.start, job, tasks, self._plan.protocol.cooling))
+                self._work_off(job, partial(self._session.start, job, tasks, cooling, zones))
                 recorded = {schedule.task(run.fingerprint, run.round) for run in self._new if run.job == job}
                 self._lost.update(turn.task for turn in turns if turn.task not in recorded)
         self._check_lost()
         measured = [run for run in self._new if run.failure is None]
         return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
+
+    def _start_zones(self) -> Zones:
+        found = start.zones(self._folder, self._session)
+        for zone in found.stuck:
+            self._watch.on_step(f"{zone} is stuck at {zone.celsius:.0f} °C, far above all others: not waited for")
+        return found
 
     def _due(self, cells: Collection[Cell] | None = None) -> list[Turn]:
         """The turns of `cells`, or of all. What failed or was lost too often in this call is not tried again in it."""

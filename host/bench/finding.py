@@ -16,6 +16,10 @@ class Measured:
     """One value a repetition, in their order; at least one."""
     threads: int
     observation: Observation = field(default_factory=Observation)
+    whole: Observation | None = None
+    """The observation with loading and warm-up, where it is known."""
+    timed_s: float | None = None
+    """How long the repetitions took."""
     cpus: Sequence[int] | None = None
     """The mask that was asked for; None: no mask."""
     soc: str = ""

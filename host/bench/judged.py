@@ -149,10 +149,13 @@ def _judged(
 def _measured(folder: Path, campaign: Campaign, run: Run, damage: list[str] | None = None) -> Measured:
     cell = run.cell
     model = next(model for model in campaign.plan.models if model.sha256 == cell.model_sha256)
+    seen = observation(folder, run, damage)
     return Measured(
         run.tokens_per_s,
         cell.threads,
-        observation=_while_measured(observation(folder, run, damage), run),
+        observation=_while_measured(seen, run),
+        whole=seen,
+        timed_s=run.measured_s,
         cpus=cell.cpus or None,
         soc=campaign.phone.soc,
         bytes_per_token=model.decode_bytes if cell.test.n_gen else None,
@@ -174,7 +177,7 @@ def _of_a_run(run: Run, measured: Measured) -> Iterator[Finding]:
         expected = run.cell.test.sustained_s and finding.check == "throttled"
         yield replace(finding, invalid=False) if expected else finding
     if run.waited and run.waited.too_hot:
-        found = f"after {run.waited.seconds:.0f} s {run.waited.too_hot} was still above what was asked for"
+        found = f"after {run.waited.seconds:.0f} s {run.waited} was still above what was asked for"
         yield Finding("began warm", found, "give it more time, or ask for less", invalid=False)
     if run.attempt > 1:
         found = f"measured at attempt {run.attempt}: the phone or the runner on it went down, or was stopped, before"

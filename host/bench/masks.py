@@ -24,14 +24,15 @@ def cpus_of(name: str, clusters: Sequence[Cluster]) -> list[int]:
         return []
     named = names(clusters)
     if re.fullmatch(CPU_LIST, text):
-        cpus = parse_cpus(text)
+        try:
+            cpus = parse_cpus(text)
+        except ValueError as error:
+            raise BadInput(f"--cpus {name!r}: the list is empty or endless; write it as in 0-3,7") from error
     elif unknown := [part for part in text.split("+") if part not in named]:
         have = ", ".join(f"{part} ({len(cpus)} CPUs)" for part, cpus in named.items())
         raise BadInput(f"--cpus {name!r}: this phone has no `{unknown[0]}`. It has {have}; or write CPUs, as in 0-3,7")
     else:
         cpus = [cpu for part in text.split("+") for cpu in named[part]]
-    if not cpus:
-        raise BadInput(f"--cpus {name!r}: the list is empty; write it as in 0-3,7")
     there = {cpu for cluster in clusters for cpu in cluster.cpus}
     if beyond := sorted(set(cpus) - there):
         raise BadInput(f"--cpus {name!r}: this phone has no CPU {beyond[0]}, but {len(there)} from {min(there)} on")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from device.phone import (
     parse_battery,
     parse_clusters,
     parse_features,
+    parse_properties,
     parse_temperatures,
 )
 from device.ssh import SshTarget
@@ -195,6 +198,74 @@ def test_a_feature_counts_when_every_cpu_has_it() -> None:
 def test_a_32_bit_reader_sees_32_bit_features() -> None:
     assert {"half", "thumb", "neon"} <= set(phone_of("oppo-r15").features)
     assert "asimd" not in phone_of("oppo-r15").features
+
+
+@pytest.mark.fault(
+    "A phone's description holds absurd CPU numbers, endless numbers or lines, NULs, or other scripts' digits",
+    transport="any",
+    outcome="the value counts as not known, or an error says what the answer lacks",
+)
+@pytest.mark.parametrize("odd", ["9" * 400, "99999999999", "²", "٣", "-99999999999", "5-2", "x\0", "x" * 100_000])
+def test_absurd_values_are_not_known_or_refused(odd: str) -> None:
+    whole = answer("pixel-8")
+    phone = parse(whole.replace("==cpus\n", f"==cpus\n{odd} 1000000 1\n7 {odd} 1\n"), "adb:X")
+    assert phone.cpu_count == 9
+    assert phone.clusters[0].max_mhz == 2914
+    assert parse(whole.replace("==cpuinfo\n", f"==cpuinfo\nprocessor\t: {odd}\n\n"), "adb:X").cpu_count == 9
+    assert set(parse(whole.replace("==thermal\n", f"==thermal\n{odd} odd\n"), "adb:X").celsius) == set(phone.celsius)
+    assert parse_battery(f"  level: {odd}\n  temperature: {odd}\nsysfs capacity {odd}\n") == Battery()
+    for line in ("MemTotal:", "MemAvailable:"):
+        changed = re.sub(rf"^{line} +\d+ kB", f"{line} {odd} kB", whole, flags=re.M)
+        with suppress(CommandFailed):
+            assert 0 <= parse(changed.replace("\nMemFree", "\nOther"), "adb:X").memory_mb < 1 << 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "processor\t: 0\n" + " " * 8000 + "\n",
+        ("a" + " " * 8000 + "\n") * 100,
+        "\n" * 1_000_000,
+        "[" + "]: [" * 250_000 + "\n",
+        ("processor\t: 0\n\n") * 50_000,
+        "26000 cpu\n" * 20_000,
+    ],
+    ids=["spaces", "words", "lines", "brackets", "cpus", "zones"],
+)
+def test_long_answers_take_no_longer_than_they_are(text: str) -> None:
+    """Each took minutes: a pattern that begins anew at every place, a count of all names for each zone."""
+    for section in ("getprop", "cpuinfo", "cpus", "meminfo", "thermal", "battery"):
+        assert parse(answer("pixel-8").replace(f"=={section}\n", f"=={section}\n{text}"), "adb:X").cpu_count == 9
+    assert len(parse_temperatures("26000 cpu\n" * 20_000)) == 20_000
+
+
+def test_an_endless_answer_is_refused() -> None:
+    with pytest.raises(CommandFailed, match="has 9 MiB"):
+        parse(answer("pixel-8") + "x\n" * (9 << 19), "adb:X")
+
+
+def test_properties_with_brackets_and_lines() -> None:
+    said = "[a]: [1]\n[persist.x]: [[b]: [c]]\n[lines]: [one\ntwo]\n[empty]: []\nno property\n[d]: [4]"
+    assert parse_properties(said) == {"a": "1", "persist.x": "[b]: [c]", "empty": "", "d": "4"}
+
+
+def test_an_armv8l_phone_is_one_of_32_bits() -> None:
+    """A 64-bit CPU under a 32-bit kernel (ggml-org/llama.cpp #11428)."""
+    text = answer("pixel-8").replace(" aarch64", " armv8l")
+    assert parse(re.sub(r"^\[ro.product.cpu.abi\].*\n", "", text, flags=re.M), "adb:X").abi == "armv8l"
+
+
+@pytest.mark.parametrize(
+    ("log", "battery"),
+    [
+        ("  temperature: 242\n", Battery(celsius=24.2)),
+        ("I/BatteryService( 1234): level: 99 temperature: 500\n  level: 77\n", Battery(level_percent=77)),
+        ("  level: 77\n  Capacity level: 3\n  mod level: 5\n", Battery(level_percent=77)),
+    ],
+)
+def test_lines_of_a_log_in_the_batterys_state(log: str, battery: Battery) -> None:
+    """Android 16 prints them there (sitespeedio/browsertime #2373)."""
+    assert parse_battery(log) == battery
 
 
 # --- temperatures -------------------------------------------------------------------------------------------

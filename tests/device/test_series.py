@@ -181,6 +181,148 @@ def test_any_text_is_read_or_refused(junk: str) -> None:
 
 def test_lists_of_cpus() -> None:
     assert parse_cpus("0-3,8") == [0, 1, 2, 3, 8]
-    for wrong in ("", "a", "1-", "0-3,", "99999999-999999999"):
+    for wrong in ("", "a", "1-", "0-3,", "5-2", "-1", "²", "٣", "99999999-999999999", ",".join(["0-9999"] * 2)):
         with pytest.raises(ValueError, match="no list of CPUs"):
             parse_cpus(wrong)
+
+
+# --- readings that no sensor can mean -------------------------------------------------------------------------------
+
+
+def test_a_zone_with_one_glitch_is_kept_and_the_reading_counted() -> None:
+    """A zone above its trip point of 95 with one reading of -127000 (raspberrypi/firmware #133)."""
+    columns = {
+        "zone|thermal_zone3|cpu-0": ["97000", "-127000", "98000", "97500"],
+        "zone|thermal_zone4|skin": ["41000", "41000", "41100", "41100"],
+    }
+    found = parse(text(columns, "trip\tcpu-0\t95000\n"))
+    assert found.celsius["cpu-0"] == [97.0, None, 98.0, 97.5]
+    assert found.observation.dropped == {"thermal_zone3 (cpu-0)": 1}
+    assert [moment.celsius.get("cpu-0") for moment in found.observation.samples] == [97.0, None, 98.0, 97.5]
+
+
+def test_odd_readings_of_battery_and_cpus_are_counted_by_name() -> None:
+    columns = {
+        "battery|status": ["Discharging"] * 3,
+        "battery|current_now": ["-398", "65535", "-1200"],
+        "battery|voltage_now": ["4127000", "4100000", "0"],
+        "battery|capacity": ["77", "300", "76"],
+        "battery|temp": ["291", "290", "-1270"],
+        "frequency|4 5": ["2367000", "4294967295", "2367000"],
+        "cap|4 5": ["2367000", "0", "2367000"],
+    }
+    found = parse(text(columns, "top\t4 5\t2367000\ntop\t8\t999999999999\n"))
+    assert found.battery.current_ma == [-398, None, -1200]
+    assert found.observation.max_mhz == {4: 2367, 5: 2367}
+    assert [moment.cap_mhz for moment in found.observation.samples] == [{4: 2367, 5: 2367}, {}, {4: 2367, 5: 2367}]
+    assert found.observation.dropped == {
+        "battery current": 1,
+        "battery voltage": 1,
+        "battery level": 1,
+        "battery temperature": 1,
+        "frequency of CPU 4 5": 1,
+        "highest frequency of CPU 4 5": 1,
+    }
+
+
+def test_a_stuck_sensor_is_named_and_left_out() -> None:
+    columns = {
+        "zone|thermal_zone0|mtktscpu": ["61000", "74000", "80500"],
+        "zone|thermal_zone5|mtkts_bts1": ["125000"] * 3,
+    }
+    found = parse(text(columns, "trip\tmtkts_bts1\t85000\n"))
+    assert set(found.celsius) == {"mtktscpu"}
+    assert found.observation.stuck == {"thermal_zone5 (mtkts_bts1)": 125.0}
+    hot = columns | {"zone|thermal_zone5|mtkts_bts1": ["118000", "119000", "118500"]}
+    assert parse(text(hot)).observation.stuck == {}
+
+
+@pytest.mark.fault(
+    "Android's thermal service caches temperatures and states that are minutes old",
+    transport="any",
+    outcome="only the HAL's current temperatures and states count",
+)
+@pytest.mark.parametrize(
+    ("cached", "current", "status", "celsius"),
+    [
+        ("{mValue=84.208, mType=0, mName=CPU, mStatus=3}", "{mValue=57.9, mType=0, mName=CPU, mStatus=0}", 0, [57.9]),
+        (
+            "{mValue=49.202, mType=3, mName=SKIN, mStatus=0}",
+            "{mValue=50.77, mType=3, mName=SKIN, mStatus=3}",
+            3,
+            [50.77],
+        ),
+        ("{mValue=84.208, mType=0, mName=CPU, mStatus=3}", "", None, None),  # HAL Ready: false
+    ],
+)
+def test_what_android_cached_does_not_count(
+    cached: str, current: str, status: int | None, celsius: list[float] | None
+) -> None:
+    """As a Xiaomi 13T Pro said it, whose global status was 0 all the time."""
+    more = f"service\tthermalservice\nThermal Status: 2\nCached temperatures:\n\tTemperature{{mValue={cached}}}\n"
+    if current:
+        more += f"Current temperatures from HAL:\n\tTemperature{current}\nCurrent cooling devices from HAL:\n"
+        more += (
+            "\tCoolingDevice{mValue=0, mType=2, mName=CPU}\n\tTemperature{mValue=99.0, mType=0, mName=X, mStatus=6}\n"
+        )
+    found = parse(text({"online|online": ["0-8"]}, more))
+    assert found.observation.samples[0].thermal_status == status
+    assert list(found.celsius.values()) == ([celsius] if celsius else [])
+
+
+# --- hostile and odd phones -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(
+    "A phone's samples hold absurd lists of CPUs, endless numbers or other scripts' digits",
+    transport="any",
+    outcome="the value counts as not known, everything else is read",
+)
+@pytest.mark.parametrize(
+    "cpus", ["0-99999999999", "5-2", "-1", "0-1,", "٠-٣", "²", "0-" + "9" * 400, "0-9999", "a", "\0"]
+)
+def test_absurd_lists_of_cpus_are_not_known(cpus: str) -> None:
+    more = f"/proc/12/task/12/status:Cpus_allowed_list:\t{cpus}\n/proc/12/task/13/status:Cpus_allowed_list:\t4-5\n"
+    found = parse(text({"online|online": [cpus]}, more))
+    (moment,) = found.observation.samples
+    assert (moment.online, moment.thread_cpus, found.allowed_cpus) == (None, {13: [4, 5]}, [[4, 5]])
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "²", "٣٤", "-", "1e9", "0x1f", "\0", "--5", "5-2", "nan", "inf", ""])
+def test_what_is_no_number_is_not_known(value: str) -> None:
+    kinds = [
+        "zone|thermal_zone0|BIG",
+        "frequency|0",
+        "cap|0",
+        "battery|temp",
+        "battery|current_now",
+        "available",
+        "faults",
+    ]
+    found = parse(text({kind: [value] for kind in kinds}, f"top\t0\t{value}\ntrip\tBIG\t{value}\n"))
+    (moment,) = found.observation.samples
+    assert (moment.celsius, moment.mhz, moment.cap_mhz) == ({}, {}, {})
+    assert (moment.available_mb, moment.major_faults, moment.battery_ma) == (None, None, None)
+    assert (found.observation.max_mhz, found.observation.trip_celsius) == ({}, {})
+    assert parse(f"column\ttime\nsample\t{value}\n").time_s == []
+
+
+def test_many_sensors_are_read_in_one_pass() -> None:
+    """Each sample has sensors of other names: their table would have a hundred million places."""
+    one = "sample\t{0}\nservice\tthermalservice\nCurrent temperatures from HAL:\n"
+    one += "\tTemperature{{mValue=40.5, mType=0, mName=CPU{0}, mStatus=0}}\n"
+    with pytest.raises(ValueError, match="more than a phone takes"):
+        parse("column\ttime\n" + "".join(one.format(number) for number in range(10_000)))
+
+
+def test_a_clock_that_names_every_cpu_in_every_sample_is_refused() -> None:
+    every = " ".join(map(str, range(800)))
+    samples = "".join(f"sample\t{number}\t1800000\n" for number in range(40_000))
+    with pytest.raises(ValueError, match="more than a phone takes"):
+        parse(f"column\ttime\ncolumn\tfrequency\t{every}\n{samples}")
+
+
+def test_endless_lines_are_left_out() -> None:
+    spaces = " " * 100_000
+    more = f"service\tbattery\n{spaces}level{spaces}:{spaces}\n/proc/12/task/12/status:{'0-1,' * 20_000}\n"
+    assert parse(text({"online|online": ["0,1," * 20_000]}, more)).observation.samples[0].online is None
