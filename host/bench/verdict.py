@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from device import socs
+from device.samples import Observation
 from host.bench.finding import Finding, Measured
 from host.bench.masks import listed
 from host.bench.stats import CONFIDENCE, Change, drift, interval, step
@@ -39,6 +40,8 @@ MAJOR_FAULTS_PER_S = 100.0
 ENERGY = "energy withheld"
 NOT_CHECKED = "not checked"
 ROOM = "close other apps, take a smaller model or context, or measure without mmap, which holds repacked weights twice"
+PEAK = "the memory's peak"
+LONGER = "values are read once a second, some of them every fifth or tenth second: ask for more tokens or repetitions"
 NOT_SEEN = "a valid cell is one in which nothing was seen, and this was not seen"
 
 
@@ -193,30 +196,71 @@ def charging(cell: Measured) -> Finding | None:
 
     Where sysfs is closed, Android's service is asked every tenth time: a sample that says nothing is no sign.
     """
-    told = (sample.battery.charging for sample in cell.observation.samples if sample.battery)
-    states = {charging for charging in told if charging is not None}
+    states = _charging(cell.observation)
     if states == {False}:
         return None
     found = "the phone was charging" if True in states else "whether the phone was charging could not be read"
+    if not states and cell.whole and _charging(cell.whole):
+        return Finding(ENERGY, f"{_too_short(cell)} the battery's state", LONGER, invalid=False)
     return Finding(ENERGY, found, "unplug it, and reach it over Wi-Fi", invalid=False)
 
 
 def unread(cell: Measured) -> Finding | None:
-    """What this phone does not let be read, so that nothing could be found in it."""
-    samples, observation = cell.observation.samples, cell.observation
-    read = {
-        "frequency caps": observation.max_mhz and any(sample.cap_mhz for sample in samples),
-        "frequencies": observation.max_mhz and any(sample.mhz for sample in samples),
-        "temperatures": any(sample.celsius for sample in samples),
-        "trip points": observation.trip_celsius or any(sample.thermal_status is not None for sample in samples),
-        "swapped memory": any(sample.swapped_mb is not None for sample in samples),
-        "page faults": sum(sample.major_faults is not None for sample in samples) > 1,
-        "the memory's peak": cell.bytes_per_token is None or socs.find(cell.soc),
-    }
-    missing = [what for what, known in read.items() if not known]
+    """Something that was not checked: this phone does not let it be read, or the repetitions were over too soon."""
+    missing = _missing(cell, cell.observation)
     if not missing:
         return None
-    return Finding(NOT_CHECKED, f"not known on this phone: {', '.join(missing)}", NOT_SEEN, invalid=False)
+    # What was read before the repetitions, while the model was loaded, this phone shows: there was no time to read it.
+    never = missing if cell.whole is None else [what for what in missing if what in _missing(cell, cell.whole)]
+    if cell.whole is not None and len(cell.whole.samples) < 2 and cell.timed_s is not None and cell.timed_s < 2:
+        never = [what for what in never if what == PEAK]
+    if not never:
+        return Finding(NOT_CHECKED, f"{_too_short(cell)} {', '.join(missing)}", LONGER, invalid=False)
+    short = [what for what in missing if what not in never]
+    also = f"; {_too_short(cell)} {', '.join(short)}" if short else ""
+    return Finding(NOT_CHECKED, f"not known on this phone: {', '.join(never)}{also}", NOT_SEEN, invalid=False)
+
+
+def implausible(cell: Measured) -> Finding | None:
+    """Readings that no such sensor can mean, and sensors that are stuck: left out, so that they decide nothing."""
+    seen = cell.observation
+    found = [
+        f"{count} {'reading' if count == 1 else 'readings'} of {sensor} {'was' if count == 1 else 'were'} implausible"
+        " and left out"
+        for sensor, count in seen.dropped.items()
+    ]
+    found += [
+        f"{sensor} was stuck at {celsius:.0f} °C, far above all others, and left out"
+        for sensor, celsius in seen.stuck.items()
+    ]
+    if not found:
+        return None
+    return Finding("sensor readings", ", ".join(found), "what the other readings say counts", invalid=False)
+
+
+def _charging(seen: Observation) -> set[bool]:
+    states = (sample.battery.charging for sample in seen.samples if sample.battery)
+    return {charging for charging in states if charging is not None}
+
+
+def _missing(cell: Measured, seen: Observation) -> list[str]:
+    """The kinds of values that are not in these samples."""
+    samples = seen.samples
+    read = {
+        "frequency caps": seen.max_mhz and any(sample.cap_mhz for sample in samples),
+        "frequencies": seen.max_mhz and any(sample.mhz for sample in samples),
+        "temperatures": any(sample.celsius for sample in samples),
+        "trip points": seen.trip_celsius or any(sample.thermal_status is not None for sample in samples),
+        "swapped memory": any(sample.swapped_mb is not None for sample in samples),
+        "page faults": sum(sample.major_faults is not None for sample in samples) > 1,
+        PEAK: cell.bytes_per_token is None or socs.find(cell.soc),
+    }
+    return [what for what, known in read.items() if not known]
+
+
+def _too_short(cell: Measured) -> str:
+    seconds = "" if cell.timed_s is None else f" of {cell.timed_s:.2g} s"
+    return f"the timed part{seconds} was too short to sample"
 
 
 OF_A_RUN: tuple[Check, ...] = (
@@ -234,7 +278,7 @@ OF_A_RUN: tuple[Check, ...] = (
 OF_A_CELL: tuple[Check, ...] = (collapsed, drifting, stepping, vague)
 """What shows only in all repetitions together, or beside other cells."""
 
-REMARKS: tuple[Check, ...] = (charging, unread, single)
+REMARKS: tuple[Check, ...] = (charging, unread, implausible, single)
 """What a reader must know, which makes nothing invalid."""
 
 CHECKS = (*OF_A_RUN, *OF_A_CELL, *REMARKS)

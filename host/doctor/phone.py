@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from contextlib import closing
 
 from device import tools
 from device.errors import BadInput, SmoothdroidError
 from device.phone import Phone, describe
+from device.readings import STUCK_READINGS, stuck
 from device.ssh import SshOptions
 from device.target import Target
 from device.targets import open_target
@@ -19,6 +22,8 @@ WARM_CELSIUS = 40.0
 
 LOW_BATTERY_PERCENT = 20
 """Where Android offers its battery saver, which slows CPUs down."""
+
+READ_AGAIN_S = 1.0
 
 LITTLE_SPACE_MB = 8 << 10  # a 7B model in Q8_0 takes 7 GB
 
@@ -36,20 +41,37 @@ def examine_phone(on: str, ssh: SshOptions) -> list[Check]:
         with closing(open_target(on, ssh)) as target:
             phone = describe(target)
             said = target.run(["sh", "-c", ASK]).stdout
-            return [*checks(target, phone, said), _tools(tools.missing(target))]
+            found = checks(target, phone, said, stuck_sensors(target, phone))
+            return [*found, _tools(tools.missing(target))]
     except BadInput:
         raise
     except SmoothdroidError as error:
         return [Check(on, "missing", "-", str(error))]
 
 
-def checks(target: Target, phone: Phone, said: str) -> list[Check]:
-    """A phone and what it answers to ASK -> what there is to say about it."""
+def stuck_sensors(target: Target, phone: Phone) -> dict[str, float]:
+    """The sensors that are stuck, and where. When one may be, as far as one reading says, all are read again."""
+    readings = [_sensors(phone)]
+    while stuck({zone: [celsius] * STUCK_READINGS for zone, celsius in readings[-1].items()}):
+        if len(readings) == STUCK_READINGS:
+            shared = set.intersection(*(set(reading) for reading in readings))
+            return stuck({zone: [reading[zone] for reading in readings] for zone in shared})
+        time.sleep(READ_AGAIN_S)
+        readings.append(_sensors(describe(target)))
+    return {}
+
+
+def _sensors(phone: Phone) -> dict[str, float]:
+    return phone.celsius | ({"battery": phone.battery.celsius} if phone.battery.celsius is not None else {})
+
+
+def checks(target: Target, phone: Phone, said: str, dead: Mapping[str, float] | None = None) -> list[Check]:
+    """A phone, what it answers to ASK, and its sensors that are stuck -> what there is to say about it."""
     emulated = " (emulated)" if phone.emulated else ""
     found = [
         Check(target.name, "ok", f"{phone.model}{emulated}, authorised"),
         _space(phone, target.root),
-        _temperature(phone),
+        _temperature(phone, dead or {}),
         _battery(phone),
         _battery_saver(said),
         _screen(said, over_ssh=target.name.startswith("ssh://")),
@@ -66,12 +88,13 @@ def _space(phone: Phone, root: str) -> Check:
     return Check("space", "ok", found)
 
 
-def _temperature(phone: Phone) -> Check | None:
-    sensors = phone.celsius | ({"battery": phone.battery.celsius} if phone.battery.celsius is not None else {})
+def _temperature(phone: Phone, dead: Mapping[str, float]) -> Check | None:
+    sensors = {zone: celsius for zone, celsius in _sensors(phone).items() if zone not in dead}
     if not sensors:
         return None
     zone, celsius = max(sensors.items(), key=lambda sensor: sensor[1])
     found = f"{celsius:.0f} °C at most ({zone})"
+    found += "".join(f"; {zone} is stuck at {celsius:.0f} °C and left out" for zone, celsius in dead.items())
     if celsius >= WARM_CELSIUS:
         return Check("cool", "warning", found, "let it cool, out of its cover; `bench --cool start+2` waits for it")
     return Check("cool", "ok", found)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from device.errors import NoPhone, PhoneBusy, SmoothdroidError, TargetLost, TargetTimeout
+from device.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost, TargetTimeout
 from device.phone import Phone, describe
 from device.session import Session
 from device.target import Target
@@ -105,6 +105,7 @@ class Crew:
         self._models_lock = threading.Lock()
         self._pools: dict[str, Pool] = {}
         self._phones: dict[str, threading.Lock] = {}
+        self._marks: dict[tuple[str, str, str], str] = {}
         self._at_work = len(members)
         """Phones that are not waited for."""
         self._crash: BaseException | None = None
@@ -195,6 +196,7 @@ class Crew:
         member = ended.member
         with closing(member.open()) as target:
             phone = ended.phone = describe(target)
+            self._refuse_double(target, phone)
             row.described(phone)
             asked = self._asked.on(phone, {member.name, member.on, target.name}, member.labels)
             if asked is None:
@@ -228,6 +230,17 @@ class Crew:
                     self._models[path] = artifact.inspect(path)
                 found.append(self._models[path])
         return found
+
+    def _refuse_double(self, target: Target, phone: Phone) -> None:
+        """Raises BadInput for a phone with the serial number of another one: the other's results would be its own."""
+        place = phone.id, way_of(target.name), target.root  # where one phone has one mark
+        with self._lock:
+            known = self._marks.setdefault(place, phone.mark)
+        if known and phone.mark and known != phone.mark:
+            raise BadInput(
+                f"{target.name}: another phone of this call has the same serial number as this {phone.model}, so their "
+                "results cannot be told apart. Measure one of them at a time, each into a results folder of its own (-o)"
+            )
 
     @contextmanager
     def _alone(self, phone: Phone, row: Row) -> Iterator[None]:

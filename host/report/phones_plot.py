@@ -26,15 +26,16 @@ def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
         found = [(group, [b for b in group.bests if question(b.row) == test]) for group in groups]
         there = [(group, best) for group, best in found if best]
         models = list(dict.fromkeys(best.row.model for _, all_best in there for best in all_best))
-        figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.4 + 0.5 * len(there) + 0.18 * len(models)))
+        height = 1.4 + max(0.5, 0.13 * (len(models) + 1)) * len(there) + 0.18 * len(models)
+        figure, (axes,) = panel(inches=(PANEL_INCHES[0], height))
+        each = len(models) + 1  # a phone has a line for each model, and an empty one
         handles = []
         for index, model in enumerate(models):
             mine = [(place, b) for place, (_, all_best) in enumerate(there) for b in all_best if b.row.model == model]
-            shift = 0.6 / max(5, len(models)) * (index - (len(models) - 1) / 2)
             handles.append(
                 axes.errorbar(
                     [b.rate.mean for _, b in mine],
-                    [place + shift for place, _ in mine],
+                    [place * each + index for place, _ in mine],
                     xerr=bars([b.rate for _, b in mine]),
                     linestyle="none",
                     markersize=5,
@@ -42,8 +43,9 @@ def side_by_side(groups: Sequence[Group]) -> Iterator[Picture]:
                     **look(index),
                 )
             )
-        axes.set_yticks(range(len(there)), [_named(group) for group, _ in there], fontsize=8)
-        axes.set_ylim(len(there) - 0.5, -0.5)
+        middles = [place * each + (len(models) - 1) / 2 for place in range(len(there))]
+        axes.set_yticks(middles, [_named(group) for group, _ in there], fontsize=8)
+        axes.set_ylim(len(there) * each - 1, -1)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"tokens/s ({CONFIDENCE:.0%} interval)")
         axes.set_title(f"{short(test, 40)}: best valid setting of each phone", fontsize=9)

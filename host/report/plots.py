@@ -67,6 +67,15 @@ def bars(found: Sequence[Interval]) -> list[list[float]]:
     return [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
 
 
+def nested(index: int, count: int) -> dict[str, Any]:
+    """Sizes of marker and caps for number `index` of `count` series.
+
+    Points that lie on each other stay where they are: the later ones are smaller, so that each can be seen.
+    """
+    share = index / max(count - 1, 1)
+    return {"markersize": 10 - 6 * share, "capsize": 7 - 4 * share, "elinewidth": 2.2 - 1.2 * share}
+
+
 def legend(figure: Figure, handles: Any, labels: list[str]) -> None:  # noqa: ANN401 (a legend takes more than its type says)
     """Below the axes. Handles are given with their labels: asked itself, matplotlib leaves out a model called `_x`."""
     columns = 1 if max(map(len, labels), default=0) > 28 else 2

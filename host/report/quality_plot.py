@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from host.bench.stats import CONFIDENCE, Interval
 from host.model.evaluation import Evaluation
-from host.report.plots import DOTS_PER_INCH, INK, PANEL_INCHES, bars, legend, look, panel
+from host.report.plots import DOTS_PER_INCH, INK, PANEL_INCHES, bars, legend, look, nested, panel
 from host.report.quality import Row, rows
 from host.report.quality_tables import markdown
 from host.report.shown import short
@@ -20,7 +20,6 @@ LOGARITHMIC_FROM = 10
 
 MARGIN = 0.25  # of the range, left and right of it
 ONE_PLACE = 0.1  # of the value: that range where all candidates have one
-ASIDE = 0.03  # of that range
 NAME = 44  # characters of a model's name
 
 Point = tuple[Row, Interval]
@@ -48,22 +47,18 @@ def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tu
         if row.figures is None:
             raise ValueError(f"{row.model.name} is the reference")
         kld = row.figures.kld
-        # Smoothing changes no size: points are drawn side by side, so that their bars can all be read.
-        exact = x.low == x.high
-        place = x.mean + ASIDE * spread * (index - (len(points) - 1) / 2) * exact
         handles.append(
             axes.errorbar(
-                [place],
+                [x.mean],
                 [kld.mean],
-                xerr=None if exact else bars([x]),
+                xerr=None if x.low == x.high else bars([x]),
                 yerr=bars([kld]),
                 linestyle="none",
-                markersize=6,
-                capsize=4,
+                **nested(index, len(points)),
                 **look(index),
             )
         )
-        places[row.model.sha256] = place, kld.mean
+        places[row.model.sha256] = x.mean, kld.mean
         means.append(kld.mean)
     for plain, smooth in joined:
         if plain in places and smooth in places:

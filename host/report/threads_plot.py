@@ -14,7 +14,7 @@ from host.bench.masks import ANY
 from host.bench.stats import CONFIDENCE, Interval
 from host.report.groups import setting
 from host.report.picture import Picture
-from host.report.plots import INK, PANEL_INCHES, bars, legend, look, panel
+from host.report.plots import INK, PANEL_INCHES, bars, legend, look, nested, panel
 from host.report.rows import Row, Section
 from host.report.shown import line, short
 from host.report.tables import number
@@ -24,6 +24,9 @@ LINES = 6
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 """Each stands for a verdict: beside a point there is no room for words, and in the legend there is."""
+
+LETTERS_ASIDE = ((5, 3), (-10, 3), (5, -9), (-10, -9), (5, 11), (-10, 11))
+"""Where each line's letters stand, in points from the point: points of two lines may lie on each other."""
 
 TICKS = 12  # thread counts that have room below a panel
 POINTS_TOLD = 24  # in a panel's description; the table has them all
@@ -59,14 +62,13 @@ def _picture(name: str, section: Section, rows: list[Row], lines: list[Line], of
     handles: list[Any] = []
     for index, one in enumerate(lines):
         points = [row for row in mine if _line(row) == one]
-        # Lines that are alike lie on each other: shifted sideways, their bars can both be read.
-        shift = 0.06 * (index - (len(lines) - 1) / 2)
-        handles.append(_points(axes, [row for row in points if row.valid], shift, index, hollow=False))
-        _points(axes, [row for row in points if not row.valid], shift, index, hollow=True)
+        sizes = nested(index, len(lines))
+        handles.append(_points(axes, [row for row in points if row.valid], index, sizes, hollow=False))
+        _points(axes, [row for row in points if not row.valid], index, sizes, hollow=True)
         for row in points:
             if row.tokens_per_s and not row.valid:
-                place = row.threads + shift, row.tokens_per_s.mean
-                axes.annotate(reasons[row.verdict], place, (4, 3), textcoords="offset points", fontsize=7)
+                place, aside = (row.threads, row.tokens_per_s.mean), LETTERS_ASIDE[index % len(LETTERS_ASIDE)]
+                axes.annotate(reasons[row.verdict], place, aside, textcoords="offset points", fontsize=7)
     what = f"{kind(rows[0])}{of_several}"
     axes.set_title("\n".join(filter(None, [short(section.title, 60), what, section.caveat])), fontsize=9)
     axes.set_xlabel("threads")
@@ -85,15 +87,14 @@ def _picture(name: str, section: Section, rows: list[Row], lines: list[Line], of
     return Picture(name, f"{section.title}: {what}, tokens/s over threads", _told(mine), figure)
 
 
-def _points(axes: Axes, rows: list[Row], shift: float, index: int, *, hollow: bool) -> Any:  # noqa: ANN401 (a legend's handle)
-    shown = [(row.threads + shift, row.tokens_per_s) for row in rows if row.tokens_per_s]
+def _points(axes: Axes, rows: list[Row], index: int, sizes: dict[str, Any], *, hollow: bool) -> Any:  # noqa: ANN401 (a legend's handle)
+    shown = [(row.threads, row.tokens_per_s) for row in rows if row.tokens_per_s]
     style: dict[str, Any] = {"mfc": "none", "linestyle": "none", "alpha": 0.8} if hollow else {"linewidth": 1.5}
     return axes.errorbar(
         [place for place, _ in shown],
         [rate.mean for _, rate in shown],
         yerr=bars([rate for _, rate in shown]),
-        markersize=5,
-        capsize=3,
+        **sizes,
         **style,
         **look(index),
     )

@@ -393,6 +393,24 @@ def test_this_machine_describes_itself() -> None:
 
 
 @pytest.mark.e2e
+def test_a_phone_with_a_placeholder_for_a_serial_number_keeps_its_mark(
+    phone: virtual.VirtualPhone, adb_target: AdbTarget, tmp_path: Path
+) -> None:
+    properties = phone.folder / "etc/properties"
+    before = properties.read_text()
+    try:
+        properties.write_text(re.sub(r"serialno=.*", "serialno=0123456789ABCDEF", before))
+        first, second = describe(adb_target), describe(adb_target)
+        adb_target.run(["rm", f"{adb_target.root}/mark"])
+        other = describe(adb_target)  # as another phone with that serial number, which has no mark yet
+    finally:
+        properties.write_text(before)
+    assert first.id == second.id != other.id
+    assert first.mark == second.mark != other.mark
+    assert describe(adb_target).id not in (first.id, other.id)
+
+
+@pytest.mark.e2e
 def test_the_emulated_phone_is_one_phone_over_both_ways(
     phone: virtual.VirtualPhone, adb_target: AdbTarget, ssh_target: SshTarget
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from device import session as session_module
 from device.adb import AdbTarget
 from device.errors import BadInput, CommandFailed, Damaged, NoPhone, PhoneBusy, TargetLost, TargetTimeout, Unreachable
 from device.local import LocalTarget
+from device.phone import describe
 from device.session import Cooling, Done, Session, Task
 from device.ssh import SshTarget
 from device.target import Target, read, remove
@@ -269,6 +271,113 @@ def test_a_phone_that_stays_hot_is_measured_all_the_same_and_the_record_says_so(
     assert hot.ended.waited.too_hot == "thermal_zone4"
     assert hot.ended.waited.seconds >= 2
     assert hot.stdout == "2\n"
+
+
+@pytest.mark.e2e
+def test_a_warmer_phone_is_waited_for_until_it_is_as_cool_as_at_the_start(
+    phone: VirtualPhone, adb_target: AdbTarget
+) -> None:
+    remove(adb_target, f"{adb_target.root}/jobs")
+    at_start = Session(adb_target).zones()
+    with heated(phone, 4, 27_100):  # it was 25.0
+        session = Session(adb_target)
+        session.start("job", [sh("hot", "echo 1")], Cooling(above_start=2, within_s=1), at_start)
+        (done,) = session.follow("job")
+    assert done.ended.waited
+    assert (done.ended.waited.too_hot, done.ended.waited.kind) == ("thermal_zone4", "TPU")
+
+
+@contextmanager
+def added(phone: VirtualPhone, zone: str, **files: str) -> Iterator[Path]:
+    """The phone with another thermal zone."""
+    folder = phone.folder / "sys/class/thermal" / zone
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(f"{text}\n")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.e2e
+def test_a_stuck_sensor_is_not_waited_for(phone: VirtualPhone, adb_target: AdbTarget) -> None:
+    """A mtkts_bts1 parked at 125000 (jxlarrea/kiosk-satellite #654)."""
+    remove(adb_target, f"{adb_target.root}/jobs")
+    with added(phone, "thermal_zone50", type="mtkts_bts1", temp="125000"):
+        found = Session(adb_target).zones()
+        (done,) = measured(Session(adb_target), [sh("one", "echo 1")], Cooling(celsius=40, within_s=50))
+    assert [(zone.kind, zone.celsius) for zone in found.stuck] == [("mtkts_bts1", 125.0)]
+    assert done.ended.waited
+    assert (done.ended.waited.too_hot, done.ended.waited.seconds < 50) == (None, True)
+
+
+@pytest.mark.e2e
+def test_one_odd_reading_does_not_end_the_wait(phone: VirtualPhone, adb_target: AdbTarget) -> None:
+    """The only hot zone answers -127 at the first look, and is as hot as before at the second."""
+    remove(adb_target, f"{adb_target.root}/jobs")
+    session = Session(adb_target)
+    at_start = session.zones()
+    with heated(phone, 1, -127_000) as file:
+        session.start("job", [sh("one", "echo 1")], Cooling(celsius=45, within_s=4), at_start)
+        eventually(lambda: "runner" in read(adb_target, f"{adb_target.root}/jobs/job/journal"), "no runner")
+        file.write_text("61000\n")
+        (done,) = session.follow("job")
+    assert done.ended.waited
+    assert done.ended.waited.too_hot == "thermal_zone1"
+
+
+@pytest.mark.e2e
+@pytest.mark.fault(
+    "An app may enter /sys/devices/system/cpu and not list it",
+    transport="ssh",
+    outcome="CPUs and zones are found by their names",
+)
+@pytest.mark.parametrize("way", ["adb_target", "ssh_target"])
+def test_folders_that_can_be_entered_and_not_listed(
+    phone: VirtualPhone, request: pytest.FixtureRequest, way: str
+) -> None:
+    """As in Rakashazi/emu-ex-plus-alpha #1303 and ARM devlib #390."""
+    target: Target = request.getfixturevalue(way)
+    remove(target, f"{target.root}/jobs")
+    closed = [phone.folder / "sys/devices/system/cpu", phone.folder / "sys/class/thermal"]
+    modes = [folder.stat().st_mode for folder in closed]
+    try:
+        for folder in closed:
+            folder.chmod(0o711)
+        assert target.run(["ls", "/sys/devices/system/cpu"], check=False).exit_status != 0
+        found = describe(target)
+        (done,) = measured(Session(target), [sh("one", "sleep 1.5")])
+    finally:
+        for folder, mode in zip(closed, modes, strict=True):
+            folder.chmod(mode)
+    assert [cluster.max_mhz for cluster in found.clusters] == [2914, 2367, 1704]
+    assert found.celsius["BIG"] == 26.0
+    assert done.samples
+    seen = done.samples.conditions()
+    assert (seen.mhz["5"].first, seen.cap_mhz["8"].first, seen.celsius["BIG"].first) == (2367.0, 2914.0, 26.0)
+    assert (done.samples.observation.max_mhz[8], seen.missing) == (2914, [])
+
+
+@pytest.mark.e2e
+def test_trip_points_at_which_nothing_is_slowed_down_are_left_out(phone: VirtualPhone, adb_target: AdbTarget) -> None:
+    remove(adb_target, f"{adb_target.root}/jobs")
+    trip = {"temp": "40000", "trip_point_0_type": "passive", "trip_point_0_temp": "85000"}
+    with (
+        added(phone, "thermal_zone50", type="left-to-user", policy="user_space", mode="enabled", **trip),
+        added(phone, "thermal_zone51", type="off", policy="step_wise", mode="disabled", **trip),
+        added(phone, "thermal_zone52", type="steps", policy="step_wise", mode="enabled", **trip),
+        added(phone, "thermal_zone53", type="old", **trip),
+    ):
+        (done,) = measured(Session(adb_target), [sh("one", "sleep 1")])
+        Session(adb_target).remove("job")
+        # Once some zone shows its cooling devices, one that has none slows nothing down.
+        with added(phone, "thermal_zone54", type="bound", policy="step_wise", cdev0_trip_point="0", **trip):
+            (again,) = measured(Session(adb_target), [sh("one", "sleep 1")])
+    assert done.samples
+    assert done.samples.observation.trip_celsius == {"steps": 85.0, "old": 85.0}
+    assert again.samples
+    assert again.samples.observation.trip_celsius == {"bound": 85.0}
 
 
 def test_cooling_where_no_temperature_is_shown_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,3 +218,36 @@ def test_a_prompt_tells_of_its_first_token(tmp_path: Path) -> None:
     run = run_of(CAMPAIGN, cell).model_copy(update={"completion": told, "tokens_per_s": [3.5]})
     assert (run.first_token_s, run.measured_s) == (0.5, 2.5)
     assert judged(tmp_path, run)["“hi”", 4].rates == [3.5]
+
+
+HOT_ZONE = "column\ttime\ncolumn\tzone\tthermal_zone3\tcpu-0\ncolumn\tzone\tthermal_zone4\tskin\ntrip\tcpu-0\t95000\n"
+
+
+@pytest.mark.fault(
+    "A zone above its trip point answers once with -127 degrees",
+    transport="any",
+    outcome="the cell is throttled all the same, and names the reading that was left out",
+)
+def test_a_hot_zone_with_one_glitch_still_makes_a_cell_throttled(tmp_path: Path) -> None:
+    """A sensor's answer without power (raspberrypi/firmware #133)."""
+    zone = [40000, 97000, 98000, -127000, 98000, 97500]
+    lines = "".join(f"sample\t{100 * (at + 12)}\t{value}\t41000\n" for at, value in enumerate(zone))
+    begun = "sample\t0\t40000\t38000\n"
+    one = judged(tmp_path, measured(CELL, STEADY), seen={0: HOT_ZONE + begun + lines})["tg8", 4]
+    assert "throttled" in checks(one)
+    (remark,) = [finding.found for finding in one.verdict.findings if finding.check == "sensor readings"]
+    assert remark == "1 reading of thermal_zone3 (cpu-0) was implausible and left out"
+
+
+def test_a_wait_in_vain_names_the_sensor(tmp_path: Path) -> None:
+    waited = Waited(seconds=20.0, too_hot="thermal_zone5", kind="mtkts_bts1")
+    one = judged(tmp_path, measured(CELL, STEADY, waited=waited), seen={0: COOL})["tg8", 4]
+    (found,) = [finding.found for finding in one.verdict.findings if finding.check == "began warm"]
+    assert found == "after 20 s mtkts_bts1, thermal_zone5 was still above what was asked for"
+
+
+def test_a_cell_over_before_it_was_sampled_says_so(tmp_path: Path) -> None:
+    brief = measured(CELL, (40.0, 40.0, 40.0))  # of 8 tokens each
+    one = judged(tmp_path, brief, seen={0: samples((0, 3000, "Discharging"), (1, 3000, "Discharging"))})["tg8", 4]
+    found = next(finding for finding in one.verdict.findings if finding.check == "not checked")
+    assert "the timed part of 0.6 s was too short to sample frequency caps" in found.found

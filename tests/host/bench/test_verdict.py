@@ -15,6 +15,7 @@ from host.bench.verdict import (
     charging,
     collapsed,
     drifting,
+    implausible,
     impossible,
     judge,
     single,
@@ -357,6 +358,59 @@ def test_what_is_known_is_not_called_unknown(told: str, what: str) -> None:
     assert found is not None
     assert what not in found.found
     assert found.found.count(",") == 4
+
+
+@pytest.mark.fault(
+    "A cell is over before the phone's sensors are read",
+    transport="any",
+    outcome="the cell says that its timed part was too short to sample, and what to do",
+)
+def test_what_there_was_no_time_to_read_is_not_called_unknown() -> None:
+    """As of loading and warm-up, which are seen and do not count."""
+    before = [Sample(at_s=float(second), **KNOWN) for second in range(3)]
+    whole = Observation(max_mhz={8: 2914}, trip_celsius={"BIG": 95.0}, samples=before)
+    timed = whole.model_copy(update={"samples": [Sample(at_s=sample.at_s) for sample in before]})
+    brief = Measured(STEADY, 1, timed, whole=whole, timed_s=0.31)
+    found = unread(brief)
+    assert found is not None
+    assert found.found.startswith("the timed part of 0.31 s was too short to sample frequency caps, frequencies, ")
+    assert "more tokens or repetitions" in found.advice
+    assert not found.invalid
+    energy = charging(brief)
+    assert energy is not None
+    assert energy.found == "the timed part of 0.31 s was too short to sample the battery's state"
+
+
+def test_one_sample_is_too_few_to_call_anything_unknown() -> None:
+    brief = Measured(STEADY, 1, Observation(samples=[Sample(at_s=0.0)]), whole=Observation(), timed_s=0.2)
+    found = unread(brief)
+    assert found is not None
+    assert "not known" not in found.found
+    no_samples = unread(Measured(STEADY, 1, Observation(), whole=Observation(), timed_s=60.0))
+    assert no_samples is not None
+    assert "too short" not in no_samples.found
+
+
+def test_what_is_never_read_and_what_was_not_read_in_time_are_two_things() -> None:
+    samples = [Sample(at_s=float(second), mhz={8: 2914}, cap_mhz={8: 2914}, major_faults=1) for second in range(9)]
+    before = [Sample(at_s=0.0, swapped_mb=0), *samples]
+    seen = Observation(max_mhz={8: 2914}, samples=samples)
+    found = unread(Measured(STEADY, 1, seen, whole=seen.model_copy(update={"samples": before}), timed_s=9.0))
+    assert found is not None
+    never, _, short = found.found.partition("; ")
+    assert never == "not known on this phone: temperatures, trip points"
+    assert short == "the timed part of 9 s was too short to sample swapped memory"
+
+
+def test_readings_left_out_are_a_remark() -> None:
+    seen = Observation(dropped={"thermal_zone3 (cpu-0)": 2, "battery current": 1}, stuck={"thermal_zone5 (x)": 125.0})
+    found = implausible(Measured(STEADY, 1, seen))
+    assert found is not None
+    assert (found.check, found.invalid) == ("sensor readings", False)
+    assert "2 readings of thermal_zone3 (cpu-0) were implausible and left out" in found.found
+    assert "1 reading of battery current was implausible and left out" in found.found
+    assert "thermal_zone5 (x) was stuck at 125 °C" in found.found
+    assert implausible(Measured(STEADY, 1, Observation())) is None
 
 
 def test_everything_that_is_wrong_is_told() -> None:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from device import virtual
 from device.errors import BadInput
 from device.local import LocalTarget
-from device.phone import Battery, Phone
+from device.phone import Battery, Phone, describe
 from device.ssh import SshOptions
+from device.target import Completed
 from host.doctor import Check, examine_phone
-from host.doctor.phone import checks
+from host.doctor.phone import checks, stuck_sensors
 from tests.host.fakes import phone as pixel
 
 AT_REST = "low_power 0\nscreen mWakefulness=Awake\ntaskset /system/bin/taskset\n"
@@ -46,6 +53,56 @@ def test_what_makes_it_the_wrong_moment(what: str, phone: Phone, said: str, mend
     found = look(phone, said)
     assert [name for name, check in found.items() if check.state != "ok"] == [what]
     assert mend in found[what].mend
+
+
+class Heated(LocalTarget):
+    """This machine, with the temperatures of a phone in its description: one list for each time that it is asked."""
+
+    def __init__(self, *thermal: str) -> None:
+        super().__init__()
+        self._thermal = list(thermal)
+
+    def run(self, argv: Sequence[str], **more: Any) -> Completed:
+        done = super().run(argv, **more)
+        if "describe" not in argv:
+            return done
+        said = self._thermal.pop(0) if len(self._thermal) > 1 else self._thermal[0]
+        return replace(done, stdout=re.sub(r"==thermal\n(?:[^=].*\n)*", f"==thermal\n{said}", done.stdout))
+
+
+AT_25 = "26000 mtktscpu\n25000 mtktspmic\n24500 mtktsbattery\n"
+
+
+def cool(target: Heated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Check:
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path))
+    phone = describe(target)
+    found = {check.what: check for check in checks(target, phone, AT_REST, stuck_sensors(target, phone))}
+    return found["cool"]
+
+
+@pytest.mark.parametrize("parked", [125000, 99000, 148500])
+def test_a_stuck_sensor_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parked: int) -> None:
+    """A mtkts_bts1 parked at 125000 (jxlarrea/kiosk-satellite #654)."""
+    found = cool(Heated(f"{AT_25}{parked} mtkts_bts1\n"), monkeypatch, tmp_path)
+    assert found.state == "ok"
+    assert found.found == f"26 °C at most (mtktscpu); mtkts_bts1 is stuck at {parked / 1000:.0f} °C and left out"
+
+
+@pytest.mark.parametrize(
+    "thermal",
+    [
+        [f"{AT_25}{value} cpu-0\n" for value in (96000, 96000, 95000, 94000)],
+        [f"{AT_25}96000 cpu-0\n95000 cpu-1\n91000 cpu-2\n"],
+        [f"{AT_25}61000 cpu-0\n"],
+    ],
+    ids=["it moves", "its neighbours are hot", "a working core"],
+)
+def test_a_sensor_that_is_really_hot_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, thermal: list[str]
+) -> None:
+    found = cool(Heated(*thermal), monkeypatch, tmp_path)
+    assert (found.state, "stuck" in found.found) == ("warning", False)
+    assert "(cpu-0)" in found.found
 
 
 def test_what_a_phone_does_not_tell_is_left_out() -> None:

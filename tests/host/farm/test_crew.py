@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,31 @@ def test_two_ways_to_one_phone_take_turns(lab: Lab) -> None:
     assert [len(one.runs) for one in ended] == [8, 8]
     assert (True, True) not in seen
     assert {(True, False), (False, True)} <= seen
+
+
+class _Marked(_Own):
+    """A phone whose mark is its name's."""
+
+    def run(self, argv, **more):  # type: ignore[no-untyped-def]
+        done = super().run(argv, **more)  # type: ignore[no-untyped-call]
+        mark = self._called.encode().hex().rjust(32, "0")
+        return replace(done, stdout=re.sub(r"==mark\n.*", f"==mark\n{mark}", done.stdout))
+
+
+@pytest.mark.fault(
+    "Two phones of one call have the same serial number",
+    transport="any",
+    outcome="the second one gets an error; it is never given the first one's results",
+)
+def test_two_phones_with_one_serial_number_are_not_taken_for_one(lab: Lab) -> None:
+    members = [lab.member("a1"), lab.member("a2")]
+    for name in ("a1", "a2"):  # on both, the folder has the same path
+        lab.phones[name] = _Marked(lab.folder / "phone-a1", f"adb:{name}", lab, name)
+    ended = lab.of(members).run()
+    (refused,) = [one for one in ended if one.error]
+    (fine,) = [one for one in ended if not one.error]
+    assert "another phone of this call has the same serial number" in str(refused.error)
+    assert (len(fine.runs), refused.runs, refused.outcome) == (8, [], None)
 
 
 def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> None:
