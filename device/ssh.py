@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-import base64
-import getpass
-import hashlib
+import logging
+import re
+import select
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import paramiko
-from paramiko.pkey import UnknownKeyType
 
-from device.errors import BadInput, CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
-from device.receiver import LONGEST_WORD, is_ready, pieces, receiver
+from device import ssh_config
+from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
+from device.marked import MarkedLine
+from device.receiver import is_ready, pieces, receiver
+from device.ssh_login import Login
 from device.target import Completed, OnOutput, Output, Progress, arriving, command_line
 
 TERMUX_PORT = 8022
-CONNECT_TIMEOUT_S = 15
-POLL_S = 0.02  # between two looks at a silent channel: far below what a person or a benchmark notices
+POLL_S = 0.1  # between two looks at a silent channel, whose data and whose end wake who waits
 CHUNK = 1 << 16
-SEND_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
+MOVE_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
+COMMAND_BYTES = 120_000  # Linux takes 128 KiB as one argument
+LONGEST_SIZE = 19  # digits
+
+# HOME where it can be entered, as the shell spells it.
+_HOME = '[ "$HOME" ] && cd "$HOME" && pwd'
+# FILE MODE: takes standard input as the file; tells its size.
+_TAKE = 'cat >"$1" && chmod "$2" "$1" && stat -L -c %s "$1"'
+# FILE: its size in a line, then its content.
+_GIVE = """
+[ ! -e "$1" ] || [ -f "$1" ] || { echo "$1 is no regular file; a directory?" >&2; exit 1; }
+exec <"$1" && stat -L -c %s "$1" && cat
+"""
+
+# Without a handler of its own, Python would print what paramiko logs on standard error.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class SshOptions:
-    """How to log in; without any, as `ssh` would: the agent, ~/.ssh/id_*, ~/.ssh/known_hosts."""
+    """How to log in; without any, as `ssh` would: ~/.ssh/config, the agent, ~/.ssh/id_*, ~/.ssh/known_hosts."""
 
     key: Path | None = None
     known_hosts: Path | None = None
@@ -38,76 +52,24 @@ class SshOptions:
     """A fingerprint, `SHA256:...`: a host that shows exactly this one is added to known_hosts."""
 
 
-def fingerprint(key: paramiko.PKey) -> str:
-    """A host key's fingerprint as OpenSSH prints it, `SHA256:...`."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-
-
-class _Ask(paramiko.MissingHostKeyPolicy):
-    """Refuses a host that known_hosts does not know, unless the user named this very fingerprint."""
-
-    def __init__(self, accepted: str | None, known_hosts: Path) -> None:
-        self._accepted, self._known_hosts = accepted, known_hosts
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        seen = fingerprint(key)
-        if self._accepted is None:
-            raise NoPhone(
-                f"{hostname} is not in {self._known_hosts}. It shows the {key.get_name()} key {seen}. Compare that "
-                "with what `ssh-keygen -lf $PREFIX/etc/ssh/ssh_host_*_key.pub` prints on the phone; if it is the same, "
-                f"add `--accept-host-key {seen}`"
-            )
-        if seen != self._accepted:
-            raise NoPhone(f"{hostname} shows the key {seen}, not {self._accepted}, which you accept: not connecting")
-        self._known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = self._known_hosts.read_text(encoding="utf-8") if self._known_hosts.exists() else ""
-        separator = "" if known.endswith("\n") or not known else "\n"  # after an editor that left it out
-        with self._known_hosts.open("a", encoding="utf-8") as file:
-            file.write(f"{separator}{hostname} {key.get_name()} {key.get_base64()}\n")
-
-
 class SshTarget:
-    """A phone behind an SSH daemon."""
+    """A phone behind an SSH daemon. Commands and files go through `sh` there, whatever the login shell is."""
 
     def __init__(self, url: str, options: SshOptions | None = None) -> None:
-        """Log in at `ssh://user@host:port`. Raises BadInput for a malformed URL, NoPhone when the way is shut."""
+        """Log in at `ssh://user@host:port`; what the URL leaves out comes from ~/.ssh/config, or is Termux's.
+
+        Raises BadInput for a malformed URL, NoPhone when the way is shut.
+        """
         options = options or SshOptions()
-        user, host, port = parse_url(url)
-        self.name = f"ssh://{user}@{host}:{port}"
-        known_hosts = options.known_hosts or Path.home() / ".ssh" / "known_hosts"
-        self._client = paramiko.SSHClient()
-        if known_hosts.exists():
-            self._client.load_host_keys(str(known_hosts))
-        self._client.set_missing_host_key_policy(_Ask(options.accept_host_key, known_hosts))
-        key = _load_key(options.key) if options.key else None
+        host = ssh_config.look_up(*ssh_config.parse(url), default_port=TERMUX_PORT)
+        self.name = host.name
+        login = Login(host, options.key, options.known_hosts, options.accept_host_key)
+        self._connection = login.connect()
         try:
-            self._client.connect(
-                host,
-                port,
-                user,
-                pkey=key,
-                allow_agent=key is None,
-                look_for_keys=key is None,
-                timeout=CONNECT_TIMEOUT_S,
-                banner_timeout=CONNECT_TIMEOUT_S,
-                auth_timeout=CONNECT_TIMEOUT_S,
-                transport_factory=_transport,
-            )
-        except paramiko.BadHostKeyException as error:
-            raise NoPhone(
-                f"{host}:{port} shows the key {fingerprint(error.key)}, but {known_hosts} knows another: somebody may "
-                f"be in between. If the phone was set up anew, `ssh-keygen -R '[{host}]:{port}'` and try again"
-            ) from error
-        except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
-            raise NoPhone(
-                f"{self.name} refused the login ({error}). Put this machine's public key into ~/.ssh/authorized_keys "
-                "on the phone, or name another with --ssh-key"
-            ) from error
-        except (paramiko.SSHException, OSError) as error:
-            raise Unreachable(
-                f"{self.name} cannot be reached: {error}. Is `sshd` running in Termux, and the address right?"
-            ) from error
-        self.root = f"{self.run(['sh', '-c', 'echo $HOME']).stdout.strip()}/.smoothdroid"
+            self.root = f"{self._home().rstrip('/')}/.smoothdroid"
+        except BaseException:
+            self.close()
+            raise
 
     def run(
         self,
@@ -121,120 +83,193 @@ class SshTarget:
     ) -> Completed:
         """See Target.run."""
         deadline = time.monotonic() + timeout_s
-        stdout, stderr = Output(self.name, argv, on_output), Output(self.name, argv)
-        with self._translated(argv), closing(self._session()) as channel:
-            channel.exec_command(command_line(argv, env, tied=tied))
-            while True:
-                # Asked before looking for data: what the command wrote, it wrote before it ended.
-                ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
-                silent = True
-                while channel.recv_ready():
-                    stdout.add(channel.recv(CHUNK))
-                    silent = False
-                while channel.recv_stderr_ready():
-                    stderr.add(channel.recv_stderr(CHUNK))
-                    silent = False
-                if ended:
-                    break
-                if time.monotonic() > deadline:
-                    channel.close()
-                    raise TargetTimeout(f"{self.name}: no answer in {timeout_s:.0f} s to `{argv[0]}`")
-                if silent:
-                    time.sleep(POLL_S)
-            exit_status = channel.recv_exit_status()
-            if exit_status < 0:  # none was sent: the shell died by a signal, or the connection broke
-                if not channel.eof_received:
-                    raise TargetLost(f"{self.name}: the connection broke during `{argv[0]}`")
-                exit_status = 128 + signal.SIGKILL
-        done = Completed(exit_status, str(stdout), str(stderr))
-        if check and exit_status != 0:
-            raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
+        stdout = Output(self.name, argv, on_output)
+        with self._running(argv, command_line(argv, env, tied=tied)) as running:
+            try:
+                while data := running.read(deadline):
+                    stdout.add(data)
+            except TimeoutError as error:
+                raise TargetTimeout(f"{self.name}: no answer in {timeout_s:.0f} s to `{argv[0]}`") from error
+            done = Completed(running.exit_status(), str(stdout), str(running.stderr))
+        if check and done.exit_status != 0:
+            raise CommandFailed(self.name, argv, done.exit_status, done.stdout, done.stderr)
         return done
 
     def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
         """See Target.push."""
-        with self._translated(["put", str(source), remote]), self._client.open_sftp() as sftp:
-            sftp.put(str(source), remote, callback=progress, confirm=True)
-            sftp.chmod(remote, mode)
+        argv = ["push", str(source), remote]
+        said, sent = Output(self.name, argv), 0
+        with self._running(argv, _script(_TAKE, remote, f"{mode:o}", fed=True)) as running:
+            with suppress(OSError):  # a shell that ended early says why
+                for piece in pieces(source, 0, progress):
+                    running.feed(piece)
+                    sent += len(piece)
+                running.end_input()
+            while data := running.read():
+                said.add(data)
+            status = running.exit_status()
+        if status != 0 or str(said).strip() != str(sent):
+            why = (
+                str(running.stderr).strip() or f"{str(said).strip()[:40]!r} bytes arrived of {sent}: is the phone full?"
+            )
+            raise CommandFailed(self.name, argv, status, stderr=why)
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
         """See Target.append."""
-        argv = ["append", remote]
-        with self._translated(argv), closing(self._session()) as channel:
-            channel.settimeout(SEND_TIMEOUT_S)
-            channel.exec_command(receiver(remote, start))
+        with self._running(["append", remote], receiver(remote, start)) as running:
             said = b""
             while not is_ready(said, self.name, remote):
-                if not (more := channel.recv(LONGEST_WORD)):
+                if not (more := running.read()):
                     raise EOFError(f"it said {said!r}")
                 said += more
             with suppress(OSError):  # what it has is asked for next
                 for piece in pieces(source, start, progress):
-                    channel.sendall(piece)
-                channel.shutdown_write()
-                while channel.recv(LONGEST_WORD):  # until the shell over there has ended
+                    running.feed(piece)
+                running.end_input()
+                while running.read():  # until the shell on the phone has ended
                     pass
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """See Target.pull."""
-        with self._translated(["get", remote]), arriving(destination) as part, self._client.open_sftp() as sftp:
-            sftp.get(remote, str(part), callback=progress)
+        """See Target.pull. Takes no more than the size that the phone tells first."""
+        argv = ["pull", remote]
+        with (
+            self._running(argv, _script(_GIVE, remote)) as running,
+            arriving(destination) as part,
+            part.open("wb") as file,
+        ):
+            size, data = self._told_size(argv, running)
+            done = 0
+            while data:
+                if (done := done + len(data)) > size:
+                    raise CommandFailed(self.name, argv, 0, stderr=f"more came than the {size} bytes that it has")
+                file.write(data)
+                if progress:
+                    progress(done, size)
+                data = running.read()
+            if (status := running.exit_status()) != 0 or done < size:
+                why = str(running.stderr).strip() or f"{done} bytes came of {size}"
+                raise CommandFailed(self.name, argv, status, stderr=why)
 
     def close(self) -> None:
         """See Target.close."""
-        self._client.close()
+        self._connection.close()
 
-    def _session(self) -> paramiko.Channel:
-        transport = self._client.get_transport()
-        if transport is None or not transport.is_active():
-            raise TargetLost(f"{self.name}: the connection is gone")
-        return transport.open_session()
+    def _home(self) -> str:
+        """The user's home folder. Raises NoPhone where the phone names none that can be used."""
+        done = self.run(["sh", "-c", _HOME], check=False)
+        home = done.stdout.removesuffix("\n")
+        if done.exit_status != 0 or not re.fullmatch(r"/.{0,999}", home) or not home.isprintable() or "�" in home:
+            said = (done.stderr.strip().splitlines() or [f"it says {home[:80]!r}"])[-1]
+            raise NoPhone(
+                f"{self.name}: the user's home folder cannot be used ({said[:200]}). HOME must be the absolute path of "
+                "a folder that is there"
+            )
+        return home
+
+    def _told_size(self, argv: Sequence[str], running: _Running) -> tuple[int, bytes]:
+        """The size that `_GIVE` tells, and what came of the content behind it."""
+        data = b""
+        while b"\n" not in data and len(data) <= LONGEST_SIZE and (more := running.read()):
+            data += more
+        line, whole, content = data.partition(b"\n")
+        if whole and re.fullmatch(rb"\d{1,%d}" % LONGEST_SIZE, line):
+            return int(line), content or running.read()
+        why = str(running.stderr).strip() or f"it said {line[:40]!r} for its size"
+        raise CommandFailed(self.name, argv, running.exit_status(), stderr=why)
 
     @contextmanager
-    def _translated(self, argv: Sequence[str]) -> Iterator[None]:
+    def _running(self, argv: Sequence[str], line: str) -> Iterator[_Running]:
+        """A command line that runs on the phone; paramiko's errors are translated."""
+        marked = MarkedLine(line)
+        if (length := len(marked.command)) > COMMAND_BYTES:
+            said = f"the command is too long for the phone: {length} bytes, {COMMAND_BYTES} at most"
+            raise CommandFailed(self.name, [argv[0], "..."], 126, stderr=said)
         doing = " ".join(argv[:3])
         try:
-            yield
+            with closing(self._session()) as channel:
+                channel.settimeout(MOVE_TIMEOUT_S)
+                channel.exec_command(marked.command)
+                yield _Running(channel, marked, self.name, argv)
         except TimeoutError as error:
             raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
-            transport = self._client.get_transport()
-            if isinstance(error, OSError) and transport is not None and transport.is_active():
-                # SFTP's way of saying no: no such folder, permission denied, disk full.
-                raise CommandFailed(self.name, argv, 1, stderr=str(error)) from error
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # a file of this machine
             raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
 
-
-def _transport(*args: Any, **options: Any) -> paramiko.Transport:  # noqa: ANN401 (handed on)
-    """Encrypts and authenticates in one pass where the phone can: paramiko would ask for that last, and be slower."""
-    transport = paramiko.Transport(*args, **options)
-    security = transport.get_security_options()
-    security.ciphers = sorted(security.ciphers, key=lambda cipher: "-gcm@" not in cipher)
-    return transport
+    def _session(self) -> paramiko.Channel:
+        if not self._connection.transport.is_active():
+            raise TargetLost(f"{self.name}: the connection is gone")
+        return self._connection.transport.open_session(timeout=MOVE_TIMEOUT_S)
 
 
-def _load_key(path: Path) -> paramiko.PKey:
-    """Read here: paramiko would try the file as each kind of key, and tell of the last try only."""
-    try:
-        return paramiko.PKey.from_path(path)
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no SSH key {path}") from error
-    except (paramiko.SSHException, OSError, ValueError, TypeError, UnknownKeyType) as error:
-        raise BadInput(
-            f"{path} cannot be used as an SSH key: {error}. One with a passphrase works through ssh-agent: "
-            "`ssh-add` it, and leave --ssh-key out"
-        ) from error
+class _Running:
+    """A command that runs on the phone. What breaks it is raised as paramiko's errors, EOFError and OSError."""
+
+    def __init__(self, channel: paramiko.Channel, marked: MarkedLine, name: str, argv: Sequence[str]) -> None:
+        self._channel, self._marked, self._name, self._doing = channel, marked, name, argv[0]
+        self.stderr = Output(name, argv)
+
+    def feed(self, data: bytes) -> None:
+        """Give standard input more."""
+        self._channel.sendall(data)
+
+    def end_input(self) -> None:
+        """Standard input has come to its end."""
+        self._channel.shutdown_write()
+
+    def read(self, deadline: float | None = None) -> bytes:
+        """The next bytes of standard output; none when the command has ended.
+
+        Raises TimeoutError at the deadline, or when the phone is silent for MOVE_TIMEOUT_S where none is given.
+        """
+        channel, marked = self._channel, self._marked
+        if deadline is None:
+            deadline = time.monotonic() + MOVE_TIMEOUT_S
+        while not marked.complete:
+            # Asked before looking for data: what the command wrote, it wrote before it ended.
+            ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
+            data = b""
+            silent = not (channel.recv_ready() or channel.recv_stderr_ready())
+            if channel.recv_ready():
+                data = marked.stdout.add(channel.recv(CHUNK))
+            if channel.recv_stderr_ready():
+                self.stderr.add(marked.stderr.add(channel.recv_stderr(CHUNK)))
+            if data:
+                return data
+            if marked.stdout.too_noisy or marked.stderr.too_noisy:
+                raise self._no_command("prints without end")
+            if ended and silent:
+                self.stderr.add(marked.stderr.rest())
+                return marked.stdout.rest()
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            if silent:
+                select.select([channel], [], [], min(POLL_S, max(deadline - time.monotonic(), 0)))
+        return b""
+
+    def exit_status(self) -> int:
+        """The command's exit status, once `read` has come to the end.
+
+        Raises TargetLost when the connection broke, NoPhone when the login shell has not run the command.
+        """
+        if self._marked.stdout.status is not None:
+            return self._marked.stdout.status
+        status = self._channel.recv_exit_status()
+        if status < 0 and not self._channel.eof_received:  # none was sent: the connection broke
+            raise TargetLost(f"{self._name}: the connection broke during `{self._doing}`")
+        if not self._marked.stdout.begun:
+            raise self._no_command(f"ended with status {status} and ran no command")
+        return status if status > 0 else 128 + signal.SIGKILL  # the shell died by a signal
+
+    def _no_command(self, what: str) -> NoPhone:
+        noise = (self._marked.stdout.noise + self._marked.stderr.noise).decode("utf-8", "replace")
+        said = "".join(letter if letter.isprintable() else " " for letter in noise).strip()
+        return NoPhone(
+            f"{self._name}: the login shell {what}. It printed: {said or 'nothing'}. Look at its start-up files (as "
+            "~/.bashrc), or set another login shell there (`chsh`)"
+        )
 
 
-def parse_url(url: str) -> tuple[str, str, int]:
-    """`ssh://user@host:port` -> (user, host, port). Raises BadInput."""
-    try:
-        parts = urlsplit(url)
-        port = TERMUX_PORT if parts.port is None else parts.port
-    except ValueError as error:
-        raise BadInput(f"{url} cannot be read: {error}") from error
-    if parts.scheme != "ssh" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-        raise BadInput(f"{url} is no SSH target; it looks like ssh://user@192.168.1.20:8022")
-    if port == 0 or parts.password is not None:
-        raise BadInput(f"{parts.hostname}: " + ("port 0 is none" if port == 0 else "log in with a key, not a password"))
-    return parts.username or getpass.getuser(), parts.hostname, port
+def _script(text: str, *arguments: str, fed: bool = False) -> str:
+    return command_line(["sh", "-c", text, "smoothdroid", *arguments], fed=fed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,13 @@ class Target(Protocol):
         ...
 
 
+# llama.cpp takes options from the environment too (LLAMA_ARG_CACHE_TYPE_K, GGML_OP_OFFLOAD_MIN_BATCH, ...): what the
+# phone's shell or its sshd exports must not decide what is measured. Builtins only: a phone may lack `env` and `sed`.
+# `set -f`: a value may hold a `*`. A word that is no name, out of some value, would make `unset` end the shell.
+_CLEAN = (
+    "set -f; for _name in $(export -p); do _name=${_name%%=*}; "
+    'case $_name in *[!A-Za-z0-9_]*) ;; LLAMA_*|GGML_*) unset "$_name" ;; esac; done; set +f; '
+)
 # The umask: models, prompts and results on a phone are its user's alone, also where the shell's own mask is 000.
 # A watcher reads the connection's input, which ends when the connection does, and then ends the whole process
 # group: neither adbd nor sshd does that to a command without a terminal. The watcher reads with the shell's own
@@ -93,12 +101,26 @@ def command_line(
 ) -> str:
     """One line for a POSIX shell that runs `argv` with `env` added: the one place where arguments are quoted.
 
-    Standard input is closed, unless the command is `fed`: a tool that waits for a key would hang where nobody can
-    press it.
+    The phone's own variables for llama.cpp are unset first; those in `env` are set. Standard input is closed, unless
+    the command is `fed`: a tool that waits for a key would hang where nobody can press it.
     """
     words = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
     words += [shlex.quote(word) for word in argv]
-    return (_TIED if tied else _FREE).format(command=" ".join(words) + ("" if fed else " </dev/null"))
+    return _CLEAN + (_TIED if tied else _FREE).format(command=" ".join(words) + ("" if fed else " </dev/null"))
+
+
+# Written as itself to every shell; anything else is given to printf in octal.
+_PLAIN = re.compile(rb"[^A-Za-z0-9 _.,:;=/<>&|(){}\[\]#+@^-]")
+
+
+def for_any_shell(line: str) -> str:
+    """A line that any login shell understands, fish and csh among them: become `sh`, and run `line`.
+
+    In octal is what shells disagree about within single quotes: quotes, backslashes, `!`, line ends, letters beyond
+    ASCII.
+    """
+    octal = _PLAIN.sub(lambda found: b"\\0%03o" % found[0][0], line.encode())
+    return f"""exec sh -c 'eval "$(printf %b "{octal.decode()}")"'"""
 
 
 def script(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:

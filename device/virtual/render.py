@@ -173,6 +173,8 @@ def _sshd_config(profile: Profile) -> str:
             "StrictModes no",
             "PrintMotd no",
             "PrintLastLog no",
+            # Else sshd turns away, for a while, a workstation whose tests were refused a few times.
+            "PerSourcePenalties no",
             "Subsystem sftp internal-sftp",
             "SetEnv " + " ".join(f'"{name}={value}"' for name, value in environ.items()),
             "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 import subprocess
 from pathlib import Path
@@ -10,22 +9,23 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from device import virtual
+from device import ssh_config, virtual
 from device.errors import BadInput, NoPhone
-from device.ssh import SshOptions, SshTarget, parse_url
+from device.ssh import SshOptions, SshTarget
 
 
 @pytest.mark.parametrize(
     ("url", "parts"),
     [
         ("ssh://u0_a217@192.168.1.20:8022", ("u0_a217", "192.168.1.20", 8022)),
-        ("ssh://u0_a217@192.168.1.20", ("u0_a217", "192.168.1.20", 8022)),
-        ("ssh://phone.local:22/", (getpass.getuser(), "phone.local", 22)),
+        ("ssh://u0_a217@192.168.1.20", ("u0_a217", "192.168.1.20", None)),
+        ("ssh://phone.local:22/", (None, "phone.local", 22)),
         ("ssh://me@[fe80::1]:22", ("me", "fe80::1", 22)),
+        ("ssh://Pixel", (None, "Pixel", None)),
     ],
 )
-def test_an_url_is_taken_apart(url: str, parts: tuple[str, str, int]) -> None:
-    assert parse_url(url) == parts
+def test_an_url_is_taken_apart(url: str, parts: tuple[str | None, str, int | None]) -> None:
+    assert ssh_config.parse(url) == parts
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_url_is_taken_apart(url: str, parts: tuple[str, str, int]) -> None:
 )
 def test_what_is_no_url_of_a_phone_is_refused(url: str) -> None:
     with pytest.raises(BadInput):
-        parse_url(url)
+        ssh_config.parse(url)
 
 
 # --- with an emulated phone ---------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from device import adb, virtual
 from device.adb import AdbTarget
 from device.errors import CommandFailed, TargetLost, TargetTimeout
 from device.local import LocalTarget
-from device.target import Target, read, remove
+from device.target import Target, command_line, read, remove
 from device.targets import open_target
 
 NASTY = [
@@ -72,6 +72,25 @@ def test_the_environment_passes(target: Target) -> None:
     done = target.run(["sh", "-c", 'printf "%s|%s|%s" "$ONE" "$NOTHING" "$GREETING"'], env=env)
     assert done.stdout == "it's $(id) `id`\n*||안녕"
     assert target.run(["sh", "-c", "echo ${ONE-unset}"]).stdout == "unset\n"
+
+
+@pytest.mark.fault(
+    "the environment of the phone's shell holds options of llama.cpp",
+    transport="any",
+    outcome="they are unset for whatever smoothdroid runs; its own settings are kept",
+)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("value", ["q4_0", "", "a b LLAMA_B=1 LLAMA_C-d=2", "*", "it's\n$(id)", "'", "-n"])
+def test_options_of_llama_cpp_in_the_shells_environment_affect_nothing(target: Target, value: str, tied: bool) -> None:
+    shells = {"LLAMA_ARG_CACHE_TYPE_K": value, "GGML_OP_OFFLOAD_MIN_BATCH": value, "OTHER": value, "LLAMAS": value}
+    line = command_line(["env"], {"LLAMA_SET": "here", "LLAMA_ARG_CACHE_TYPE_K": "f16"}, tied=tied)
+    said = target.run(["sh", "-c", line], env=shells).stdout.splitlines()
+    assert {one for one in said if one.startswith(("LLAMA_", "GGML_"))} == {
+        "LLAMA_SET=here",
+        "LLAMA_ARG_CACHE_TYPE_K=f16",
+    }
+    for kept in ("OTHER", "LLAMAS"):
+        assert f"{kept}={value}".splitlines()[0] in said
 
 
 @pytest.mark.parametrize("tied", [False, True])
