@@ -25,6 +25,8 @@ TERMUX_PORT = 8022
 POLL_S = 0.1  # between two looks at a silent channel, whose data and whose end wake who waits
 CHUNK = 1 << 16
 MOVE_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
+EXIT_S = 1.0  # for the daemon to notice that a command has ended: milliseconds, on a phone that is not busy
+EXIT_POLL_S = 0.002
 COMMAND_BYTES = 120_000  # Linux takes 128 KiB as one argument
 LONGEST_SIZE = 19  # digits
 
@@ -189,7 +191,9 @@ class SshTarget:
             with closing(self._session()) as channel:
                 channel.settimeout(MOVE_TIMEOUT_S)
                 channel.exec_command(marked.command)
-                yield _Running(channel, marked, self.name, argv)
+                running = _Running(channel, marked, self.name, argv)
+                yield running
+                running.await_exit()
         except TimeoutError as error:
             raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -256,11 +260,21 @@ class _Running:
         if self._marked.stdout.status is not None:
             return self._marked.stdout.status
         status = self._channel.recv_exit_status()
-        if status < 0 and not self._channel.eof_received:  # none was sent: the connection broke
+        begun = self._marked.stdout.begun
+        if status < 0 and not (begun and self._channel.eof_received):  # none was sent
             raise TargetLost(f"{self._name}: the connection broke during `{self._doing}`")
-        if not self._marked.stdout.begun:
+        if not begun:
             raise self._no_command(f"ended with status {status} and ran no command")
         return status if status > 0 else 128 + signal.SIGKILL  # the shell died by a signal
+
+    def await_exit(self) -> None:
+        """Let the daemon notice that the command has ended.
+
+        dropbear would otherwise take the end of this command for that of the next one, and close its channel.
+        """
+        deadline = time.monotonic() + EXIT_S
+        while self._marked.complete and not self._channel.exit_status_ready() and time.monotonic() < deadline:
+            time.sleep(EXIT_POLL_S)
 
     def _no_command(self, what: str) -> NoPhone:
         noise = (self._marked.stdout.noise + self._marked.stderr.noise).decode("utf-8", "replace")

@@ -17,6 +17,7 @@ from device.ssh_config import Host, look_up, parse
 from device.ssh_keys import Keys, keys_for
 
 CONNECT_TIMEOUT_S = 15
+FORBIDDEN = 1  # RFC 4254, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
 MOST_JUMPS = 8  # one after the other; more are a loop in ~/.ssh/config
 
 
@@ -86,6 +87,11 @@ class Login:
             )
         except (paramiko.SSHException, OSError, EOFError) as error:
             below.close()
+            if isinstance(error, paramiko.ChannelException) and error.code == FORBIDDEN:
+                raise NoPhone(
+                    f"{host.jumps[-1]} lets no connection through to {host.name}: set `AllowTcpForwarding yes` in its "
+                    "sshd_config"
+                ) from error
             raise Unreachable(
                 f"{host.name} cannot be reached through {host.jumps[-1]}: {error}. Is `sshd` running in Termux, and "
                 f"the address right as {host.jumps[-1]} sees it?"
@@ -119,7 +125,8 @@ def _dial(host: Host) -> socket.socket:
 
 
 def _no_answer(host: Host, error: object) -> str:
-    return f"{host.name} cannot be reached: {error}. Is `sshd` running in Termux, and the address right?"
+    where = "" if host.hostname == host.alias else f" at {host.hostname}"
+    return f"{host.name} cannot be reached{where}: {error}. Is `sshd` running in Termux, and the address right?"
 
 
 def _run_proxy(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -133,9 +140,19 @@ def _run_proxy(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return ours, proxy
 
 
-def _transport(sock: socket.socket | paramiko.Channel) -> paramiko.Transport:
+class _Transport(paramiko.Transport):
+    """A transport that remembers why the other end closed the connection: paramiko only logs it."""
+
+    farewell = ""
+
+    def _parse_disconnect(self, message: paramiko.Message) -> None:
+        message.get_int()
+        self.farewell = message.get_text()
+
+
+def _transport(sock: socket.socket | paramiko.Channel) -> _Transport:
     """Encrypts and authenticates in one pass where the phone can: paramiko would ask for that last, and be slower."""
-    transport = paramiko.Transport(sock)
+    transport = _Transport(sock)
     transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT_S
     security = transport.get_security_options()
     security.ciphers = sorted(security.ciphers, key=lambda cipher: "-gcm@" not in cipher)
@@ -168,7 +185,7 @@ def _signs_as(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
-def _log_in(transport: paramiko.Transport, host: Host, keys: Keys) -> None:
+def _log_in(transport: _Transport, host: Host, keys: Keys) -> None:
     """Offer one key after the other until the host takes one. Raises NoPhone when it takes none."""
     if not keys.offered:
         return _log_in_without(transport, host, keys)
@@ -182,7 +199,7 @@ def _log_in(transport: paramiko.Transport, host: Host, keys: Keys) -> None:
             ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not transport.is_active():
-                raise _ended(host, count, len(keys.offered), label, error) from error
+                raise _ended(host, count, label, transport.farewell) from error
             if "timeout" in str(error):
                 raise Unreachable(f"{host.name} does not answer to the login") from error
             continue
@@ -197,6 +214,8 @@ def _log_in_without(transport: paramiko.Transport, host: Host, keys: Keys) -> No
         transport.auth_none(host.user)
     if transport.is_authenticated():
         return
+    if not transport.is_active():
+        raise Unreachable(f"{host.name} ended the connection during the login")
     if keys.locked:
         raise NoPhone(f"{host.name} refused the login: no key could be offered. {_locked(keys)}")
     raise NoPhone(
@@ -206,12 +225,15 @@ def _log_in_without(transport: paramiko.Transport, host: Host, keys: Keys) -> No
     )
 
 
-def _ended(host: Host, count: int, offered: int, label: str, error: Exception) -> NoPhone:
-    if count == 1 and offered == 1:
-        return Unreachable(f"{host.name} ended the connection when {label} was offered: {error}")
-    return NoPhone(
-        f"{host.name} ended the login when key {count} of {offered} was offered: too many keys offered. Name the right "
-        "one with --ssh-key, or in ~/.ssh/config with `IdentityFile` and `IdentitiesOnly yes`"
+def _ended(host: Host, count: int, label: str, farewell: str) -> NoPhone:
+    """Why the connection ended when key number `count` was offered."""
+    if count == 1:
+        return Unreachable(f"{host.name} ended the connection during the login, when {label} was offered: {farewell}")
+    # One that says nothing may also have lost its network, and be there again soon.
+    kind = NoPhone if farewell else Unreachable
+    return kind(
+        f"{host.name} ended the login when {count} keys had been offered: too many keys offered. Name the right one "
+        "with --ssh-key, or in ~/.ssh/config with `IdentityFile` and `IdentitiesOnly yes`"
     )
 
 

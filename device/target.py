@@ -113,14 +113,21 @@ def command_line(
 _PLAIN = re.compile(rb"[^A-Za-z0-9 _.,:;=/<>&|(){}\[\]#+@^-]")
 
 
+# A watcher ends a process group, so the shell must lead one. OpenSSH and adbd see to that, dropbear does not.
+_LEADER = (
+    "read -r _ _ _ _ _group _ </proc/$$/stat; "
+    '[ "$_group" = $$ ] || ! command -v setsid >/dev/null || exec setsid sh -c "$_line"; '
+)
+
+
 def for_any_shell(line: str) -> str:
     """A line that any login shell understands, fish and csh among them: become `sh`, and run `line`.
 
     In octal is what shells disagree about within single quotes: quotes, backslashes, `!`, line ends, letters beyond
     ASCII.
     """
-    octal = _PLAIN.sub(lambda found: b"\\0%03o" % found[0][0], line.encode())
-    return f"""exec sh -c 'eval "$(printf %b "{octal.decode()}")"'"""
+    octal = _PLAIN.sub(lambda found: b"\\0%03o" % found[0][0], (_LEADER + line).encode())
+    return f"""exec sh -c '_line=$(printf %b "{octal.decode()}"); eval "$_line"'"""
 
 
 def script(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:

@@ -43,6 +43,7 @@ USERS = [
     User("colours", start_up=r"printf '\033[1;32m~ $ \033[0m'; printf 'no line end' >&2"),
     User("farewell", start_up="trap 'echo bye; echo bye >&2' EXIT; echo hello"),
     User("binary", start_up="head -c 100000 /dev/urandom; head -c 1000 /dev/urandom >&2"),
+    User("lingering", start_up="sleep 600 & echo started"),
     User("traced", start_up="set -x"),
     User("fish", "/usr/bin/fish", "echo welcome to fish; echo warning >&2", ".config/fish/config.fish"),
     User("csh", "/usr/bin/tcsh", "echo welcome to tcsh\nset prompt='%~ > '", ".tcshrc"),
@@ -58,6 +59,7 @@ USERS = [
         start_up="export GGML_OP_OFFLOAD_MIN_BATCH=1 LLAMA_ARG_FLASH_ATTN='off * LLAMA_ARG-x=1'",
         sshd='SetEnv LLAMA_ARG_CACHE_TYPE_K=q4_0 "LLAMA_ARG_THREADS=3" OTHER=kept',
     ),
+    User("closed", sshd="AllowTcpForwarding no"),
     User("passwords", sshd="PubkeyAuthentication no\nPasswordAuthentication yes"),
 ]
 
@@ -70,6 +72,8 @@ class Sshd:
     port: int
     jump_port: int
     """A second sshd, for the same users."""
+    dropbear_port: int
+    """A dropbear, for the same users; it has no SFTP."""
 
     @property
     def key(self) -> Path:
@@ -90,15 +94,15 @@ class Sshd:
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
-    def url(self, user: str) -> str:
-        return f"ssh://{user}@127.0.0.1:{self.port}"
+    def url(self, user: str, port: int | None = None) -> str:
+        return f"ssh://{user}@127.0.0.1:{port or self.port}"
 
     def options(self) -> SshOptions:
         return SshOptions(self.key, self.known_hosts)
 
     @contextmanager
-    def target(self, user: str) -> Iterator[SshTarget]:
-        target = SshTarget(self.url(user), self.options())
+    def target(self, user: str, port: int | None = None) -> Iterator[SshTarget]:
+        target = SshTarget(self.url(user, port), self.options())
         try:
             yield target
         finally:
@@ -108,11 +112,12 @@ class Sshd:
 @pytest.fixture(scope="module")
 def sshd() -> Iterator[Sshd]:
     """The sshd, for the tests of a module."""
-    if shutil.which("sshd", path="/usr/sbin:/usr/bin") is None:
-        pytest.fail("these tests log in at an sshd: `scripts/setup --tests` installs it")
+    for program in ("sshd", "dropbear", "fish", "tcsh"):
+        if shutil.which(program, path="/usr/sbin:/usr/bin") is None:
+            pytest.fail(f"these tests log in at an SSH daemon, and {program} is missing: `scripts/setup --tests`")
     folder = Path(tempfile.mkdtemp(prefix="sshd-"))  # not below pytest's, which others may not enter
     folder.chmod(0o755)
-    ports = _free_ports(2)
+    ports = _free_ports(3)
     _write(folder, ports)
     with (folder / "log").open("wb") as log:
         start = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -145,6 +150,8 @@ def _write(folder: Path, ports: list[int]) -> None:
         known += [f"[{host}]:{port} {host_key}" for port in ports for host in ("127.0.0.1", INSIDE)]
     (folder / "known_hosts").write_text("".join(known), encoding="utf-8")
     shutil.copyfile(folder / "key.pub", folder / "authorized_keys")
+    convert = ["dropbearconvert", "openssh", "dropbear", str(folder / "host_key"), str(folder / "host_key.dropbear")]
+    subprocess.run(convert, check=True, capture_output=True)
     passwd = Path("/etc/passwd").read_text(encoding="utf-8").splitlines(keepends=True)
     names = {user.name for user in USERS}
     lines = [line for line in passwd if line.split(":")[0] not in names]
@@ -154,22 +161,28 @@ def _write(folder: Path, ports: list[int]) -> None:
         file = home / user.start_up_file
         file.parent.mkdir(parents=True)
         file.write_text(user.start_up + "\n", encoding="utf-8")
+        (home / ".ssh").mkdir(mode=0o700)  # where dropbear looks
+        shutil.copyfile(folder / "key.pub", home / ".ssh/authorized_keys")
         lines.append(f"{user.name}:*:{UID}:{UID}::{user.home or home}:{user.shell}\n")
         if user.sshd:
             matches.append(f"Match User {user.name}\n{user.sshd}\n")
     (folder / "passwd").write_text("".join(lines), encoding="utf-8")
     (folder / "hosts").write_text(f"127.0.0.1 localhost {INSIDE}\n", encoding="utf-8")
-    for port in ports:
+    *openssh, dropbear = ports
+    for port in openssh:
         settings = [f"ListenAddress 127.0.0.1:{port}", "PidFile none", "UsePAM no"]
         settings += [f"HostKey {folder}/{name}" for name in HOST_KEYS]
         settings += ["UseDNS no", f"AuthorizedKeysFile {folder}/authorized_keys", "StrictModes no", "MaxStartups 100"]
         # No `Subsystem sftp`: as Termux's dropbear, or an OpenSSH without openssh-sftp-server.
         text = "\n".join([*settings, "PasswordAuthentication no", "PrintMotd yes", *matches])
         (folder / f"config-{port}").write_text(text + "\n", encoding="utf-8")
-    daemons = "\n".join(f"/usr/sbin/sshd -D -e -f {folder}/config-{port} &" for port in ports)
+    daemons = [f"/usr/sbin/sshd -D -e -f {folder}/config-{port} &" for port in openssh]
+    # -s: no passwords. It takes its own form of a key.
+    daemons.append(f"/usr/sbin/dropbear -F -E -s -p 127.0.0.1:{dropbear} -r {folder}/host_key.dropbear &")
+    start = "\n".join(daemons)
     (folder / "start").write_text(
         f"set -e\nmkdir -p /run/sshd\nchown -R {UID}:{UID} {folder}/home\nchown 0:0 {folder}/host_key*\n"
-        f"mount --bind {folder}/passwd /etc/passwd\nmount --bind {folder}/hosts /etc/hosts\n{daemons}\nwait\n",
+        f"mount --bind {folder}/passwd /etc/passwd\nmount --bind {folder}/hosts /etc/hosts\n{start}\nwait\n",
         encoding="utf-8",
     )
 

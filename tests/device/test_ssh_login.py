@@ -122,8 +122,12 @@ def test_a_jump_host_that_leads_nowhere_is_named(sshd: Sshd, home: Path) -> None
     configure(
         home,
         f"Host gate\n HostName 127.0.0.1\n User plain\n Port {sshd.jump_port}\n IdentityFile {sshd.key}\n"
-        f"Host pixel\n HostName {INSIDE}\n ProxyJump gate\nHost loop\n ProxyJump loop\n",
+        f"Host pixel\n HostName {INSIDE}\n ProxyJump gate\nHost loop\n ProxyJump loop\n"
+        "Host shut\n ProxyJump closed@gate\n",
     )
+    error = refusal("ssh://shut")
+    assert type(error) is NoPhone
+    assert "closed@gate lets no connection through to ssh://" in str(error)
     error = refusal("ssh://pixel:1")
     assert isinstance(error, Unreachable)
     assert "cannot be reached through gate" in str(error)

@@ -51,6 +51,14 @@ SHELLS = [
             outcome="nothing of that is taken for a command's output",
         ),
     ),
+    pytest.param(
+        "lingering",
+        marks=pytest.mark.fault(
+            "~/.bashrc starts a process that keeps the connection's output open",
+            transport="ssh",
+            outcome="a command ends when it has ended, whatever else goes on",
+        ),
+    ),
     "traced",
     pytest.param(
         "fish",
@@ -67,9 +75,30 @@ SHELLS = [
 ]
 
 
+OPENSSH = pytest.param(
+    "openssh",
+    marks=pytest.mark.fault(
+        "the phone's OpenSSH has no SFTP subsystem",
+        transport="ssh",
+        outcome="files go through a shell, as commands do",
+    ),
+)
+DROPBEAR = pytest.param(
+    "dropbear",
+    marks=pytest.mark.fault(
+        "the phone's SSH daemon is dropbear, which has no SFTP",
+        transport="ssh",
+        outcome="files go through a shell, as commands do",
+    ),
+)
+
+
+@pytest.mark.parametrize("daemon", [OPENSSH, DROPBEAR])
 @pytest.mark.parametrize("user", SHELLS)
-def test_commands_and_files_are_the_same_whatever_the_login_shell_prints(sshd: Sshd, tmp_path: Path, user: str) -> None:
-    with sshd.target(user) as target:
+def test_commands_and_files_are_the_same_whatever_the_login_shell_prints(
+    sshd: Sshd, tmp_path: Path, user: str, daemon: str
+) -> None:
+    with sshd.target(user, sshd.port if daemon == "openssh" else sshd.dropbear_port) as target:
         assert target.root == f"{sshd.folder}/home/{user}/.smoothdroid"
         assert target.run(["printf", "%s\\0", *NASTY]).stdout.split("\0")[:-1] == NASTY
         for tied in (False, True):
@@ -93,10 +122,11 @@ def test_commands_and_files_are_the_same_whatever_the_login_shell_prints(sshd: S
         assert back.read_bytes() == source.read_bytes()
 
 
+@pytest.mark.parametrize("daemon", ["openssh", "dropbear"])
 @pytest.mark.parametrize("user", ["greeting", "fish", "csh"])
-def test_a_tied_command_ends_with_its_connection_under_any_login_shell(sshd: Sshd, user: str) -> None:
-    seconds = f"{os.getpid()}.{len(user)}"
-    with sshd.target(user) as target:
+def test_a_tied_command_ends_with_its_connection_under_any_login_shell(sshd: Sshd, user: str, daemon: str) -> None:
+    seconds = f"{os.getpid()}.{len(user)}{len(daemon)}"
+    with sshd.target(user, sshd.port if daemon == "openssh" else sshd.dropbear_port) as target:
         with pytest.raises(TargetTimeout):
             target.run(["sleep", seconds], timeout_s=0.5, tied=True)
         deadline = time.monotonic() + 10
