@@ -62,6 +62,8 @@ class Watch:
     on_run: Callable[[Run], None] = lambda run: None
     on_warning: Callable[[str], None] = lambda text: None
     """What is damaged on the phone, and what is lost by it."""
+    on_celsius: Callable[[float], None] = lambda celsius: None
+    """Before `on_run`: the phone's hottest zone, when the cell ended."""
 
 
 class Shared(Protocol):
@@ -242,6 +244,8 @@ class _Conduct:
         for number, done in enumerate(following, 1):
             if run := self._recorded(job, done):
                 self._new.append(run)
+                if (celsius := _celsius_at_end(done)) is not None:
+                    self._watch.on_celsius(celsius)
                 self._watch.on_run(run)
             self._say_begins(to_come, number)
 
@@ -372,10 +376,15 @@ def _run(job: str, done: Done, cell: Cell, fingerprint: str, number: int) -> Run
         job=job,
         attempt=ended.attempt,
         waited=ended.waited,
-        conditions=done.samples.conditions() if done.samples else None,
         mask_held=done.samples.held(cell.cpus) if done.samples and cell.cpus else None,
         runner_cpu_s=ended.runner_cpu_s,
     )
+
+
+def _celsius_at_end(done: Done) -> float | None:
+    """The hottest zone's last value; None where none was read."""
+    zones = done.samples.celsius.values() if done.samples else ()
+    return max((known[-1] for zone in zones if (known := [c for c in zone if c is not None])), default=None)
 
 
 def _measured(done: Done, cell: Cell) -> dict[str, Any]:

@@ -1,18 +1,22 @@
-"""The record of a campaign: campaign.json, written once, and runs.jsonl, which only grows."""
+"""The record of a campaign: campaign.json, written once, and runs.jsonl, which only grows.
+
+What a campaign's phone was like is kept once: as the samples, a file for each run, from which all else is derived.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import statistics
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from device import series
 from device.errors import BadInput
@@ -21,18 +25,23 @@ from device.kernels import Kernels
 from device.parse import BenchRecord, CompletionRecord
 from device.phone import Phone
 from device.samples import Observation
-from device.series import Conditions
+from device.series import Conditions, Samples
 from host.bench import upgrade
 from host.bench.cell import Cell
 from host.bench.plan import Plan
+from host.lock import exclusive
 
 CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
+TAIL_BYTES = 1 << 16
+"""How much of a record's end is read at a time, to see whether its last line is whole."""
+MOST_IN_SHORT = 1000
+"""Runs whose conditions stay in memory."""
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
 
 
 class Campaign(_Record):
@@ -82,8 +91,6 @@ class Run(_Record):
     attempt: int = 1
     """More than 1 when a runner or a phone went down in the middle of this cell."""
     waited: Waited | None = None
-    conditions: Conditions | None = None
-    """What the phone was like; None when no attempt came to its end. The samples lie in SAMPLES."""
     mask_held: bool | None = None
     """Whether every thread was always allowed on exactly the cell's CPUs; None when none were asked or none seen."""
     runner_cpu_s: float | None = None
@@ -122,34 +129,62 @@ def way_of(target: str) -> str:
 def alone(folder: Path) -> Iterator[None]:
     """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"another smoothdroid is at work on {folder}; wait until it is done, or end it") from error
+    with exclusive(folder / LOCK):
         yield
 
 
 def append(folder: Path, run: Run, samples: str = "") -> None:
-    """Add a run and its samples to the record; on disk when this returns."""
+    """Add a run and its samples to the record; on disk when this returns, the samples first."""
     if samples:
-        (folder / SAMPLES).mkdir(exist_ok=True)
-        (folder / run.samples).write_text(samples, encoding="utf-8")
-    line = run.model_dump_json() + "\n"
-    with (folder / RUNS).open("ab+") as file:
+        kept = folder / SAMPLES
+        if not kept.is_dir():
+            kept.mkdir(exist_ok=True)
+            _sync_folder(folder)
+        _write_whole(folder / run.samples, samples.encode("utf-8", "replace"))
+    path = folder / RUNS
+    begins = not path.exists()
+    with path.open("ab+") as file:
         _drop_torn_tail(file.fileno())
-        file.write(line.encode())
+        file.write(run.model_dump_json().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    if begins:
+        _sync_folder(folder)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is visible only whole, also after a power failure."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk, where its file system can: some network and FUSE file systems cannot."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _drop_torn_tail(descriptor: int) -> None:
-    """Cut off what a kill in the middle of a write left: the last line, when it has no end."""
-    size = os.fstat(descriptor).st_size
-    content = os.pread(descriptor, size, 0)
-    whole = content.rfind(b"\n") + 1
-    if whole < size:
-        os.ftruncate(descriptor, whole)
+    """Cut off the last line when a kill in the middle of a write left it without its end. Only the tail is read."""
+    size = whole = os.fstat(descriptor).st_size
+    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    while whole:
+        start = max(0, whole - TAIL_BYTES)
+        found = os.pread(descriptor, whole - start, start).rfind(b"\n") + 1
+        whole = start + found
+        if found:
+            break
+    os.ftruncate(descriptor, whole)
 
 
 def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
@@ -186,6 +221,8 @@ def _run(folder: Path, line: bytes) -> Run:
         run = Run.model_validate(upgrade.run(facts))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a record of version {upgrade.version(facts)} without {error}") from error
+    if not upgrade.has_old_name(facts):
+        return run
     campaign = read_campaign(folder)
     name = run.cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
     return run.model_copy(update={"fingerprint": name})
@@ -212,26 +249,80 @@ def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Obse
 
     Raises BadInput when the samples are damaged. With a list for the damage it is named there, and nothing was seen.
     """
+    found = _samples(folder / run.samples, damage)
+    return found.observation if found else Observation()
+
+
+def conditions(folder: Path, run: Run, damage: list[str] | None = None) -> Conditions | None:
+    """The samples of a run in short; None where there are none. Raises BadInput as `observation`."""
     path = folder / run.samples
-    if not path.exists():
-        return Observation()
+    known = _in_short.of(path)
+    if known is None and (found := _samples(path, damage)):
+        return found.conditions()
+    return known
+
+
+def _samples(path: Path, damage: list[str] | None) -> Samples | None:
     try:
-        return series.parse(path.read_text(encoding="utf-8", errors="replace")).observation
+        found = series.parse(path.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return None
     except ValueError as error:
-        found = f"{path} is damaged: {error}"
+        named = f"{path} is damaged: {error}"
         if damage is None:
-            raise BadInput(found) from error
-        if found not in damage:
-            damage.append(found)
-        return Observation()
+            raise BadInput(named) from error
+        if named not in damage:
+            damage.append(named)
+        return None
+    _in_short.keep(path, found)
+    return found
+
+
+class _InShort:
+    """The conditions of the samples files that were read last: who judges a run often shows its conditions next."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: dict[Path, tuple[tuple[int, int], Conditions]] = {}
+
+    def of(self, path: Path) -> Conditions | None:
+        """None where they are not kept, or the file has changed."""
+        stamp = self._stamp(path)
+        kept = self._kept.get(path)
+        return kept[1] if kept and kept[0] == stamp else None
+
+    def keep(self, path: Path, samples: Samples) -> None:
+        """Keep them, in the place of the oldest where there are too many."""
+        if (stamp := self._stamp(path)) is None:
+            return
+        with self._lock:
+            self._kept[path] = stamp, samples.conditions()
+            if len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+
+    @staticmethod
+    def _stamp(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+_in_short = _InShort(MOST_IN_SHORT)
 
 
 def write_campaign(folder: Path, campaign: Campaign) -> None:
-    """Write campaign.json; visible only whole."""
+    """Write campaign.json; visible only whole. Raises BadInput for bytes that are no text, in a prompt for example."""
+    try:
+        text = campaign.model_dump_json(indent=2)
+    except PydanticSerializationError as error:
+        raise BadInput(
+            "the plan, or what the phone says of itself, holds bytes that are no text. Where a prompt or a file's name "
+            "has letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f".{CAMPAIGN}.new"
-    new.write_text(campaign.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(new, folder / CAMPAIGN)
+    _write_whole(folder / CAMPAIGN, f"{text}\n".encode())
 
 
 def read_campaign(folder: Path) -> Campaign:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,8 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +25,7 @@ from host.build.instructions import ARCHITECTURES
 from host.build.source import KleidiAI, Source, unpacked
 from host.build.toolchain import Toolchain, program
 from host.build.variants import KERNEL_LIBRARIES, KLEIDIAI, Variant, with_kleidiai
+from host.lock import exclusive
 
 OnProgress = Callable[[int, int], None]
 """Called with (compile steps done, compile steps in all), ninja's own count."""
@@ -161,7 +160,7 @@ def build(
     common = hashlib.sha256(repr(shared).encode()).hexdigest()[:12]
     tree = cache_root() / "build-trees" / f"{variant.abi}-{common}"
     tree.mkdir(parents=True, exist_ok=True)
-    with _locked(tree.with_suffix(".lock")):
+    with exclusive(tree.with_suffix(".lock"), wait=True):
         if found := _read(folder):
             return found
         _compile(variant, unpacked(source), toolchain, kleidiai, tree, jobs, on_progress)
@@ -175,13 +174,6 @@ def _tools(variant: Variant) -> tuple[str, ...]:
 def _standard_library(variant: Variant, toolchain: Toolchain) -> list[str]:
     """The NDK's name for the C++ library: a program of several libraries wants one for all."""
     return [f"-DANDROID_STL=c++_{'shared' if toolchain.runtime else 'static'}"] if variant.shared else []
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _compile(

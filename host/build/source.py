@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from device.cache import cache_root
 from device.errors import BadInput
+from host.lock import exclusive
 from host.pypi import Pin, fetch
 
 PINNED = Pin(
@@ -51,8 +51,7 @@ def unpacked(source: Source) -> Source:
     if source.folder.exists():
         return source
     source.folder.parent.mkdir(parents=True, exist_ok=True)
-    with (source.folder.parent / ".lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(source.folder.parent / ".lock", wait=True):
         if not source.folder.exists():
             unpack(fetch(PINNED), source.folder)
     return source

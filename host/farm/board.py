@@ -37,8 +37,6 @@ class Row:
         self.failed += run.failure is not None
         self.left = max((self.left or 0) - 1, 0)
         self.spent_s += run.wall_s + (run.waited.seconds if run.waited else 0)
-        if run.conditions and run.conditions.celsius:
-            self.celsius = max(zone.last for zone in run.conditions.celsius.values())
 
     @property
     def left_s(self) -> float | None:

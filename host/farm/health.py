@@ -5,7 +5,6 @@ What became of each phone's last parts is kept beside `farm.toml`, in `farm.heal
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from device.errors import BadInput, PhoneBusy, SmoothdroidError
 from device.phone import Phone, describe
 from host.farm.crew import Ended, Member
+from host.lock import exclusive
 
 LONGEST_REASON = 300
 AT_A_TIME = 32  # connections that are being made
@@ -105,8 +105,7 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[dict[str, Record]]:
-        with self._inventory.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(self.path.with_name(f".{self.path.name}.lock"), wait=True):
             records = self.read()
             yield records
             new = self.path.with_name(f".{self.path.name}.new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from device.cache import cache_root
 from device.errors import BadInput
 from device.sha256 import sha256_of
+from host.lock import exclusive
 
 
 def there(sha256: str) -> int:
@@ -31,8 +31,7 @@ def take(sha256: str, offset: int, piece: bytes, size: int) -> int:
     if whole.exists():
         return size
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive(part, wait=True), part.open("ab") as file:
         if file.tell() == offset and not whole.exists():
             file.write(piece)
             file.flush()

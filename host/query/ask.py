@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, StatementType
 from device.errors import BadInput
 from host.query.index import Current, create_tables, home
 from host.query.tables import TABLES, Table
+from host.report.shown import csv_cell
 
 READS = (StatementType.SELECT, StatementType.EXPLAIN)
 _CHOOSE = """
@@ -76,13 +78,21 @@ class Answer:
         new = output.unfinished
         try:
             with _explained(self._sql):
-                if output.kind == "csv":
-                    self._relation.write_csv(str(new))
-                else:
+                if output.kind == "parquet":
                     self._relation.write_parquet(str(new), compression="zstd")
+                else:
+                    self._write_csv(new)
             os.replace(new, output.path)
         finally:
             new.unlink(missing_ok=True)
+
+    def _write_csv(self, new: Path) -> None:
+        """Texts in it are written as a report writes them: to a spreadsheet, none is a formula."""
+        with new.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([csv_cell(name) for name in self.columns])
+            for row in self.rows():
+                writer.writerow([_csv(value) for value in row])
 
     def check_names(self) -> None:
         """Raises BadInput where two columns have one name: outside a table they cannot be told apart."""
@@ -178,6 +188,15 @@ def _columns_named(sql: str) -> str:
     """Of the tables that a query mentions, or of all."""
     mentioned = [table for table in TABLES if table.name in sql.lower()] or TABLES
     return "; ".join(f"{table.name} has {', '.join(column.name for column in table.shown)}" for table in mentioned)
+
+
+def _csv(value: Any) -> str:  # noqa: ANN401 (whatever SQL gives)
+    """As DuckDB would write it: nothing for NULL, `true`, `[1.5, 2.0]`. A number is none but by its type."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else csv_cell(str(value))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever SQL gives)

@@ -6,7 +6,6 @@ campaign's files changed; another version of the code that judges begins another
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import signal
@@ -19,13 +18,13 @@ from functools import cache
 from math import isfinite
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
 
 import duckdb
 
 from device.cache import cache_root
 from device.errors import BadInput
 from host.bench.results import CAMPAIGN, RUNS, SAMPLES
+from host.lock import exclusive
 from host.query.tables import TABLES, Facts, rows_of
 
 FEW = 4
@@ -64,14 +63,12 @@ def current(
     place = home()
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"index-{rules()}.duckdb"
-    with (place / ".lock").open("w", encoding="utf-8") as lock:
-        _wait_for(lock, on_step)
+    with exclusive(place / ".lock", wait=True, on_wait=_waits(on_step)):
         for file in place.glob("index-*"):
             if not file.name.startswith(path.name):
                 file.unlink()  # of other rules
         with closing(_opened(path)) as index:
             found = _update(index, path, [str(folder.absolute()) for folder in folders], again, on_progress)
-        fcntl.flock(lock, fcntl.LOCK_SH)
         yield found
 
 
@@ -102,13 +99,8 @@ def stamp(folder: Path) -> Stamp:
     return " ".join(told)
 
 
-def _wait_for(lock: IO[str], on_step: OnStep | None) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if on_step:
-            on_step("another query is at work; waiting for it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _waits(on_step: OnStep | None) -> Callable[[], None] | None:
+    return (lambda: on_step("another query is at work; waiting for it")) if on_step else None
 
 
 def _opened(path: Path) -> duckdb.DuckDBPyConnection:

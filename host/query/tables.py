@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from device.series import Conditions
 from host.bench.artifact import Artifact
-from host.bench.results import Campaign, Run
+from host.bench.results import Campaign, Run, conditions
 from host.report.rows import Row, interval_facts, section
 
 Facts = dict[str, Any]
@@ -163,7 +164,7 @@ def rows_of(folder: Path) -> dict[str, list[Facts]]:
         CAMPAIGNS.name: [_campaign_facts(folder, campaign)],
         CELLS.name: [_cell_facts(name, row, models[row.judged.cell.model_sha256]) for name, row in named.items()],
         RUNS.name: [
-            _run_facts(run, named[run.fingerprint], id(run) in counted)
+            _run_facts(run, named[run.fingerprint], conditions(folder, run), id(run) in counted)
             for run in found.runs
             if run.fingerprint in named
         ],
@@ -229,8 +230,7 @@ def _cell_facts(name: str, row: Row, model: Artifact) -> Facts:
     }
 
 
-def _run_facts(run: Run, row: Row, counted: bool) -> Facts:
-    seen = run.conditions
+def _run_facts(run: Run, row: Row, seen: Conditions | None, counted: bool) -> Facts:
     battery = seen and seen.battery_celsius
     zones = [zone.highest for zone in seen.celsius.values()] if seen else []
     return {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from host.bench.results import Run
+from host.bench.results import Run, conditions
 from host.report.forms import Form
 from host.report.grid import Cell, Table, cell
 from host.report.groups import Group, question, source
@@ -32,10 +33,11 @@ class Taken:
 
 def taken(group: Group, known: Iterable[Form]) -> Iterator[Taken]:
     """A line for each model that the group's plans have."""
-    runs: dict[str, list[tuple[Row, Run]]] = {}
-    for row in group.rows:
-        for run in row.judged.runs:
-            runs.setdefault(row.judged.cell.model_sha256, []).append((row, run))
+    runs: dict[str, list[_Took]] = {}
+    for section in group.sections:
+        for row in section.rows:
+            for run in row.judged.runs:
+                runs.setdefault(row.judged.cell.model_sha256, []).append(_took(section.folder, row, run))
     planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
     for form in known:
         if form.sha256 in planned:
@@ -92,19 +94,32 @@ def picture(number: int, group: Group, found: list[Taken]) -> Picture | None:
     return Picture(f"memory-{number}", f"{group.title}: memory in MiB, of {group.memory_mb}", told, figure)
 
 
-def _of(form: Form, runs: list[tuple[Row, Run]]) -> Taken:
-    def most(one: tuple[Row, Run]) -> tuple[float, float]:
-        run = one[1]
-        return (run.conditions and run.conditions.pss_peak_mb) or 0, (run.kernels and run.kernels.cache_mb) or 0
+@dataclass(frozen=True)
+class _Took:
+    """What one run took. MiB; None: not measured."""
 
+    row: Row
+    run: Run
+    pss_mb: float | None
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """More is more: the peak first, then the KV cache."""
+        return self.pss_mb or 0, (self.run.kernels and self.run.kernels.cache_mb) or 0
+
+
+def _took(folder: Path, row: Row, run: Run) -> _Took:
+    seen = conditions(folder, run, damage=[])  # damaged samples were named when the run was judged
+    return _Took(row, run, seen.pss_peak_mb if seen else None)
+
+
+def _of(form: Form, runs: list[_Took]) -> Taken:
     if not runs:
         return Taken(form, None, None, None, None)
-    row, run = max(runs, key=most)
-    told = run.kernels
+    most = max(runs, key=lambda one: one.size)
+    told = most.run.kernels
     weights = sum(told.weights_mb.values()) if told and told.weights_mb else None
-    return Taken(
-        form, row, weights, told.cache_mb if told else None, run.conditions.pss_peak_mb if run.conditions else None
-    )
+    return Taken(form, most.row, weights, told.cache_mb if told else None, most.pss_mb)
 
 
 def _shown(mb: float | None) -> str | None:

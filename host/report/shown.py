@@ -7,6 +7,8 @@ import re
 # Controls, what turns the direction of the text around it (Unicode's bidirectional controls), what XML does not allow.
 _ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufffe\uffff]")
 
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
 
 def line(text: str) -> str:
     """One line; what acts instead of being seen becomes a replacement character."""
@@ -33,6 +35,10 @@ def markdown(text: str) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """For a spreadsheet, which would compute what begins like a formula."""
+    """One line for a spreadsheet, which would compute a text that begins like a formula.
+
+    Some spreadsheets skip a tab or a carriage return at the beginning, which `line` takes away, and read the
+    full-width signs of East Asian keyboards as the plain ones.
+    """
     text = line(text)
-    return f"'{text}" if text[:1] in tuple("=+-@") else text
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -37,7 +37,7 @@ from host.bench.campaign import Binaries, Outcome, run_campaign
 from host.bench.cell import Protocol
 from host.bench.plan import Plan, make
 from host.bench.request import Request
-from host.bench.results import Run, read_runs
+from host.bench.results import Run, conditions, read_runs
 from tests.e2e.cable import Cable
 from tests.e2e.conftest import Cli, emulated, eventually
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
@@ -670,9 +670,10 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
         assert (4 if run.failure else 2) <= run.wall_s < (8 if run.failure else 4)
         assert run.waited
         assert 1 <= run.waited.seconds < 3
-        assert run.conditions
-        assert 1 <= run.conditions.seconds <= run.wall_s
-        assert run.conditions.samples <= run.wall_s + 1
+        seen = conditions(first.folder, run)
+        assert seen
+        assert 1 <= seen.seconds <= run.wall_s
+        assert seen.samples <= run.wall_s + 1
     for run in first.measured:
         assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
     assert (threads(again.measured), again.failed, again.kept) == ([2], [], 1)

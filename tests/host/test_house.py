@@ -81,7 +81,12 @@ def test_report_reads_results_only() -> None:
 
 def test_query_reads_what_a_report_reads() -> None:
     records = ("host.bench.results", "host.bench.artifact.Artifact")
-    assert breaches("host/query", "host", but=("host.query", "host.report.rows", *records)) == []
+    assert (
+        breaches(
+            "host/query", "host", but=("host.query", "host.report.rows", "host.report.shown", "host.lock", *records)
+        )
+        == []
+    )
 
 
 def test_predict_knows_models_and_cells_and_nothing_that_measures() -> None:

@@ -24,7 +24,7 @@ from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_ca
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan, make
 from host.bench.request import Request
-from host.bench.results import CAMPAIGN, RUNS, Run, alone, observation, read_campaign, read_runs
+from host.bench.results import CAMPAIGN, RUNS, Run, alone, conditions, observation, read_campaign, read_runs
 from host.bench.schedule import LEAST_PROCESSES
 from host.bench.stats import interval
 from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
@@ -125,17 +125,19 @@ def test_what_a_tool_loads_is_sent_with_it_and_found(bench: Bench, small: Plan) 
 
 def test_the_record_says_what_the_phone_was_like(bench: Bench, small: Plan) -> None:
     run = bench(llama_bench("sleep 1.5"), small).measured[0]
-    assert run.conditions
-    assert run.conditions.samples >= 1
-    assert run.conditions.available_mb
+    (folder,) = bench.folder.iterdir()
+    seen = conditions(folder, run)
+    assert seen
+    assert seen.samples >= 1
+    assert seen.available_mb
     assert (run.mask_held, run.waited, run.attempt) == (None, None, 1)
     assert run.wall_s >= 1.5
-    (folder,) = bench.folder.iterdir()
-    assert series.parse((folder / run.samples).read_text()).conditions() == run.conditions
+    assert series.parse((folder / run.samples).read_text()).conditions() == seen
     assert observation(folder, run).samples[0].available_mb
     (folder / run.samples).write_text("nonsense\n")
-    with pytest.raises(BadInput, match="is damaged: the samples have no header"):
-        observation(folder, run)
+    for read in (observation, conditions):
+        with pytest.raises(BadInput, match="is damaged: the samples have no header"):
+            read(folder, run)
 
 
 def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:
@@ -143,10 +145,12 @@ def test_a_mask_is_set_and_read_back(bench: Bench, plan: Plan) -> None:
     one = plan.model_copy(
         update={"masks": [(cpu,)], "models": plan.models[:1], "threads": [1], "tests": plan.tests[:1]}
     )
-    (run,) = bench(llama_bench("sleep 1.5"), one).measured
+    outcome = bench(llama_bench("sleep 1.5"), one)
+    (run,) = outcome.measured
     assert run.mask_held is True
-    assert run.conditions
-    assert run.conditions.allowed_cpus == [[cpu]]
+    seen = conditions(outcome.folder, run)
+    assert seen
+    assert seen.allowed_cpus == [[cpu]]
 
 
 @pytest.mark.parametrize("model", ["手机", "", "../../x", "-rf"])
@@ -640,7 +644,7 @@ def test_a_phone_that_measures_something_else_is_left_alone(bench: Bench, small:
 
 def test_a_folder_that_another_process_writes_is_left_alone(bench: Bench) -> None:
     folder = bench().folder
-    with alone(folder), pytest.raises(BadInput, match=f"another smoothdroid is at work on {folder}"):
+    with alone(folder), pytest.raises(BadInput, match=f"{folder}: another smoothdroid is at work there"):
         bench()
 
 

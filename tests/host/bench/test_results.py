@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from device import series
 from device.errors import BadInput
 from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
 from host.bench.results import (
     CAMPAIGN,
     RUNS,
+    SAMPLES,
+    TAIL_BYTES,
     Campaign,
     Run,
     append,
+    conditions,
     find_campaigns,
+    observation,
     read_campaign,
     read_runs,
     write_campaign,
@@ -31,6 +37,8 @@ DONE = [
     else run_of(CAMPAIGN_RECORD, cell, failure="한 | 줄\n두 줄")
     for cell in PLAN.cells()
 ]
+
+SEEN = "column\ttime\ncolumn\tzone\tthermal_zone0\tBIG\nsample\t100\t30000\nsample\t200\t31000\n"
 
 
 @pytest.fixture
@@ -96,7 +104,7 @@ def test_a_damaged_campaign_is_bad_input(folder: Path, content: bytes) -> None:
         read_campaign(folder)
 
 
-@pytest.mark.parametrize("version", [0, 3])
+@pytest.mark.parametrize("version", [0, 4])
 def test_a_record_of_another_version_is_refused(folder: Path, version: int) -> None:
     for record, name in ((CAMPAIGN_RECORD, CAMPAIGN), (DONE[0], RUNS)):
         (folder / name).write_text(
@@ -106,6 +114,93 @@ def test_a_record_of_another_version_is_refused(folder: Path, version: int) -> N
         read_campaign(folder)
     with pytest.raises(BadInput, match="schema_version"):
         read_runs(folder)
+
+
+MANY = 1 << 40
+"""Bytes of a record that nobody can read at once; the file system keeps no block of them."""
+
+
+def test_a_line_is_added_without_reading_those_before_it(folder: Path) -> None:
+    record = folder / RUNS
+    with record.open("r+b") as file:
+        file.truncate(MANY)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n")
+    append(folder, DONE[0])
+    with record.open("rb") as file:
+        file.seek(MANY + 1)
+        assert Run.model_validate_json(file.read()) == DONE[0]
+
+
+@pytest.mark.parametrize("torn", [1, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 1, 3 * TAIL_BYTES])
+@pytest.mark.fault(
+    "smoothdroid is killed while it adds a line to runs.jsonl",
+    transport="workstation",
+    outcome="the torn line is cut off, however long it is, and its cell is measured again",
+)
+def test_a_torn_line_of_any_length_is_cut_off_alone(folder: Path, torn: int) -> None:
+    record = folder / RUNS
+    whole = record.read_bytes()
+    record.write_bytes(whole + b"x" * torn)
+    append(folder, DONE[0])
+    assert record.read_bytes() == whole + DONE[0].model_dump_json().encode() + b"\n"
+
+
+@pytest.mark.fault(
+    "the workstation loses power and leaves NUL bytes at the end of runs.jsonl",
+    transport="workstation",
+    outcome="they are cut off; every whole line is kept",
+)
+def test_nul_bytes_at_the_end_are_no_run(folder: Path) -> None:
+    record = folder / RUNS
+    whole = record.read_bytes()
+    record.write_bytes(whole + bytes(5000))
+    assert read_runs(folder) == DONE
+    append(folder, DONE[0])
+    assert read_runs(folder) == [*DONE, DONE[0]]
+    assert b"\0" not in record.read_bytes()
+
+
+def test_samples_are_there_whole_before_the_run_that_refers_to_them(folder: Path) -> None:
+    """A folder in the record's place makes the second step fail; the first one has been taken by then."""
+    (folder / RUNS).unlink()
+    (folder / RUNS).mkdir()
+    with pytest.raises(IsADirectoryError):
+        append(folder, DONE[0], SEEN)
+    assert (folder / DONE[0].samples).read_text() == SEEN
+    assert [path.name for path in (folder / SAMPLES).iterdir()] == [Path(DONE[0].samples).name]
+
+
+@pytest.mark.fault(
+    "smoothdroid is killed while it writes a run's samples",
+    transport="workstation",
+    outcome="the half file is never read as samples; the next run replaces it",
+)
+def test_half_written_samples_are_not_visible(folder: Path) -> None:
+    whole = folder / DONE[0].samples
+    whole.parent.mkdir()
+    whole.with_name(f".{whole.name}.new").write_text(SEEN[:20])
+    assert observation(folder, DONE[0]).samples == []
+    append(folder, DONE[0], SEEN)
+    assert len(observation(folder, DONE[0]).samples) == 2
+    assert list(whole.parent.iterdir()) == [whole]
+
+
+def test_conditions_are_those_of_the_file_that_is_there_now(folder: Path) -> None:
+    assert conditions(folder, DONE[0]) is None
+    for extra in ("", "sample\t400\t45000\n"):
+        append(folder, DONE[0], SEEN + extra)
+        seen = conditions(folder, DONE[0])
+        assert seen
+        assert seen == series.parse(SEEN + extra).conditions()
+        assert seen.samples == (3 if extra else 2)
+
+
+def test_a_text_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    wrong = CAMPAIGN_RECORD.model_copy(update={"build_reason": os.fsdecode(b"\xb0\xa1")})
+    with pytest.raises(BadInput, match="bytes that are no text"):
+        write_campaign(tmp_path / "new", wrong)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", [Campaign, Run])

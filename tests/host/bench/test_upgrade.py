@@ -10,9 +10,10 @@ import pytest
 
 from device.errors import BadInput
 from host.bench.judged import judge_all
-from host.bench.results import CAMPAIGN, RUNS, read_campaign, read_runs
+from host.bench.results import CAMPAIGN, RUNS, Run, append, conditions, observation, read_campaign, read_runs
 
-KEPT = Path(__file__).parents[2] / "data" / "results" / "schema-1"
+RESULTS = Path(__file__).parents[2] / "data" / "results"
+KEPT = RESULTS / "schema-1"
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_campaign_of_schema_1_is_read(folder: Path) -> None:
     assert json.loads((folder / CAMPAIGN).read_text())["schema_version"] == 1
     campaign = read_campaign(folder)
-    assert campaign.schema_version == 2
+    assert campaign.schema_version == 3
     assert campaign.smoothdroid == "0.1.0, protocol 1"
     assert campaign.plan.protocol.repetitions == 5
     assert campaign.plan.masks == [()]
@@ -76,3 +77,46 @@ def test_a_damaged_old_run_is_named(folder: Path, cell: object) -> None:
     damage: list[str] = []
     assert len(read_runs(folder, damage)) == 7
     assert len(damage) == 1
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RESULTS / "schema-2", tmp_path / "second"))
+
+
+def test_a_campaign_of_schema_2_is_read_with_its_samples(second: Path) -> None:
+    campaign, runs = read_campaign(second), read_runs(second)
+    raw = [json.loads(line) for line in (second / RUNS).read_text().splitlines()]
+    assert {facts["schema_version"] for facts in raw} == {2}
+    assert (campaign.schema_version, {run.schema_version for run in runs}) == (3, {3})
+    assert [run.fingerprint for run in runs] == [facts["fingerprint"] for facts in raw]
+    assert [run.tokens_per_s for run in runs] == [facts["tokens_per_s"] for facts in raw]
+    assert all(observation(second, run).samples for run in runs)
+
+
+def test_the_conditions_that_schema_2_kept_are_derived_from_its_samples(second: Path) -> None:
+    raw = [json.loads(line)["conditions"] for line in (second / RUNS).read_text().splitlines()]
+    for run, kept in zip(read_runs(second), raw, strict=True):
+        seen = conditions(second, run)
+        assert seen
+        assert (seen.samples, seen.pss_peak_mb, seen.missing) == (
+            kept["samples"],
+            kept["pss_peak_mb"],
+            kept["missing"],
+        )
+        assert {zone: celsius.highest for zone, celsius in seen.celsius.items()} == {
+            zone: celsius["highest"] for zone, celsius in kept["celsius"].items()
+        }
+
+
+def test_a_record_of_schema_2_grows_in_todays(second: Path) -> None:
+    before = (second / RUNS).read_bytes()
+    runs = read_runs(second)
+    new = runs[0].model_copy(update={"round": 7})
+    append(second, new)
+    assert (second / RUNS).read_bytes().startswith(before), "what was recorded is not written again"
+    assert read_runs(second) == [*runs, new]
+
+
+def test_what_is_derived_is_not_recorded() -> None:
+    assert "conditions" not in Run.model_fields

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from host.bench.results import find_campaigns
 from host.query import ask, index
 from host.query.index import Current
 from host.query.tables import TABLES
+from host.report.shown import csv_cell
 from tests.host.query.conftest import MEASURED
 
 
@@ -166,6 +168,22 @@ def test_an_answer_is_written_and_read_back(measured: Current, kind: Any, tmp_pa
     expected = rows(sql, measured)
     assert [row[:3] for row in back] == [row[:3] for row in expected]
     assert back == expected or kind == "csv", "CSV has no lists"
+
+
+@pytest.mark.fault(
+    "a model's or phone's name that a spreadsheet would compute as a formula",
+    transport="workstation",
+    outcome="`query --csv` and cells.csv write it as text, in one line",
+)
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "a\nb\u202ec"])
+def test_a_formula_is_written_as_text(measured: Current, tmp_path: Path, name: str) -> None:
+    output = ask.Output(tmp_path / "out.csv", "csv")
+    with ask.asked(f"SELECT '{name}' AS \"{name}\", -1.5 AS n, true AS b, NULL AS nothing", measured, output) as answer:
+        answer.write(output)
+    header, row = list(csv.reader(output.path.read_text(encoding="utf-8").splitlines()))
+    assert header[0] == row[0] == csv_cell(name)
+    assert not row[0].startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
+    assert row[1:] == ["-1.5", "true", ""]
 
 
 def test_an_answer_that_fails_leaves_what_was_there(measured: Current, tmp_path: Path) -> None:

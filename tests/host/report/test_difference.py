@@ -109,7 +109,7 @@ def test_a_slowdown_that_may_be_chance_is_no_regression() -> None:
 @pytest.mark.parametrize(("slowdown", "least", "most"), [(0.08, 0.9, 1.0), (0.02, 0.0, 0.05)])
 @pytest.mark.parametrize("cells", [1, 24])
 def test_the_threshold_tells_8_percent_from_2(slowdown: float, least: float, most: float, cells: int) -> None:
-    """Five processes of two repetitions, 1 % of noise between processes and 1 % within; one cell of several is slower."""
+    """Five processes of two repetitions, 1 % of noise between processes and 1 % within; one of the cells is slower."""
     chance = np.random.default_rng(1)
 
     def draw(rate: float, name: str) -> Processes:

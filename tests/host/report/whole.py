@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from device.parse import CompletionRecord
-from device.series import parse
 from host.bench.artifact import Artifact
 from host.bench.cell import Cell, Options, Protocol, Test
 from host.bench.plan import Plan
@@ -79,8 +78,7 @@ def write_whole(folder: Path, known: Campaign) -> Path:
         one = cell.test.sustained_s
         for run in [run_of(known, cell, rates(cell))] if one else runs_of(known, cell, rates(cell)):
             ended = run.model_copy(update={"wall_s": run.measured_s + 5, "job": "j"})
-            seen = samples(ended)
-            append(folder, ended.model_copy(update={"conditions": parse(seen).conditions()}), seen)
+            append(folder, ended, samples(ended))
     return folder
 
 
