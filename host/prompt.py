@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from device import store
+from device.died import why_it_died
 from device.errors import CommandFailed, SmoothdroidError
 from device.parse import CompletionRecord, NoNumber, parse_completion
 from device.program import File, Installed, install
 from device.target import OnOutput, Progress, Target
 from host.bench import commands
 from host.bench.artifact import Artifact
-from host.bench.campaign import why_it_died
 
 TIMEOUT_S = 3600.0
 END_OF_TEXT = "[end of text]"  # llama-completion's own remark, not the model's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from device.errors import BadInput
 from device.sha256 import sha256_of
 from host.bench import shape
 from host.bench.shape import Shape
+from host.gguf_file import MAGIC, opened
 
-MAGIC = b"GGUF"
+_ARCHITECTURE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 
 
 class Header(BaseModel):
@@ -61,18 +63,17 @@ def read(path: Path) -> Header:
         raise BadInput(f"{path} is a folder; name the .gguf file in it, or make one with `smoothdroid prepare {path}`")
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != MAGIC:
+        if file.read(len(MAGIC)) != MAGIC:
             raise BadInput(f"{path} is no GGUF file (it does not begin with GGUF)")
     try:
-        reader = GGUFReader(path)
-        field = reader.get_field("general.architecture")
-        architecture = str(field.contents()) if field else ""
+        reader = opened(path)
+        architecture = _architecture(reader)
         taken = shape.read(reader, architecture)
         parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
         experts = any("_exps." in str(tensor.name) for tensor in reader.tensors)
         end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
-    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
     if not parameters or not architecture:
         raise BadInput(f"{path} holds no model: {parameters} parameters, architecture `{architecture}`")
@@ -88,6 +89,17 @@ def read(path: Path) -> Header:
         decode_bytes=None if experts else taken.weights_bytes,
         shape=taken,
     )
+
+
+def _architecture(reader: GGUFReader) -> str:
+    """Empty where it is not there. Raises ValueError where it is no name."""
+    field = reader.get_field("general.architecture")
+    if field is None:
+        return ""
+    name = field.contents()
+    if not isinstance(name, str) or not _ARCHITECTURE.fullmatch(name):
+        raise ValueError(f"its architecture is no name: {str(name)[:40]!r}")
+    return name
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from device import store
 from device.cooling import Zones
+from device.died import why_it_died
 from device.errors import BadInput, CommandFailed, Damaged, TargetLost, TargetTimeout
 from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
@@ -395,23 +395,6 @@ def _measured(done: Done, cell: Cell) -> dict[str, Any]:
         return {"completion": completion, "tokens_per_s": [completion.generated_tps], "kernels": kernels}
     record = commands.check(parse_bench(done.stdout), cell, kernels)
     return {"bench": record, "tokens_per_s": record.samples_ts, "kernels": kernels}
-
-
-def why_it_died(error: CommandFailed) -> str:
-    """What a tool's end on a phone means, in words that help."""
-    meaning = {
-        126: "the phone may not execute it: is the folder mounted noexec (as /sdcard is), or the ABI another one?",
-        127: "the phone cannot find it, or its loader",
-        132: "illegal instruction: this build uses instructions that this phone's CPU lacks. Build a lower ISA level "
-        "(`smoothdroid build --isa v8.0`)",
-        137: "it was killed: too little memory (close other apps, or take a smaller model or depth), or Android's "
-        "limit on background processes (Termux: turn off phantom process killing)",
-        139: "it crashed (segmentation fault)",
-        153: "it wrote more than its output files may hold",
-    }.get(error.status)
-    last = (error.stderr.strip() or error.stdout.strip()).splitlines()[-3:]
-    said = f"; it said: {' / '.join(last)}" if last else ""
-    return f"`{shlex.join(error.argv[:1])}` ended with status {error.status}: {meaning or 'it failed'}{said}"
 
 
 def check_runnable(needs: list[str], phone: Phone) -> None:

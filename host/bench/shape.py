@@ -84,6 +84,7 @@ class _Facts:
 
     def __init__(self, reader: GGUFReader, architecture: str) -> None:
         self._reader, self.architecture = reader, architecture
+        self._known: dict[str, object] = {}
 
     def count(self, name: str) -> int | None:
         """Raises ValueError when it is there and no count."""
@@ -120,8 +121,10 @@ class _Facts:
         return min(self.trunk, (self.count("block_count") or MOST) - (self.count("attention.shared_kv_layers") or 0))
 
     def _value(self, name: str) -> object:
-        field = self._reader.get_field(f"{self.architecture}.{name}")
-        return field.contents() if field else None
+        if name not in self._known:  # an array is decoded once, not for each layer
+            field = self._reader.get_field(f"{self.architecture}.{name}")
+            self._known[name] = field.contents() if field else None
+        return self._known[name]
 
 
 def _count(value: object, name: str) -> int:

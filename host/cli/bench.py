@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from device.errors import BadInput
+from device.errors import BadInput, SmoothdroidError
 from device.phone import Phone
 from device.ssh import SshOptions
 from device.target import Target
@@ -28,7 +28,12 @@ from host.cli.needs import need_dask
 from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, SshKey
 from host.cli.reach import fit_for_work, reached, ways_of
 from host.farm import board, health
-from host.farm.crew import Crew, Ended, Member
+from host.farm.crew import Crew, Ended, Member, unexpected
+
+if TYPE_CHECKING:
+    from host.report.rows import Section
+
+T = TypeVar("T")
 
 
 @app.command(
@@ -201,6 +206,8 @@ class _Workshop:
 
 
 def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:
+    from host.report import tables
+
     with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
         ended = crew.run()
     for reason in ledger.note_all(ended) if ledger else []:
@@ -208,14 +215,30 @@ def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> 
     if json:
         console.facts({"phones": [_part_facts(one) for one in ended]})
     else:
-        folders = [one.outcome.folder for one in ended if one.outcome]
-        if folders:
-            print_tables(folders)
+        for table in filter(None, (_of_its_results(one, tables.terminal) for one in ended)):
+            console.show(table)
         said = [[one.member.name, one.phone.model if one.phone else "-", *_became(one)] for one in ended]
         console.table("", ["phone", "model", "measured", "failed", "kept", "results, or what went wrong"], said)
     failed = any(run.failure for one in ended for run in one.runs)
     if status := max([int(failed), *(one.error.exit_status for one in ended if one.error)]):
         raise typer.Exit(status)
+
+
+def _of_its_results(ended: Ended, make: Callable[[Section], T]) -> T | None:
+    """What `make` makes of a phone's results; None where there are none, or they cannot be read, which is said."""
+    from host.report import rows
+
+    if ended.outcome is None:
+        return None
+    damage: list[str] = []
+    made = None
+    try:
+        made = make(rows.section(ended.outcome.folder, damage))
+    except Exception as error:  # one phone's record must not hide the others'
+        damage.append(str(error if isinstance(error, SmoothdroidError) else unexpected(error)))
+    for damaged in damage:
+        console.warning(f"{ended.member.name}: left out: {damaged}")
+    return made
 
 
 def _became(ended: Ended) -> list[str]:
@@ -236,7 +259,7 @@ def _part_facts(ended: Ended) -> dict[str, Any]:
         "folder": str(folder) if folder else None,
         "kept": ended.outcome.kept if ended.outcome else None,
         "runs": [run.model_dump(mode="json") for run in ended.runs],
-        "cells": rows.as_facts(rows.load([folder])[0])["rows"] if folder else [],
+        "cells": (_of_its_results(ended, rows.as_facts) or {"rows": []})["rows"],
         "error": str(ended.error) if ended.error else None,
         "nothing_to_do": ended.why_none or None,
     }

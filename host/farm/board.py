@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from device.phone import Phone
 from host.bench.results import Run
 
+LONGEST_SOC = 40
 COLUMNS = ["phone", "SoC", "hottest", "now", "done", "left", "time left"]
 
 
@@ -50,7 +51,7 @@ class Row:
         left_s = self.left_s
         return [
             self.name,
-            self.phone.soc if self.phone else "-",
+            self.phone.soc[:LONGEST_SOC] if self.phone else "-",
             "-" if self.celsius is None else f"{self.celsius:.0f} °C",
             self.now,
             f"{self.done}{failed}",

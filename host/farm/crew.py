@@ -7,6 +7,7 @@ reached, or is busy, is tried again for as long as another one works: that costs
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from host.bench.campaign import Binaries, Outcome, Watch, conduct, finished
 from host.bench.cell import Cell
 from host.bench.plan import Plan
 from host.bench.request import Request
-from host.bench.results import CAMPAIGN, Run, find_campaigns, read_campaign, way_of
+from host.bench.results import Run, campaigns_below, read_campaign, way_of
 from host.farm.board import Row
 from host.farm.share import Part, Pool, identity
 from host.worker import Worker
@@ -33,6 +34,7 @@ from host.worker import Worker
 RETRY_S = 15.0
 LOOK_S = 0.2
 LAST_WORDS_S = 60.0  # for ending what phones measure, after Ctrl-C
+LONGEST_SAID = 300
 WORTH_ANOTHER_TRY = (TargetLost, TargetTimeout, NoPhone, PhoneBusy)
 
 
@@ -108,7 +110,6 @@ class Crew:
         self._marks: dict[tuple[str, str, str], str] = {}
         self._at_work = len(members)
         """Phones that are not waited for."""
-        self._crash: BaseException | None = None
 
     def run(self) -> list[Ended]:
         """Measure on all phones; returns when each is done or given up. Ctrl-C ends the work on all of them."""
@@ -124,8 +125,6 @@ class Crew:
         except KeyboardInterrupt:
             self._stop(threads)
             raise
-        if self._crash:
-            raise self._crash
         return self._ended
 
     def _stop(self, threads: Sequence[Worker]) -> None:
@@ -151,8 +150,9 @@ class Crew:
         except SmoothdroidError as error:
             row.now, ended.error = "given up", error
             self._workshop.say(f"{row.name}: {error}", matters=True)
-        except BaseException as error:  # a fault of ours: it must not look like a phone that had nothing to do
-            self._crash = error
+        except Exception as error:
+            row.now, ended.error = "given up", unexpected(error)
+            self._workshop.say(f"{row.name}: {ended.error}", matters=True)
         finally:
             self._give_back(row.name)
             with self._lock:
@@ -274,11 +274,15 @@ class Crew:
             return Part(self._pools[share], name)
 
     def _measured_before(self, share: str) -> set[Cell]:
-        """By any of the equal phones, also one that is not there today."""
-        if not any(self._results.rglob(CAMPAIGN)):
-            return set()
-        folders = [folder for folder in find_campaigns([self._results]) if read_campaign(folder).share == share]
-        return set().union(*(finished(folder) for folder in folders))
+        """By any of the equal phones, also one that is not there today. A damaged record counts for none of them."""
+        cells: set[Cell] = set()
+        for folder in sorted(campaigns_below(self._results)):
+            try:
+                if read_campaign(folder).share == share:
+                    cells |= finished(folder)
+            except (BadInput, OSError) as error:
+                self._workshop.say(f"left out: {error}", matters=True)
+        return cells
 
     def _watch(self, ended: Ended, row: Row, shared: Part | None) -> Watch:
         def step(text: str) -> None:
@@ -314,6 +318,16 @@ class Crew:
             row.celsius = hottest
 
         return Watch(step, push, cell, run, warn, celsius)
+
+
+def unexpected(error: Exception) -> SmoothdroidError:
+    """An error that nothing here is prepared for, in words: one phone fails by it, and says so."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
+    return SmoothdroidError(
+        f"an unexpected {type(error).__name__}{where}: {str(error)[:LONGEST_SAID]}. What this phone says of itself, or "
+        "its record, may be damaged; this message is worth a bug report"
+    )
 
 
 def _interrupt(session: Session) -> None:

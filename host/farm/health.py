@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from device.errors import BadInput, PhoneBusy, SmoothdroidError
 from device.phone import Phone, describe
-from host.farm.crew import Ended, Member
+from host.farm.crew import Ended, Member, unexpected
 from host.lock import exclusive
 
 LONGEST_REASON = 300
@@ -80,7 +80,7 @@ class Ledger:
             failures = before.failures + 1 if failed else 0
             records[name] = Record(
                 failures=failures,
-                last=said[:LONGEST_REASON],
+                last=said[:LONGEST_REASON].encode("utf-8", "replace").decode(),
                 at=datetime.now(timezone.utc),
                 quarantined=failures >= self._after,
             )
@@ -177,6 +177,8 @@ def look(members: Sequence[Member], records: dict[str, Record]) -> list[Health]:
                 return Health(member, record, describe(target), None)
         except SmoothdroidError as error:
             return Health(member, record, None, error)
+        except Exception as error:  # what one phone says of itself must not hide the others
+            return Health(member, record, None, unexpected(error))
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         return list(pool.map(one, members))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from gguf import GGUFReader
 
 from device.errors import BadInput, SmoothdroidError
 from device.parse import NoNumber
+from host.gguf_file import opened
 from host.model.evaluation import Candidate, Evaluation, Model
 from host.model.logits import Divergence, SavedLogits, compare, file_bytes, nll, open_logits
 from host.model.perplexity import Kernels, OnWindow, Task
@@ -155,7 +155,7 @@ def _check(reference: Gguf, candidates: Sequence[Gguf], context: int, windows: i
 def _vocabulary(path: Path) -> tuple[list[str], int | None]:
     """(the tokens, the longest context or None). Raises BadInput where the file is no GGUF with a vocabulary."""
     try:
-        reader = GGUFReader(path)
+        reader = opened(path)
         field = reader.get_field("tokenizer.ggml.tokens")
         architecture = reader.get_field("general.architecture")
         longest: Any = reader.get_field(f"{architecture.contents()}.context_length") if architecture else None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 from gguf.quants import dequantize
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
@@ -22,6 +22,8 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from torch import Tensor
+
+from host.gguf_file import opened
 
 # gguf-py/gguf/tensor_mapping.py, the other way round.
 MODEL_NAMES = {
@@ -47,7 +49,7 @@ def write_checkpoint(gguf: Path, folder: Path) -> None:
 
     Raises ValueError where the GGUF is not a Llama with a SmolLM tokenizer.
     """
-    reader = GGUFReader(gguf)
+    reader = opened(gguf)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     kind = (fields["general.architecture"], fields["tokenizer.ggml.model"], fields["tokenizer.ggml.pre"])
     if kind != ("llama", "gpt2", "smollm"):

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf import GGUFReader, ReaderTensor
+from gguf import ReaderTensor
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
 from device.errors import BadInput
+from host.gguf_file import opened
 from host.model.arithmetic import Arithmetic
 
 # Taking a matrix through its blocks needs some five times its memory: a head of 128,000 rows is done in parts.
@@ -51,7 +52,7 @@ class GgufWeights:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _readable(path):
-            reader = GGUFReader(path)
+            reader = opened(path)
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from gguf import GGUFReader
+from gguf import ReaderField
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from device.errors import BadInput
+from host.gguf_file import opened
 from host.model.manifest import METADATA_KEY, Auto, Smoothing, Story
 
 
@@ -32,9 +33,9 @@ class Inspected(BaseModel):
 def inspect(path: Path) -> Inspected:
     """Read the GGUF in `path`. Raises BadInput where it is none, or where its story cannot be read."""
     try:
-        reader = GGUFReader(path)
+        reader = opened(path)
         tensors = reader.tensors
-        fields = {name: reader.fields[name].contents() for name in NAMES if name in reader.fields}
+        fields = {name: _text(reader.fields[name]) for name in NAMES if name in reader.fields}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
     except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
@@ -51,7 +52,7 @@ def inspect(path: Path) -> Inspected:
         ) from error
     return Inspected(
         path=path,
-        architecture=str(fields.get("general.architecture", "?")),
+        architecture=fields.get("general.architecture", "?"),
         name=fields.get("general.name"),
         size_bytes=path.stat().st_size,
         n_parameters=n_parameters,
@@ -62,6 +63,14 @@ def inspect(path: Path) -> Inspected:
 
 
 NAMES = ("general.architecture", "general.name", METADATA_KEY)
+
+
+def _text(field: ReaderField) -> str:
+    """Raises ValueError where the field holds something else."""
+    value = field.contents()
+    if not isinstance(value, str):
+        raise ValueError(f"{field.name} is no text")
+    return value
 
 
 def lines(found: Inspected) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from device.died import ToolDied
 from device.errors import BadInput, CommandFailed
 from host.model.logits import file_bytes
 from host.model.perplexity_output import perplexity_of, tokens_of_short_text, windows_done, windows_planned
@@ -99,7 +100,7 @@ def _log_of(argv: Sequence[str], env: Mapping[str, str], task: Task, on_window: 
             process.kill()
             raise
     if process.returncode != 0:
-        raise CommandFailed("this machine", argv, process.returncode, stderr=log)
+        raise ToolDied(CommandFailed("this machine", argv, process.returncode, stderr=log))
     return log
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device import store
-from device.errors import BadInput, SmoothdroidError, TargetLost, TargetTimeout
+from device.died import ToolDied
+from device.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
 from device.program import File, Installed, install
 from device.sha256 import sha256_of
 from device.target import Progress, Target, remove
@@ -63,7 +64,10 @@ class PhoneKernels:
             text, logits = f"{folder}/text.txt", f"{folder}/logits"
             target.push(task.text, text)
             argv = [tool.path, *arguments(model, text, task, logits)]
-            done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
+            try:
+                done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
+            except CommandFailed as error:
+                raise ToolDied(error) from error
             check_length(done.stderr, task)
             # Before it is pulled: a full phone is no error to llama-perplexity.
             size = target.run(["stat", "-c", "%s", logits]).stdout.strip()

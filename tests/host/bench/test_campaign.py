@@ -15,12 +15,12 @@ from typing import Any, cast
 import pytest
 
 from device import series
-from device.errors import BadInput, CommandFailed, Damaged, NoPhone, PhoneBusy, TargetLost
+from device.errors import BadInput, Damaged, NoPhone, PhoneBusy, TargetLost
 from device.session import Session, Task
 from device.sha256 import sha256_of
 from device.target import Completed, Progress, Target
 from host.bench.artifact import Artifact, inspect
-from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign, why_it_died
+from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan, make
 from host.bench.request import Request
@@ -686,24 +686,6 @@ def test_a_damaged_record_stops_a_campaign_before_the_phone_is_touched(bench: Be
         with pytest.raises(BadInput, match="damaged"):
             bench(plan=small, target=untouched)
         assert not Path(untouched.root).exists()
-
-
-@pytest.mark.parametrize(
-    ("status", "says"),
-    [
-        (1, "it failed"),
-        (126, "noexec"),
-        (127, "cannot find it"),
-        (132, "illegal instruction"),
-        (137, "too little memory"),
-        (139, "segmentation fault"),
-    ],
-)
-def test_says_what_a_death_means(status: int, says: str) -> None:
-    message = why_it_died(CommandFailed("adb:X", ["/a b/llama-bench", "-m", "x"], status, stderr="one\ntwo\n"))
-    assert message.startswith(f"`'/a b/llama-bench'` ended with status {status}: ")
-    assert says in message
-    assert message.endswith("; it said: one / two")
 
 
 def test_a_build_that_the_phone_cannot_run_is_refused() -> None:

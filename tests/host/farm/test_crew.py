@@ -23,6 +23,7 @@ from host.bench.plan import Plan
 from host.bench.request import Request
 from host.bench.results import read_campaign, read_runs
 from host.farm.crew import Crew, Member
+from host.farm.health import Ledger, look
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
 
 SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2, "rounds": 1}
@@ -33,7 +34,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.said = folder, list[str]()
-        self.phones: dict[str, FolderPhone] = {}
+        self.phones: dict[str, _Own] = {}
         self.gone: set[str] = set()
         for name, fill in (("plain", 1), ("smooth", 2)):
             write_gguf(folder / f"{name}.gguf", fill)
@@ -76,6 +77,8 @@ class _Own(FolderPhone):
     def __init__(self, root: Path, name: str, lab: Lab, called: str) -> None:
         super().__init__(root, name)
         self._lab, self._called = lab, called
+        self.says: Callable[[str], str] = lambda text: text
+        """What it makes of its description."""
 
     def run(self, argv, **more):  # type: ignore[no-untyped-def]
         if self._called in self._lab.gone:
@@ -85,7 +88,7 @@ class _Own(FolderPhone):
             told = (
                 f"==getprop\n[ro.serialno]: [{self._called[0]}]\n[ro.product.model]: [Pixel]\n[ro.soc.model]: [zuma]\n"
             )
-            return type(done)(done.exit_status, done.stdout.replace("==getprop\n", told), done.stderr)
+            return type(done)(done.exit_status, self.says(done.stdout.replace("==getprop\n", told)), done.stderr)
         return done
 
 
@@ -125,6 +128,72 @@ def test_a_phone_that_is_not_there_keeps_nobody_and_is_told(lab: Lab) -> None:
     assert (b.runs, b.outcome) == ([], None)
     assert isinstance(b.error, NoPhone)
     assert any("b is not there" in text for text in lab.said)
+
+
+HOSTILE = {
+    "CPUs whose numbers are superscripts": "==cpus\n0 ² 1\n² 1000 1\n",
+    "a CPU with a number of 5000 digits": f"==cpus\n{'9' * 5000} 1000 1\n",
+    "memory of 400 digits": f"==meminfo\nMemTotal: {'9' * 400} kB\nMemAvailable: {'9' * 400} kB\n",
+    "an answer that is no text": "\udcff==uname\n",
+    "nothing": None,
+}
+
+
+@pytest.mark.fault(
+    "a phone in a farm describes itself with absurd numbers, superscript digits or nothing",
+    transport="any",
+    outcome="it fails alone and is named; the others are measured, and table, ledger and exit status are right",
+)
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_phone_fails_alone(lab: Lab, what: str) -> None:
+    said = HOSTILE[what]
+    members = [lab.member(name) for name in ("a", "b", "c")]
+    lab.phones["b"].says = lambda text: "" if said is None else text + said
+    crew = lab.of(members)
+    a, b, c = crew.run()
+    assert [len(one.runs) for one in (a, c)] == [8, 8]
+    assert (a.error, c.error) == (None, None)
+    assert [row.now for row in crew.rows][::2] == ["done", "done"]
+    assert all(isinstance(cell, str) for row in crew.rows for cell in row.cells())
+    ledger = Ledger(lab.folder / "farm.toml", 1)
+    quarantined = ledger.note_all([a, b, c])
+    assert ledger.read()["a"].failures == ledger.read()["c"].failures == 0
+    looked = look(members, ledger.read())
+    assert [one.cells()[0] for one in looked] == ["a", "b", "c"]
+    if b.error:
+        assert b.error.exit_status == 1
+        assert any(text.startswith("b: ") for text in lab.said)
+        assert len(quarantined) == 1
+        assert looked[1].cells()[4] == "quarantine"
+        assert len(str(b.error)) < 1000
+
+
+def test_an_error_that_nothing_is_prepared_for_ends_one_phones_part(lab: Lab) -> None:
+    class Odd(Lab):
+        def binaries(self, target: Target, phone: Phone) -> Binaries:
+            if target.name == "adb:b":
+                return {}["no such build"]  # type: ignore[index]
+            return super().binaries(target, phone)
+
+    odd = Odd(lab.folder)
+    a, b, c = odd.crew("a", "b", "c").run()
+    assert [len(one.runs) for one in (a, b, c)] == [8, 0, 8]
+    assert re.match(r"an unexpected KeyError \(test_crew\.py, line \d+\): 'no such build'", str(b.error))
+
+
+@pytest.mark.fault(
+    "a campaign's record is damaged while equal phones share a plan",
+    transport="workstation",
+    outcome="it is named and left out; its cells are measured again",
+)
+def test_a_damaged_record_among_the_results_stops_no_phone(lab: Lab) -> None:
+    first = lab.crew("a", share=True).run()[0].outcome
+    assert first
+    (first.folder / "campaign.json").write_text("{")
+    a, b = lab.crew("b", "c", share=True).run()
+    assert (a.error, b.error) == (None, None)
+    assert len(a.runs) + len(b.runs) == 8
+    assert any("campaign.json is damaged" in text for text in lab.said)
 
 
 def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
