@@ -27,7 +27,7 @@ class Waited(BaseModel):
     """What the phone calls that zone."""
 
     def __str__(self) -> str:
-        """What was still too hot."""
+        """The name of the zone that was still too hot."""
         too_hot = str(self.too_hot)
         return too_hot if too_hot.endswith(self.kind) else f"{self.kind}, {too_hot}"
 

@@ -321,7 +321,7 @@ class _CpuLists:
         self._known: dict[str, list[int] | None] = {}
 
     def of(self, text: str) -> list[int] | None:
-        """None where it is no list."""
+        """The CPUs of a list; None where the text is none."""
         if text not in self._known:
             try:
                 cpus = parse_cpus(text)
@@ -352,7 +352,7 @@ def _rows(lines: Iterable[str], width: int) -> tuple[list[list[str]], list[_Serv
 
 
 def _from_hal(services: _Services) -> str:
-    """What thermalservice says that its sensors say now. What it cached can be minutes old, its own status too."""
+    """The lines of thermalservice about now. Those that it cached can be minutes old, and so can its own status."""
     _, _, now = "\n".join(services.get("thermalservice", [])).partition("Current temperatures from HAL:")
     return now.partition("\nCurrent ")[0]
 
@@ -369,7 +369,7 @@ def _hal_readings(said: Sequence[_Services]) -> dict[str, dict[int, float]]:
 
 
 def _said_battery(said: Sequence[_Services]) -> dict[str, Sequence[str]]:
-    """What `dumpsys battery` says, under the names and in the units of sysfs."""
+    """The answers of `dumpsys battery`, under the names and in the units of sysfs."""
     names = {"level": "capacity", "status": "status", "temperature": "temp", "voltage": "voltage_now"}
     names |= {"current now": "current_now", "Battery current": "current_now"}
     values: dict[str, list[str]] = {}

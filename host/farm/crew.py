@@ -238,8 +238,8 @@ class Crew:
             known = self._marks.setdefault(place, phone.mark)
         if known and phone.mark and known != phone.mark:
             raise BadInput(
-                f"{target.name}: another phone of this call has the serial number of this {phone.model}, so their "
-                "results cannot be kept apart. Measure one at a time, each into a results folder of its own (-o)"
+                f"{target.name}: another phone of this call has the same serial number as this {phone.model}: their "
+                "results cannot be told apart. Measure one at a time, each into a results folder of its own (-o)"
             )
 
     @contextmanager

@@ -360,6 +360,36 @@ def test_folders_that_can_be_entered_and_not_listed(
 
 
 @pytest.mark.e2e
+@pytest.mark.fault(
+    "An app may not read the CPUs' highest frequencies, or the maker leaves one low",
+    transport="any",
+    outcome="the cell says `not checked: frequency caps`; a low one makes it throttled",
+)
+def test_caps_that_cannot_be_read_and_one_that_is_left_low(phone: VirtualPhone, ssh_target: SshTarget) -> None:
+    """termux/termux-packages #29844, Grarak/KernelAdiutor #405."""
+    remove(ssh_target, f"{ssh_target.root}/jobs")
+    caps = sorted((phone.folder / "sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_max_freq"))
+    before = [(cap.read_text(), cap.stat().st_mode) for cap in caps]
+    try:
+        caps[-1].write_text("1500000\n")
+        (low,) = measured(Session(ssh_target), [sh("one", "sleep 1")])
+        for cap in caps:
+            cap.chmod(0)
+        Session(ssh_target).remove("job")
+        (closed,) = measured(Session(ssh_target), [sh("one", "sleep 1")])
+    finally:
+        for cap, (text, mode) in zip(caps, before, strict=True):
+            cap.chmod(mode)
+            cap.write_text(text)
+    assert low.samples
+    assert closed.samples
+    held = low.samples.observation
+    assert (held.samples[0].cap_mhz[8], held.max_mhz[8]) == (1500, 2914)
+    assert closed.samples.missing == ["cap"]
+    assert closed.samples.observation.samples[0].cap_mhz == {}
+
+
+@pytest.mark.e2e
 def test_trip_points_at_which_nothing_is_slowed_down_are_left_out(phone: VirtualPhone, adb_target: AdbTarget) -> None:
     remove(adb_target, f"{adb_target.root}/jobs")
     trip = {"temp": "40000", "trip_point_0_type": "passive", "trip_point_0_temp": "85000"}
