@@ -11,7 +11,7 @@ from device import readings
 from device.readings import PLAUSIBLE_CELSIUS
 
 MOST_ZONES = 1000
-_LINE = re.compile(r"(thermal_zone[0-9]{1,4}|hal:[^\s,]{1,60}) (-?[0-9]{1,10})(?: (.{0,60}))?")
+_LINE = re.compile(r"(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60}) (-?[0-9]{1,10})(?: (.*))?")
 
 
 class Zone(BaseModel):
@@ -19,7 +19,7 @@ class Zone(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^(thermal_zone[0-9]{1,4}|hal:[^\s,]{1,60})$")
+    name: str = Field(pattern=r"^(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60})$")
     """As the runner calls it: `thermal_zone5`, or `hal:SKIN` where only Android's service shows temperatures."""
     kind: str
     """What the phone calls it."""
@@ -50,7 +50,7 @@ class Zones(BaseModel):
         for line in text.split("\n"):
             match = _LINE.fullmatch(line.rstrip("\r"))
             if match and len(raw) < MOST_ZONES:
-                kind = (match[3] or match[1]).strip().removeprefix("hal:")
+                kind = (match[3] or match[1]).strip().removeprefix("hal:")[:60].encode("ascii", "replace").decode()
                 raw.setdefault((match[1], kind), []).append(readings.number(match[2]))
         zones: dict[str, Zone] = {}
         celsius: dict[str, list[float]] = {}

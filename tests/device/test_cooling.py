@@ -64,7 +64,7 @@ def test_what_is_really_hot_is_waited_for() -> None:
     "line", ["", "thermal_zone5 ² x", "thermal_zone5 5-2 x", "thermal_zone99999 40000 x", "zone 1 x"]
 )
 def test_what_the_runner_does_not_say_is_no_zone(line: str) -> None:
-    assert Zones.parse(three(line, f"thermal_zone5 {'9' * 400} x", "thermal_zone6 41000 " + "x" * 400)).zones == []
+    assert Zones.parse(three(line, f"thermal_zone5 {'9' * 400} x", "thermal_zone6 x cpu")).zones == []
 
 
 def test_a_phone_has_no_endless_number_of_zones() -> None:
@@ -77,3 +77,10 @@ def test_a_phone_has_no_endless_number_of_zones() -> None:
 def test_a_record_with_other_names_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         Zone(name=name, kind="x", celsius=20.0, per_degree=1)
+
+
+def test_any_name_of_a_zone_is_made_one_word_for_the_runner() -> None:
+    found = Zones.parse(three("thermal_zone5 26000 온도 $(id)", "thermal_zone6 26000 " + "x" * 400))
+    assert found.limits(40.0, None) == (
+        f"thermal_zone5 40000 -30000 150000 _____id_\nthermal_zone6 40000 -30000 150000 {'x' * 60}\n"
+    )

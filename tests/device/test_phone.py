@@ -106,6 +106,11 @@ def test_a_kernel_that_tells_no_available_memory() -> None:
     assert phone_of("galaxy-s6").available_mb == 195
 
 
+@pytest.mark.fault(
+    "A phone's description lacks what every Linux has",
+    transport="any",
+    outcome="an error names what is lacking",
+)
 def test_what_an_answer_must_have() -> None:
     whole = answer("pixel-8")
     for section in ("uname", "cpuinfo", "meminfo", "df"):
@@ -167,6 +172,11 @@ def test_a_part_that_no_table_names_keeps_its_number() -> None:
     assert [str(cluster) for cluster in parse_clusters(cpuinfo(("0x41", "0xfff")), "")] == ["1×0x41:0xfff"]
 
 
+@pytest.mark.fault(
+    "A phone lets nobody read its CPUs' frequencies in sysfs",
+    transport="any",
+    outcome="its CPUs are those of /proc/cpuinfo, without speeds",
+)
 @pytest.mark.parametrize("cpus", ["", "[0-9]* - -", "sh: can't open /sys/devices/system/cpu: Permission denied"])
 def test_without_sysfs_the_cpus_of_cpuinfo_remain(cpus: str) -> None:
     (only,) = parse_clusters(cpuinfo(("0x41", "0xd03"), ("0x41", "0xd03")), cpus)
@@ -374,6 +384,11 @@ def test_numbers_that_mean_unknown(text: str) -> None:
     assert parse_battery(text) == Battery()
 
 
+@pytest.mark.fault(
+    "Somebody froze the battery's state with `dumpsys battery set`",
+    transport="adb",
+    outcome="the frozen values do not count",
+)
 def test_a_battery_that_somebody_set_by_hand_is_not_believed() -> None:
     """`dumpsys battery set level 50`, as automated tests do."""
     text = "Current Battery Service state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n  level: 50\n  status: 2\n"

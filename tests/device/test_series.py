@@ -65,6 +65,11 @@ def test_current_in_the_vendors_units_and_signs(status: str, raw: list[str], mil
     assert found.battery.current_ma == milliampere
 
 
+@pytest.mark.fault(
+    "A thermal zone holds millivolts, milliamperes, percents or a difference",
+    transport="any",
+    outcome="it is no temperature and is left out",
+)
 def test_zones_that_are_no_temperatures_are_left_out() -> None:
     odd = {"vdroop1": "1050000", "socd": "77", "ocp_cpu2": "11900", "USB2-MINUS-QI": "-3000", "absent": "0", "odd": "x"}
     columns = {f"zone|thermal_zone{number}|{name}": [value] for number, (name, value) in enumerate(odd.items())}
@@ -159,6 +164,11 @@ def test_what_is_missing_is_told() -> None:
     assert found.conditions().samples == 0
 
 
+@pytest.mark.fault(
+    "A line of the phone's samples is cut by a kill, or torn by a driver's odd value",
+    transport="any",
+    outcome="the line is left out, the others are read",
+)
 def test_torn_lines_are_left_out() -> None:
     whole = text({"online|online": ["0-8", "0-7"]})
     assert parse(whole + "sample\t1200\t0-").online == ["0-8", "0-7"]
@@ -166,6 +176,11 @@ def test_torn_lines_are_left_out() -> None:
     assert parse(whole + "sample\t1200\t0\t1\n").online == ["0-8", "0-7"]
 
 
+@pytest.mark.fault(
+    "The phone's samples of a cell lost their header",
+    transport="any",
+    outcome="an error names the cell's samples as damaged",
+)
 @pytest.mark.parametrize("wrong", ["", "sample\t1\n", "column\tonline\n"])
 def test_without_a_header_it_is_an_error(wrong: str) -> None:
     with pytest.raises(ValueError, match="no header"):

@@ -172,6 +172,11 @@ def test_samples_tell_what_the_command_was_and_had(session: Session) -> None:
     assert done.ended.runner_cpu_s < done.ended.wall_s
 
 
+@pytest.mark.fault(
+    "A user of the phone may not read sensors in sysfs",
+    transport="local",
+    outcome="Android's services are asked; what they do not show is named as not checked",
+)
 def test_services_are_asked_where_sysfs_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on most phones for adb's shell. Here, with a dumpsys that says a OnePlus's words."""
     if list(Path("/sys/class/thermal").glob("thermal_zone*")) or Path("/sys/class/power_supply/battery").exists():
@@ -257,6 +262,11 @@ def test_a_hot_phone_is_waited_for_and_the_wait_is_told(phone: VirtualPhone, adb
 
 
 @pytest.mark.e2e
+@pytest.mark.fault(
+    "A phone stays hotter than `--cool` asks for",
+    transport="ssh",
+    outcome="it is measured when the time is over, and the cell names the sensor that was too hot",
+)
 def test_a_phone_that_stays_hot_is_measured_all_the_same_and_the_record_says_so(
     phone: VirtualPhone, ssh_target: SshTarget
 ) -> None:
@@ -410,6 +420,11 @@ def test_trip_points_at_which_nothing_is_slowed_down_are_left_out(phone: Virtual
     assert again.samples.observation.trip_celsius == {"bound": 85.0}
 
 
+@pytest.mark.fault(
+    "`--cool` is asked of a phone that shows no temperature",
+    transport="local",
+    outcome="an error says to leave it out",
+)
 def test_cooling_where_no_temperature_is_shown_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path))
     if list(Path("/sys/class/thermal").glob("thermal_zone*")):
