@@ -133,7 +133,7 @@ class DrawnPhone:
         return f"running {job}"
 
     def _stop(self, job: str, _: str) -> str:
-        """Nothing is stopped but what is over."""
+        """Accept the order for a job that is over: no other can be stopped."""
         if self._events[job][-1].at > time.monotonic():
             raise NotImplementedError(f"{self.name} measures {job} to its end")
         return ""

@@ -1,4 +1,4 @@
-"""The jobs that lie on a phone: the state of each, and what of it nobody has collected."""
+"""The jobs on a phone: listed with their state, and removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from device.target import remove
 
 State = Literal["running", "finished", "interrupted", "damaged"]
 
-# Folders that an interrupted removal or transfer left, one a line; of transfers those that nobody has gone on with.
+# Lists the folders that an interrupted removal or transfer left, one a line. A transfer may still be in progress, so a
+# folder of one counts only when it is an hour old.
 _LEFTOVERS = """
 find "$1/jobs" -maxdepth 1 -name '*.trash' 2>/dev/null
 find "$1/jobs" -maxdepth 1 -name '*.part' -mmin +60 2>/dev/null
@@ -44,21 +45,21 @@ class Job:
 
 
 def look(session: Session) -> list[Job]:
-    """All jobs on the phone, by name."""
+    """List all jobs on the phone, by name."""
     names, running = session.jobs(), session.at_work()
     return [_job(name, session.inspect(name), running == name) for name in names]
 
 
 def _job(name: str, said: str, running: bool) -> Job:
     head, _, journal = said.partition("\njournal\n")
-    told: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     for line in head.splitlines():
         word, _, rest = line.partition(" ")
-        told.setdefault(word, []).append(rest)
+        fields.setdefault(word, []).append(rest)
     read = Journal(name)
     read.read(journal)
-    broken = [f"{part} is lost or damaged" for part in " ".join(told.get("damaged", [])).split()]
-    if not read.runners and _number(told, "outputs"):
+    broken = [f"{part} is lost or damaged" for part in " ".join(fields.get("damaged", [])).split()]
+    if not read.runners and _number(fields, "outputs"):
         broken.append("journal is lost or damaged")
     damage = broken + [f"journal: {what}" for what in read.damage]
     done, finished = len(read.ended), read.finished
@@ -67,18 +68,18 @@ def _job(name: str, said: str, running: bool) -> Job:
         name=name,
         state=state,
         done=done,
-        total=len(told.get("cell", [])),
+        total=len(fields.get("cell", [])),
         # What a damaged journal does not tell of may have been measured.
-        uncollected=max(done, _number(told, "outputs")) if damage else done,
-        size_bytes=_number(told, "kb") * 1024,
-        idle_s=_number(told, "idle"),
-        pins=told.get("pin", []),
+        uncollected=max(done, _number(fields, "outputs")) if damage else done,
+        size_bytes=_number(fields, "kb") * 1024,
+        idle_s=_number(fields, "idle"),
+        pins=fields.get("pin", []),
         damage=damage,
     )
 
 
-def _number(told: dict[str, list[str]], word: str) -> int:
-    text = told.get(word, [""])[0]
+def _number(fields: dict[str, list[str]], word: str) -> int:
+    text = fields.get(word, [""])[0]
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
@@ -92,7 +93,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What a phone was freed of."""
+    """Everything that was removed from a phone, and what was not."""
 
     jobs: list[Job]
     stored: list[stored.Stored]

@@ -167,15 +167,16 @@ class Session:
         """The tasks of a job as they end, without those `known`; returns when the job is done.
 
         A runner that was killed is started again, a few times. Raises CommandFailed when it does not stay alive.
-        What is damaged on the phone is told to `on_damage`, in words, and its task is left out; when the rest cannot be
-        measured either, this returns. Without `on_damage` it raises Damaged at its end, when a task was left out.
+        Damage on the phone is reported to `on_damage` as a sentence, and the damaged task is left out. This returns
+        when the rest of the job cannot be measured. Without `on_damage` it raises Damaged at its end, when a task was
+        left out.
         """
         found: list[str] = []
-        told = set(known)
+        brought = set(known)
         for done in self._follow(job, known, on_damage or found.append):
-            told.add(done.ended.cell)
+            brought.add(done.ended.cell)
             yield done
-        if found and (not (tasks := self.tasks(job)) or not told.issuperset(tasks)):
+        if found and (not (tasks := self.tasks(job)) or not brought.issuperset(tasks)):
             raise Damaged(self.target.name, "; ".join(found))
 
     def _follow(self, job: str, known: Collection[str], on_damage: Callable[[str], None]) -> Iterator[Done]:
@@ -240,11 +241,11 @@ class Session:
             self._patience_s, self._stopping = patience_s, False
 
     def inspect(self, job: str) -> str:
-        """What the phone has of a job, as `inspect` in device/runner/runner.sh writes it."""
+        """Return the state of a job in the words of `inspect` in device/runner/runner.sh."""
         return self._call("inspect", job)
 
     def remove(self, job: str, *, idle: bool = False) -> bool:
-        """Forget a job, and end a runner that works on it. With `idle`, returns False when there is such a runner."""
+        """Remove a job and end a runner that works on it. With `idle`, a job with a runner stays: returns False."""
         said = self._call("remove", job, *(["idle"] if idle else []))
         return not said.startswith("running")
 

@@ -66,7 +66,7 @@ sign() { # EVENT -> $sum
 }
 
 tell() { # EVENT...: one line of the journal, in one write
-  told=$1
+  latest=$1
   sign "$*"
   say "$* #$sum ." >>"$folder/journal" || unwritable "the journal $folder/journal"
 }
@@ -313,14 +313,14 @@ measure() { # CELL TIMEOUT_S
     keep "$folder/journal"
     return
   fi
-  measured=$1 attempt=$((attempts + 1)) told=-
+  measured=$1 attempt=$((attempts + 1)) latest=-
   cool_down "$1" "$attempt"
   output=$folder/$1.$attempt
   rm -rf "$output.stdout" "$output.stderr" "$output.samples"
   { header >"$output.samples" && true >"$output.stdout"; } || unwritable "$output.*"
   # Whether there was a wait, so that a lost line about it is missed; and on flash, so that a cell that takes the phone
   # down is counted.
-  tell begin "$1" "$attempt" "$(date +%s)" "$told"
+  tell begin "$1" "$attempt" "$(date +%s)" "$latest"
   keep "$folder/journal"
   # A session of its own, so that its children end with it.
   trap : CHLD # wakes the wait between two samples when the command ends

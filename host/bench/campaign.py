@@ -168,10 +168,11 @@ class _Conduct:
         """Take up what an earlier call left on the phone, then measure what is missing."""
         kept = len(self._finished())
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
-        for job in self._session.jobs():
-            if job.startswith(prefix):
-                self._watch.on_step(f"taking up {job}, which an earlier call left on the phone")
-                self._work_off(job, partial(self._session.resume, job))
+        left = [job for job in self._session.jobs() if job.startswith(prefix)]
+        running = self._session.at_work() if left else None
+        for job in sorted(left, key=lambda job: job != running):  # no other can be worked on before
+            self._watch.on_step(f"continuing {job}, which an earlier call left on the phone")
+            self._continue(job)
         deployed: _Deployed | None = None
         cooling, zones = self._plan.protocol.cooling, None
         for cells in shared.units(self._finished()) if shared else [self._names]:
@@ -224,6 +225,19 @@ class _Conduct:
                 f"and they are not measured; the others are recorded in {self._folder}. Its storage may be failing: "
                 "restart the phone, free some space, and run the same command again",
             )
+
+    def _continue(self, job: str) -> None:
+        """Collect a job of an earlier call. One that the phone cannot work on any more does not stop this one."""
+
+        def resume() -> None:
+            with suppress(CommandFailed):  # what follows it collects what is there, and raises it then
+                self._session.resume(job)
+
+        try:
+            self._work_off(job, resume)
+        except CommandFailed as error:
+            self._watch.on_warning(f"{job} cannot be continued, and what is missing of it is measured anew: {error}")
+            self._remove(job)
 
     def _work_off(self, job: str, begin: Callable[[], None]) -> None:
         """Have the phone work on a job, record what ends, and remove it. Ctrl-C ends the work on the phone, always."""

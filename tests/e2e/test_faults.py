@@ -33,7 +33,7 @@ from device.targets import open_target
 from device.virtual import VirtualPhone, tree
 from device.virtual.host import as_root, kill_as_root
 from host.bench.artifact import inspect
-from host.bench.campaign import Binaries, Outcome, run_campaign
+from host.bench.campaign import Binaries, Outcome, Watch, run_campaign
 from host.bench.cell import Protocol
 from host.bench.plan import Plan, make
 from host.bench.request import Request
@@ -183,6 +183,11 @@ def test_the_adb_server_is_killed(way: Way, adb_server: int) -> None:
     assert read(session.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
+@pytest.mark.fault(
+    "the phone restarts in the middle of a cell",
+    transport="any",
+    outcome="this cell runs again, what ended before is kept",
+)
 def test_the_phone_is_stopped_and_started(way: Way, own_phone: VirtualPhone) -> None:
     """It comes back at its old address; what ended before stays, what ran then runs again, once."""
     target = way.open()
@@ -246,6 +251,31 @@ def test_the_adb_server_forgets_a_phone_on_the_network(
     adb.disconnect(address)
     open_target(on).close()
     adb.disconnect(address)
+
+
+@pytest.mark.fault(
+    "the phone loses power in the middle of a cell, and the journal ends in zeros",
+    transport="any",
+    outcome="what had ended is collected, the rest is measured, and a later job runs",
+)
+def test_the_phone_loses_power_and_leaves_zeros(way: Way, own_phone: VirtualPhone) -> None:
+    """As f2fs and ext4 leave a file that grew shortly before."""
+    target = way.open()
+    session = Session(target, reopen=way.open)
+    journal = f"{target.root}/jobs/job/journal"
+
+    def lose_power() -> None:
+        init = virtual.get(own_phone.name).pid
+        uid = 2000 if target.name.startswith("adb") else 10217
+        zeros = f"kill -9 $(readlink {target.root}/lock | cut -d/ -f1); head -c 3000 /dev/zero >>{journal}"
+        target.run(["sh", "-c", zeros])
+        subprocess.run(kill_as_root(processes(init, "", uid, with_all=True)), check=True)
+
+    assert in_the_middle(session, target.root, lose_power) == MEASURED
+    assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
+    session.remove("job")
+    session.start("later", [Task("one", ["echo", "later"], 60)])
+    assert [done.stdout for done in session.follow("later")] == ["later\n"]
 
 
 HOST = """
@@ -390,6 +420,11 @@ def processes(init: int, daemon: str, uid: int, with_all: bool) -> list[int]:
     return found
 
 
+@pytest.mark.fault(
+    "the connection breaks while a job is sent to the phone",
+    transport="any",
+    outcome="it is sent again, seen there only whole, and runs once",
+)
 def test_the_way_is_cut_while_a_job_is_sent(way: Way) -> None:
     target = way.open()
     first, *others = tasks(target.root)
@@ -403,6 +438,11 @@ def test_the_way_is_cut_while_a_job_is_sent(way: Way) -> None:
     assert session.jobs() == ["job"]
 
 
+@pytest.mark.fault(
+    "the connection breaks while a result is collected",
+    transport="any",
+    outcome="it is collected again, whole",
+)
 def test_the_way_is_cut_while_a_result_is_collected(way: Way) -> None:
     target = way.open()
     session = Session(target, reopen=way.plug_and_open)
@@ -599,6 +639,68 @@ def threads(runs: list[Run]) -> list[int]:
     return sorted(map(place, runs))
 
 
+@pytest.mark.fault(
+    "Ctrl-C while the cable is out and the phone measures",
+    transport="any",
+    outcome="the phone is waited for a short time, and its work is ended",
+)
+def test_ctrl_c_while_the_cable_is_out(way: Way, tmp_path: Path) -> None:
+    pressed: list[bool] = []
+
+    def press_once_then_plug() -> Target:
+        if not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+        return way.plug_and_open()
+
+    bench = Bench(way, tmp_path, "1,2")
+    tool = tmp_path / "llama-bench"
+    tool.write_text(llama_bench('[ -e "$0.slept" ] || { : >"$0.slept"; sleep 50; }'))
+    binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
+    watch = Watch(on_cell=lambda cell, number, total: way.cable.pull())
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(
+            bench.plan, bench.target, PHONE, binaries, tmp_path / "results", watch, reopen=press_once_then_plug
+        )
+    assert pressed
+    assert Session(way.open()).at_work() is None
+    assert threads(bench(LLAMA_BENCH).measured) == [1, 2]
+
+
+@pytest.mark.fault(
+    "a job's outputs and journal are damaged on the phone while its workstation is away",
+    transport="any",
+    outcome="the intact cell is collected, the damaged ones are measured again, the warnings name the files",
+)
+def test_a_damaged_job_is_collected_as_far_as_it_is_intact(way: Way, tmp_path: Path) -> None:
+    class Gone(Exception):
+        pass
+
+    def gone(cell: object, number: int, total: int) -> None:
+        raise Gone
+
+    bench = Bench(way, tmp_path, "1-3")
+    tool = tmp_path / "llama-bench"
+    tool.write_text(LLAMA_BENCH)
+    binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
+    campaign = (bench.plan, bench.target, PHONE, binaries, tmp_path / "results")
+    with pytest.raises(Gone):
+        run_campaign(*campaign, Watch(on_cell=gone))
+    session = Session(bench.target)
+    eventually(lambda: session.at_work() is None)
+    (job,) = session.jobs()
+    one, two, _ = session.tasks(job)
+    damage = f": >{one}.1.stdout; sed -i 's/^end {two} 1 0/end {two} 1 1/' journal; head -c 512 /dev/zero >>journal"
+    bench.target.run(["sh", "-c", f"cd {bench.target.root}/jobs/{job}; {damage}"])
+    warned: list[str] = []
+    outcome = run_campaign(*campaign, Watch(on_warning=warned.append))
+    assert (threads(outcome.measured), outcome.failed) == ([1, 2, 3], [])
+    assert len(bench.asked()) == 5
+    assert any(f"{one}.1.stdout" in text for text in warned)
+    assert any(f"{job}/journal: " in text for text in warned)
+    assert session.jobs() == []
+
+
 FAULTS = {
     2: (
         f"{HALF}; exit 0",
@@ -611,6 +713,11 @@ FAULTS = {
 """Threads -> what llama-bench does when it is asked for so many, and what the record then says."""
 
 
+@pytest.mark.fault(
+    "llama-bench crashes, hangs, is killed or writes half a record",
+    transport="any",
+    outcome="its cell fails with the reason, the others are measured, and the next call tries it again",
+)
 def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
     way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -641,6 +748,11 @@ echo "$now"
 """
 
 
+@pytest.mark.fault(
+    "the phone's clock is set back while a job runs",
+    transport="any",
+    outcome="time limits, durations and waits stay right",
+)
 def test_a_clock_set_back_in_every_cell_changes_nothing(
     way: Way, own_phone: VirtualPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -602,6 +602,45 @@ def test_a_damaged_job_does_not_stop_a_campaign(left: Left, name: str) -> None:
     assert len(set(warned)) == len(warned)
 
 
+@pytest.mark.fault(
+    "a job of version 0.1, whose journal has no checksums, lies on the phone",
+    transport="any",
+    outcome="what it measured is collected",
+)
+def test_a_job_of_version_0_1_is_collected(left: Left) -> None:
+    left.put_back()
+    without = r"s/ #[0-9a-f]\{16\} \.$/ ./; s/^\(begin .*\) - \.$/\1 ./"
+    left.bench.target.run(["sh", "-c", f"cd {left.path}; rm sum; sed -i '{without}' journal"])
+    assert "begin" in (left.path / "journal").read_text()
+    assert "#" not in (left.path / "journal").read_text()
+    assert left.collect() == ([], [])
+
+
+@pytest.mark.fault(
+    "no runner can be started on a job that an earlier call left",
+    transport="any",
+    outcome="what had ended is collected, the reason is shown, and the rest is measured in another job",
+)
+def test_a_job_on_which_no_runner_starts_is_collected_and_its_rest_measured_anew(left: Left) -> None:
+    left.put_back()
+    damage = "sed -i '/^finished/d' journal; rm log; mkdir log"
+    left.bench.target.run(["sh", "-c", f"cd {left.path}; {damage}"])
+    asked, warned = left.collect()
+    assert asked == []
+    assert len(warned) == 1
+    assert f"{left.job} cannot be continued" in warned[0]
+    assert "the runner did not start" in warned[0]
+
+
+def test_a_cell_of_another_campaign_is_left_out_and_the_campaign_goes_on(left: Left) -> None:
+    left.put_back()
+    other = left.job[:-6] + "abcdef"
+    Session(left.bench.target).start(other, [Task("0123-0", ["echo", "1"], 60), Task("x", ["echo", "1"], 60)])
+    asked, warned = left.collect()
+    assert asked == []
+    assert [text.partition(",")[0] for text in warned] == [f"{other} has a cell {name}" for name in ("0123-0", "x")]
+
+
 class Rotten(FolderPhone):
     """A phone that never brings back what llama-bench said with two threads."""
 
