@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from device import store
 from device.cooling import Zones
 from device.died import why_it_died
-from device.errors import BadInput, CommandFailed, Damaged, TargetLost, TargetTimeout
+from device.errors import BadInput, CommandFailed, Damaged, SmoothdroidError
 from device.kernels import parse_kernels
 from device.parse import NoNumber, parse_bench, parse_completion
 from device.phone import Phone
@@ -274,7 +274,7 @@ class _Conduct:
             self._watch.on_step(f"ending the work on {self._session.target.name}")
         try:
             self._session.stop(job)
-        except (TargetLost, TargetTimeout, CommandFailed) as error:
+        except SmoothdroidError as error:
             self._watch.on_warning(f"{job} may still run on the phone, which did not hear that it should end: {error}")
 
     def _recorded(self, job: str, done: Done) -> Run | None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from device import series
-from device.errors import BadInput, Damaged, NoPhone, PhoneBusy, TargetLost
+from device.errors import BadInput, Damaged, PhoneBusy, TargetLost
 from device.session import Session, Task
 from device.sha256 import sha256_of
 from device.target import Completed, Progress, Target
@@ -461,7 +461,7 @@ def test_ctrl_c_while_the_phone_is_lost_ends_the_work_there(bench: Bench, small:
                 raise TargetLost("cut")
             return done
 
-    ways: list[Any] = [KeyboardInterrupt(), NoPhone("not yet"), FolderPhone(Path(bench.target.root))]
+    ways: list[Any] = [KeyboardInterrupt(), TargetLost("not yet"), FolderPhone(Path(bench.target.root))]
 
     def reopen() -> Target:
         if isinstance(way := ways.pop(0), BaseException):
