@@ -88,6 +88,8 @@ class SshTarget:
         stdout = Output(self.name, argv, on_output)
         with self._running(argv, command_line(argv, env, tied=tied)) as running:
             try:
+                if not tied:  # then nothing that a login shell starts waits for it
+                    running.end_input()
                 while data := running.read(deadline):
                     stdout.add(data)
             except TimeoutError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from device.errors import CommandFailed, NoPhone, TargetTimeout
+from device.session import Session, Task
 from device.target import command_line
 from tests.device.sshd import Sshd, sshd
 from tests.device.test_target import NASTY
@@ -162,6 +163,15 @@ def test_output_is_told_as_it_comes(sshd: Sshd) -> None:
                 outcome="refused at once, with what it printed",
             ),
         ),
+        pytest.param(
+            "other",
+            r"ended with status 0 and ran no command\. It printed: this is no shell",
+            marks=pytest.mark.fault(
+                "~/.bashrc starts another program in the login shell's place",
+                transport="ssh",
+                outcome="refused at once, with what it printed",
+            ),
+        ),
         ("nobody", "ran no command.*This account is currently not available"),
     ],
 )
@@ -232,6 +242,15 @@ def test_options_of_llama_cpp_in_the_phones_environment_affect_nothing(sshd: Ssh
         "LLAMA_LOG=ours",
     ]
     assert "OTHER=kept" in said
+
+
+def test_what_a_runner_measures_has_a_clean_environment_too(sshd: Sshd) -> None:
+    with sshd.target("llama") as target:
+        session = Session(target)
+        session.start("job", [Task("env", ["env"], 60, env={"LLAMA_LOG": "ours"})])
+        (done,) = session.follow("job")
+        session.remove("job")
+    assert [line for line in done.stdout.splitlines() if line.startswith(("LLAMA", "GGML"))] == ["LLAMA_LOG=ours"]
 
 
 def test_the_fixture_sets_them(sshd: Sshd) -> None:

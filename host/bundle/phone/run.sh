@@ -107,6 +107,16 @@ trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+# llama.cpp takes options from the environment too. A word that is no name, out of some value, would end the shell.
+set -f
+for name in $(export -p); do
+  name=${name%%=*}
+  case $name in
+    *[!A-Za-z0-9_]*) ;;
+    LLAMA_* | GGML_*) unset "$name" ;;
+  esac
+done
+
 LD_LIBRARY_PATH=$libraries "$tool" -m "$model" -p "$prompt" -n "$tokens" -t "$threads" --temp "$temp" --seed "$seed" \
   --no-display-prompt --perf --no-escape --ctx-size "$context" "$template" </dev/null 2>"$log"
 status=$?

@@ -24,6 +24,7 @@ EVERY_ARM = [variant for variant in VARIANTS if variant.abi == "arm64-v8a"]
 TOOL = """#!/bin/sh
 { for word; do printf '%s\\0' "$word"; done; } >"$ASKED"
 echo "$LD_LIBRARY_PATH" >"$ASKED.libraries"
+env >"$ASKED.env"
 echo 'An answer'
 echo '0.1 I common_perf_print: prompt eval time = 1.0 ms / 5 tokens ( 2.0 ms per token,  500.25 tokens per second)' >&2
 echo '0.1 I common_perf_print:        eval time = 1.0 ms / 2 runs ( 5.0 ms per token,  200.75 tokens per second)' >&2
@@ -184,6 +185,23 @@ def test_libraries_are_looked_for_beside_the_tools(shell: list[str], folder: Pat
         env = {"ASKED": str(tmp_path / "asked"), "LD_LIBRARY_PATH": before}
         run(shell, folder / "run.sh", "--level", "v8.0", "x", **env)
         assert (tmp_path / "asked.libraries").read_text() == f"{folder}/bin/v8.0{after}\n"
+
+
+@pytest.mark.parametrize("value", ["q4_0", "a b LLAMA_B=1 LLAMA_C-d=2 *", "it's\n$(id)"])
+@pytest.mark.fault(
+    "the shell that runs a bundle exports options of llama.cpp (LLAMA_ARG_CACHE_TYPE_K=q4_0)",
+    transport="local",
+    outcome="they are unset: run.sh says all that llama.cpp is told",
+)
+def test_options_of_llama_cpp_in_the_environment_affect_nothing(
+    shell: list[str], folder: Path, tmp_path: Path, value: str
+) -> None:
+    env = {"LLAMA_ARG_CACHE_TYPE_K": value, "GGML_OP_OFFLOAD_MIN_BATCH": value, "OTHER": "kept"}
+    done = run(shell, folder / "run.sh", "--level", "v8.0", "x", ASKED=str(tmp_path / "asked"), **env)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "asked.env").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith(("LLAMA_", "GGML_"))] == []
+    assert "OTHER=kept" in lines
 
 
 @pytest.mark.parametrize("place", ["", "/nosuch"])
