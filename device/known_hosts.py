@@ -29,7 +29,7 @@ class _Line:
 
 
 class KnownHosts:
-    """What the files say; a host they do not know is added to the first of them when the user accepts its key."""
+    """The content of the files; a host that is not in them is added to the first when the user accepts its key."""
 
     def __init__(self, files: Sequence[Path], accepted: str | None = None) -> None:
         """`accepted` is the fingerprint, `SHA256:...`, of a key that the user trusts."""
@@ -78,7 +78,7 @@ class KnownHosts:
         return str(self._files[0])
 
     def _option(self) -> str:
-        """What ssh-keygen must be told of the file, where it is not its default."""
+        """The option that names the file to ssh-keygen, where it is not its default."""
         default = Path.home() / ".ssh/known_hosts"
         return "" if self._files[0] == default else f" -f {shlex.quote(self._shown())}"
 

@@ -65,7 +65,7 @@ class Between:
         return content
 
     def rest(self) -> bytes:
-        """What was held back, where the stream ended without a second mark: the command's last bytes."""
+        """The bytes held back where the stream ended without a second mark: the last ones of the command."""
         if not self.begun:
             return b""
         content, self._held = self._held, b""

@@ -23,6 +23,9 @@ MOST_INCLUDES = 16  # within each other, as in OpenSSH
 DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 WHOLE_LINE = ("proxycommand", "localcommand", "remotecommand", "knownhostscommand")  # a `#` in these is no comment
 
+UNREADABLE = (paramiko.SSHException, OSError, ValueError, LookupError, RuntimeError)
+"""What paramiko raises for a configuration that it cannot read; RuntimeError for the home folder of nobody."""
+
 
 @dataclass(frozen=True)
 class Host:
@@ -46,7 +49,7 @@ class Host:
 
     @property
     def name(self) -> str:
-        """As smoothdroid takes it: `ssh://user@host:port`, with the alias for the host."""
+        """The URL as --on takes it, `ssh://user@host:port`, with the alias for the host."""
         host = f"[{self.alias}]" if ":" in self.alias else self.alias
         return f"ssh://{self.user}@{host}:{self.port}"
 
@@ -69,22 +72,21 @@ def parse(url: str) -> tuple[str | None, str, int | None]:
 
 
 def look_up(user: str | None, host: str, port: int | None, default_port: int = SSH_PORT) -> Host:
-    """What ~/.ssh/config and the system's configuration say of a host; `user` and `port` win over both.
+    """Read what ~/.ssh/config and the system's configuration say of a host; `user` and `port` win over both.
 
     Raises BadInput for a configuration that cannot be read.
     """
     folder = Path.home() / ".ssh"
-    # The first value counts, so what the user wrote stands first and the defaults last.
-    lines = [f"User {user}"] * (user is not None) + [f"Port {port}"] * (port is not None)
-    lines += [*_lines(folder / "config", folder), "Host *", *_lines(SYSTEM_CONFIG, SYSTEM_CONFIG.parent)]
-    lines += ["Host *", f"Port {default_port}", f"User {getpass.getuser()}"]
-    config = _Config()
     try:
+        # The first value counts, so what the user wrote stands first and the defaults last.
+        lines = [f"User {user}"] * (user is not None) + [f"Port {port}"] * (port is not None)
+        lines += [*_lines(folder / "config", folder), "Host *", *_lines(SYSTEM_CONFIG, SYSTEM_CONFIG.parent)]
+        lines += ["Host *", f"Port {default_port}", f"User {getpass.getuser()}"]
+        config = _Config()
         config.parse(lines)
-        found = config.lookup(host)
-    except (paramiko.SSHException, ValueError, KeyError) as error:
+        return _host(host, config.lookup(host), folder)
+    except UNREADABLE as error:
         raise BadInput(f"{folder / 'config'}: {error}. `ssh -G {host}` may tell more") from error
-    return _host(host, found, folder)
 
 
 class _Config(paramiko.SSHConfig):

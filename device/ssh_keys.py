@@ -62,7 +62,7 @@ def _collect(host: Host, named: Path | None, held: dict[bytes, paramiko.AgentKey
         _take(path, held, files)
     keys.locked = files.locked
     if host.identities_named:
-        keys.offered = files.offered
+        keys.offered = dict(files.offered)
     if not host.identities_only:
         for number, agents in enumerate(held.values(), 1):
             keys.add(f"ssh-agent's key {number} {agents.comment or ''}".rstrip(), agents)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import paramiko
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from device.errors import BadInput, NoPhone
 from device.known_hosts import KnownHosts, fingerprint
@@ -91,6 +94,22 @@ def test_what_is_no_line_for_a_key_is_skipped(tmp_path: Path, line: str | bytes)
     check(tmp_path, raw + f"\n[{HOST}]:8022 {LINE}\n".encode())
     with pytest.raises(NoPhone, match="is not in"):
         check(tmp_path, raw + b"\n")
+
+
+WHOLE = f"[{HOST}]:8022 {LINE}\n".encode()
+
+
+@given(
+    st.integers(0, len(WHOLE)), st.integers(0, 60), st.binary(max_size=80), st.sampled_from([b"", b"@revoked ", b"|1|"])
+)
+@settings(max_examples=300)
+def test_no_damage_to_a_line_hurts_another(start: int, cut: int, put: bytes, before: bytes) -> None:
+    damaged = before + WHOLE[:start] + put.replace(b"@revoked", b"") + WHOLE[start + cut :]
+    assume(not damaged.startswith(b"@revoked ") or WHOLE[:60] not in damaged)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "known_hosts")
+        file.write_bytes(damaged + b"\n" + WHOLE)
+        KnownHosts([file]).check(HOST, 8022, KEY)
 
 
 @pytest.mark.parametrize("hosts", [f"[{HOST}]:8022", HOST, "*"])

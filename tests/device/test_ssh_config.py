@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from device.errors import BadInput
 from device.ssh_config import look_up, parse
@@ -144,6 +147,20 @@ def test_a_configuration_that_cannot_be_read_is_named(folder: Path, text: str, s
 def test_bytes_that_are_no_text_hurt_no_other_host(folder: Path, raw: bytes) -> None:
     (folder / "config").write_bytes(b"Host pixel\n  Port 1\nHost x\n  User x" + raw)
     assert look_up(None, "pixel", None).port == 1
+
+
+WORDS = ["Host", "Match", "exec", "final", "all", "canonical", "host", "user", "!host", "pixel", "*", "!pixel", "yes"]
+WORDS += ["Port", "User", "HostName", "%h", "%%", "IdentityFile", "~", '"', "'", "=", "#", "\\", "ProxyJump", "a@b:1,c"]
+WORDS += ["CanonicalizeHostname", "CanonicalizeMaxDots", "CanonicalDomains", "AddressFamily", "UserKnownHostsFile"]
+WORDS += ["ProxyCommand", "none", "22", "x", "\n", "\n", "\n", "\0", "한", "Include", "true"]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_configuration_is_read_or_refused(folder: Path, words: list[str]) -> None:
+    (folder / "config").write_text(" ".join(words), encoding="utf-8")
+    with suppress(BadInput):
+        assert look_up(None, "pixel", None).port in (22, 1)
 
 
 def test_an_alias_keeps_its_capitals() -> None:

@@ -137,11 +137,11 @@ def test_a_tied_command_ends_with_its_connection_under_any_login_shell(sshd: Ssh
 
 
 def test_output_is_told_as_it_comes(sshd: Sshd) -> None:
-    told: list[str] = []
+    heard: list[str] = []
     with sshd.target("greeting") as target:
         script = "echo one; read -r _ </dev/stdin; sleep 0.2; echo two"
-        assert target.run(["sh", "-c", script], on_output=told.append).stdout == "one\ntwo\n"
-    assert told[0] == "one\n"
+        assert target.run(["sh", "-c", script], on_output=heard.append).stdout == "one\ntwo\n"
+    assert heard[0] == "one\n"
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_libraries_are_looked_for_beside_the_tools(shell: list[str], folder: Pat
 @pytest.mark.fault(
     "the shell that runs a bundle exports options of llama.cpp (LLAMA_ARG_CACHE_TYPE_K=q4_0)",
     transport="local",
-    outcome="they are unset: run.sh says all that llama.cpp is told",
+    outcome="they are unset: the options of run.sh alone count",
 )
 def test_options_of_llama_cpp_in_the_environment_affect_nothing(
     shell: list[str], folder: Path, tmp_path: Path, value: str
