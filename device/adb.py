@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import stat
@@ -10,11 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import adbutils
-from adbutils.errors import AdbError, AdbTimeout
-
 from device import adb_server, system
 from device.adb_append import append
+from device.adb_library import AdbError, AdbTimeout, adbutils
 from device.adb_server import Attached, Server
 from device.adb_shell import STDERR, STDOUT, shell
 from device.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
@@ -46,6 +45,11 @@ WHAT_TO_DO = {
     "host": "another computer's adb answers there, not a phone: give the address of the phone itself",
 }
 """A state in an adb server's list -> what to do about it (AOSP, packages/modules/adb/adb.h, ConnectionState)."""
+
+
+# FILE MODE: its size.
+_CLOSE = 'chmod "$2" "$1" 2>/dev/null; stat -L -c %s "$1"'
+_NO_NETWORK = (errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN)
 
 
 class AdbTarget:
@@ -107,10 +111,9 @@ class AdbTarget:
                     progress(done, total)
             connection.conn.sendall(b"DONE" + int(time.time()).to_bytes(4, "little"))
             self._sync_answer(connection, argv)
-        # adbd gives the group and everybody else what the owner has (AOSP, daemon/file_sync_service.cpp).
-        self.run(["chmod", f"{mode:o}", remote])
-        # adb can report success after the disk filled up.
-        if (there := self._size(remote)) != done:
+        # adbd gives the group and everybody else what the owner has (AOSP, daemon/file_sync_service.cpp), and adb can
+        # report success after the disk filled up. Shared storage has no modes.
+        if (there := self._size(["sh", "-c", _CLOSE, "close", remote, f"{mode:o}"])) != done:
             raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
@@ -120,7 +123,7 @@ class AdbTarget:
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
-        argv, total, done = ["pull", remote], self._size(remote), 0
+        argv, total, done = ["pull", remote], self._size(["stat", "-L", "-c", "%s", remote]), 0
         with (
             self._translated(argv),
             arriving(destination) as part,
@@ -137,9 +140,12 @@ class AdbTarget:
     def close(self) -> None:
         """See Target.close. Each command has a connection of its own, so nothing is held."""
 
-    def _size(self, remote: str) -> int:
-        """Asked of a shell: the sync protocol tells sizes in 32 bits, and models are larger."""
-        return int(self.run(["stat", "-L", "-c", "%s", remote]).stdout)
+    def _size(self, argv: Sequence[str]) -> int:
+        """The size that a command prints: the sync protocol tells sizes in 32 bits, and models are larger."""
+        said = self.run(argv).stdout.strip()
+        if not re.fullmatch(r"[0-9]{1,18}", said):
+            raise CommandFailed(self.name, argv, 0, stderr=f"it said {said[:80]!r}, and a size was asked for")
+        return int(said)
 
     @contextmanager
     def _sync(self, request: bytes, argument: str) -> Iterator[adbutils.AdbConnection]:
@@ -173,6 +179,10 @@ class AdbTarget:
             if MORE_THAN_ONE in str(error):
                 raise NoPhone(f"{self.name}: a second phone with the same serial was connected. {TWINS}") from error
             raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
+        except OSError as error:
+            if error.errno not in _NO_NETWORK:
+                raise
+            raise TargetLost(f"{self.name}: the adb server is out of reach: {error}") from error
 
 
 def _sync_packet(kind: bytes, data: bytes) -> bytes:

@@ -11,8 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import adbutils
-
+from device.adb_library import adbutils
 from device.adb_shell import EXIT, STDERR, STDOUT, AdbShell, shell
 from device.receiver import is_ready, pieces, receiver, teller
 from device.target import Output, Progress

@@ -12,9 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import adbutils
-from adbutils.errors import AdbConnectionError, AdbError, AdbTimeout
-
+from device.adb_library import AdbConnectionError, AdbError, AdbTimeout, adbutils
 from device.errors import BadInput
 
 DEFAULT_PORT = 5037

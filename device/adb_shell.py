@@ -8,9 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import adbutils
-from adbutils.errors import AdbError
-
+from device.adb_library import AdbError, adbutils
 from device.target import Output
 
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = 0, 1, 2, 3, 4

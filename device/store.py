@@ -69,7 +69,7 @@ chmod "$4" "$2" && { fsync "$2" || sync "$2" || sync || :; } 2>/dev/null && mv "
   { [ -f "$3" ]; exit; } # somebody else was faster
 stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
 """
-# FILE MIB COUNT: the sha256 of each chunk of so many MiB. By dd: toybox has `head -c` since Android 8.1 only.
+# FILE MIB COUNT: the sha256 of each chunk of so many MiB. By dd: Android 8.0's toybox has no `head -c`.
 _CHUNKS = """
 i=0
 while [ $i -lt "$3" ]; do

@@ -104,6 +104,11 @@ def test_connecting_again_changes_nothing(phone: virtual.VirtualPhone, adb_targe
 
 
 @pytest.mark.e2e
+@pytest.mark.fault(
+    "a command is longer than adb's 64 KiB",
+    transport="adb",
+    outcome="refused with its length before it is sent",
+)
 def test_a_command_longer_than_adb_takes_says_so(adb_target: AdbTarget) -> None:
     assert len(adb_target.run(["echo", "x" * 60_000]).stdout) == 60_001
     with pytest.raises(CommandFailed, match="too long"):

@@ -20,7 +20,9 @@ from tests.device.fake_adb import FakeServer, Listed, fake_server
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of whoever runs the tests, and none of the emulated phones that other tests have running."""
+    monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
     for name in ("ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_ADDRESS", "ANDROID_ADB_SERVER_PORT", "ANDROID_SERIAL"):
         monkeypatch.delenv(name, raising=False)
 

@@ -48,6 +48,11 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+@pytest.mark.fault(
+    "the phone's storage stands still while a model is sent",
+    transport="adb",
+    outcome="given up with an error after a minute; what arrived is kept",
+)
 def test_a_phone_that_writes_nothing_more_is_not_waited_for(
     adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +73,11 @@ def test_a_phone_that_writes_nothing_more_is_not_waited_for(
 
 
 @pytest.mark.parametrize("way", ["adb", "ssh"])
+@pytest.mark.fault(
+    "the phone dies while a model is sent, and the adb server goes on taking it",
+    transport="any",
+    outcome="noticed within the 24 MiB that are on their way",
+)
 def test_nothing_goes_on_being_sent_to_a_phone_that_died(way: str, source: Path) -> None:
     phone = virtual.start(f"append-{os.getpid()}")
     done = [0]

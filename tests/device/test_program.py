@@ -51,6 +51,11 @@ def test_a_program_lies_beside_all_that_it_loads(target: LocalTarget, tmp_path: 
     assert [(place / "libllama.so").read_text() for place in (folder, elsewhere)] == ["1", "other"]
 
 
+@pytest.mark.fault(
+    "a library of a build changes on the workstation while it is sent",
+    transport="any",
+    outcome="an error says so; the program is not run with it",
+)
 def test_a_library_that_changed_underway_is_not_taken(target: LocalTarget, tmp_path: Path) -> None:
     built = tmp_path / "built"
     bench, library = made(built, "llama-bench", SAYS), made(built, "libllama.so", "1")

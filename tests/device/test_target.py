@@ -119,6 +119,11 @@ def test_a_program_that_is_not_there_is_status_127(target: Target) -> None:
     assert error.value.status == 127
 
 
+@pytest.mark.fault(
+    "a command on the phone waits for input",
+    transport="any",
+    outcome="its input is closed, so it goes on or ends",
+)
 def test_nobody_waits_for_a_key(target: Target) -> None:
     assert target.run(["cat"], timeout_s=10).stdout == ""
 
@@ -145,6 +150,11 @@ def test_bytes_that_are_no_text_do_not_end_a_run(target: Target) -> None:
     assert target.run(["printf", r"a\377b"]).stdout == "a�b"
 
 
+@pytest.mark.fault(
+    "a command on the phone takes longer than it may",
+    transport="any",
+    outcome="an error that is no loss of the phone; the next command works",
+)
 def test_too_slow_is_a_timeout_and_not_a_loss(target: Target) -> None:
     began = time.monotonic()
     with pytest.raises(TargetTimeout, match="sleep") as error:
@@ -154,6 +164,11 @@ def test_too_slow_is_a_timeout_and_not_a_loss(target: Target) -> None:
     assert target.run(["echo", "still here"]).stdout == "still here\n"
 
 
+@pytest.mark.fault(
+    "the connection ends while a prompt runs on the phone",
+    transport="any",
+    outcome="the program ends with it",
+)
 def test_a_tied_command_ends_with_the_connection(target: Target) -> None:
     seconds = f"{os.getpid()}.25"
     with pytest.raises(TargetTimeout):
@@ -234,6 +249,11 @@ def test_a_push_that_the_phone_refuses_says_why(target: Target, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("what", ["missing", "."])
+@pytest.mark.fault(
+    "a file cannot be fetched from the phone",
+    transport="any",
+    outcome="the phone's own reason is shown; an older copy on the workstation stays",
+)
 def test_a_failed_pull_says_why_and_leaves_what_was_there(
     target: Target, folder: str, tmp_path: Path, what: str
 ) -> None:

@@ -86,6 +86,11 @@ def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Pat
             target.run(["pkill", "-f", "other.gguf"], check=False)
 
 
+@pytest.mark.fault(
+    "Ctrl-C while a model is sent",
+    transport="any",
+    outcome="what arrived is kept, and the next call goes on from there",
+)
 def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
     on, model = f"virtual:{desk_phone.name}/ssh", write_llama(tmp_path / "long.gguf", Q8_0)
     os.truncate(model, 300_000_000)
