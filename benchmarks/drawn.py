@@ -82,6 +82,8 @@ class DrawnPhone:
                 return 0, self._described
             case ["sh", runner, verb, _, job, *more] if runner.endswith("/runner.sh"):
                 return 0, getattr(self, f"_{verb}")(job, *more)
+            case ["sh", "-c", _, "lacks", *_]:
+                return 0, ""
             case ["sh", "-c", _, "look", folder, name, *_]:
                 return 0, f"whole {name}\n" if f"{folder}/{name}" in self._files else ""
             case ["sh", "-c", _, "publish", folder, part, name, _]:

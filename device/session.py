@@ -36,6 +36,7 @@ FIRST_PAUSE_S = 0.5  # between two tries to reach a lost phone; each pause is tw
 LONGEST_PAUSE_S = 8.0
 STOP_PATIENCE_S = 30.0  # for a phone that is lost when its work is to be ended
 PARTS = ("cells", "commands.sh", "limits", "cool")  # of a job, as device/runner/runner.sh lists them
+HEED_S = 0.2  # so soon an interrupt is noticed in a pause
 
 T = TypeVar("T")
 
@@ -344,8 +345,11 @@ class Session:
 
     def _rest(self, pause_s: float, deadline: float) -> None:
         """Wait so long, or until somebody interrupts, but not beyond the deadline."""
-        self._interrupted.wait(max(min(pause_s, deadline - time.monotonic()), 0))
+        until = min(time.monotonic() + pause_s, deadline)
         self._heed()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, HEED_S))
+            self._heed()
 
 
 # FOLDER: the sha256 of the runner that lies there.

@@ -48,6 +48,7 @@ TOOLS = (
     Tool("sleep", _RUN, "4.1", "coreutils"),
     Tool("head", _RUN, "6.0", "coreutils"),
     Tool("tail", _RUN, "6.0", "coreutils"),
+    Tool("sort", "list jobs", "6.0", "coreutils"),
     Tool("wc", _RUN, "6.0", "coreutils"),
     Tool("grep", _RUN, "4.1", "grep"),
     Tool("sed", _RUN, "6.0", "sed"),
@@ -109,7 +110,7 @@ class Lack:
 
 def missing(target: Target, tools: Sequence[Tool] = TOOLS) -> Lack | None:
     """What a phone lacks of `tools`, asked in one command that needs none of them; None where it has all."""
-    said = target.run(["sh", "-c", LOOK + _WHERE, "look", *(tool.name for tool in tools)]).stdout
+    said = target.run(["sh", "-c", LOOK + _WHERE, "lacks", *(tool.name for tool in tools)]).stdout
     if not (lacking := named(said, tools)):
         return None
     where = re.search(r"^is (termux|android(?: [\w.]{1,20})?)\s*$", said, re.MULTILINE)
