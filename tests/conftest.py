@@ -70,7 +70,17 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def llama_quantize() -> Path:
     """The real llama-quantize of this machine."""
+    return _host_tool("llama-quantize")
+
+
+@pytest.fixture(scope="session")
+def llama_bench() -> Path:
+    """The real llama-bench of this machine."""
+    return _host_tool("llama-bench")
+
+
+def _host_tool(name: str) -> Path:
     built = compiler.find([variants.find("host", "native")], source.pinned())
     if built is None:
-        pytest.fail("these tests run llama-quantize: `smoothdroid build --abi host`")
-    return built.tool("llama-quantize")
+        pytest.fail(f"these tests run {name}: `smoothdroid build --abi host`")
+    return built.tool(name)

@@ -111,6 +111,9 @@ def prepare(
         device=device,
     )
     origin = source.unpacked(llama_cpp_source(llama_cpp))
+    built = compiler.find([variants.find("host", "native")], origin)
+    if built is None:
+        console.step("llama.cpp is not built for this machine, so no file is loaded (`smoothdroid build --abi host`)")
     with console.bar() as bar:
         prepared = prepare_model(
             model,
@@ -118,6 +121,7 @@ def prepare(
             settings,
             llama_cpp=origin.folder,
             llama_cpp_id=origin.id,
+            llama_bench=built.tool("llama-bench") if built else None,
             save_hf=save_hf,
             on_step=console.step,
             on_progress=bar.update,

@@ -31,11 +31,20 @@ COMPANION_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-# One of them makes a tokenizer: the first two by far the most, T5's and RWKV's for llama.cpp's converter.
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "rwkv_vocab_v20230424.txt")
+# Each of these sets makes a tokenizer: by far the most the first two; llama.cpp's converter reads T5's and RWKV's.
+TOKENIZER_FILES = (
+    ("tokenizer.json",),
+    ("tokenizer.model",),
+    ("spiece.model",),
+    ("rwkv_vocab_v20230424.txt",),
+    ("vocab.json", "merges.txt"),
+)
+ADAPTER_FILE = "adapter_config.json"
+HUB_MODELS = "models--"
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 PYTORCH_FILE = "pytorch_model.bin"
+WEIGHTS = (SINGLE_FILE, INDEX_FILE, PYTORCH_FILE, f"{PYTORCH_FILE}.index.json")
 
 # safetensors' own limit on a header (MAX_HEADER_SIZE in safetensors/src/tensor.rs). The length comes out of
 # the file: without a limit, eight bytes of rubbish would have us read 16 EB.
@@ -78,7 +87,11 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The folder's name; in the hub's cache (models--ORG--NAME/snapshots/COMMIT) the repository's."""
+        repository = self.path.parents[1].name if self.revision else ""
+        if not repository.startswith(HUB_MODELS):
+            return self.path.name
+        return repository.removeprefix(HUB_MODELS).rpartition("--")[2] or self.path.name
 
     @property
     def index_file(self) -> Path | None:
@@ -101,22 +114,25 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises BadInput where it is no checkpoint, is quantised already, holds no safetensors, or is cut short.
     """
-    path = path.expanduser().resolve()
+    path = path.expanduser()  # not resolved: messages show it as it was typed
     _require_folder(path)
-    config = _read_object(path / "config.json")
+    config = read_object(path / "config.json")
     architectures = config.get("architectures")
     if not (isinstance(architectures, list) and architectures and isinstance(architectures[0], str)):
         raise BadInput(
             f'{path / "config.json"}: no "architectures", so it is not known what model this is. '
             'A causal language model has, for example, "architectures": ["LlamaForCausalLM"].'
         )
-    if "quantization_config" in config:
+    if config.get("quantization_config"):  # null and {} say that it is not
         raise BadInput(
             f"{path}: this checkpoint is quantised already (config.json has a quantization_config). "
             "Give the unquantised checkpoint that it was made from."
         )
-    if not any((path / tokenizer).is_file() for tokenizer in TOKENIZER_FILES):
-        raise BadInput(f"{path}: no tokenizer.json and no tokenizer.model. Copy the model's tokenizer files there.")
+    if not any(all((path / file).is_file() for file in files) for files in TOKENIZER_FILES):
+        raise BadInput(
+            f"{path}: no tokenizer.json, no tokenizer.model, and no vocab.json with merges.txt. Copy the model's "
+            "tokenizer files there."
+        )
     weight_files, indexed = _find_weights(path)
     tensors: dict[str, TensorInfo] = {}
     tensors_by_file: dict[Path, frozenset[str]] = {}
@@ -130,14 +146,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path / INDEX_FILE}: names {len(missing)} tensors that are in none of its files, "
             f"{missing[0]} among them. Index and files do not belong together; fetch the checkpoint again."
         )
+    folder = path.resolve()
     return Checkpoint(
-        path=path,
+        path=folder,
         config=config,
         architecture=architectures[0],
-        weight_files=weight_files,
-        companion_files=tuple(path / name for name in COMPANION_FILES if (path / name).is_file()),
+        weight_files=tuple(folder / file.name for file in weight_files),
+        companion_files=tuple(folder / name for name in COMPANION_FILES if (path / name).is_file()),
         tensors=tensors,
-        tensors_by_file=tensors_by_file,
+        tensors_by_file={folder / file.name: names for file, names in tensors_by_file.items()},
     )
 
 
@@ -207,9 +224,13 @@ def _require_folder(path: Path) -> None:
     if not path.exists():
         raise BadInput(f"{path}: there is no such folder. {wanted}")
     if path.is_dir():
+        if not any((path / file).is_file() for file in WEIGHTS):
+            _refuse_adapter(path)
         if not (path / "config.json").is_file():
             ggufs = sorted(file.name for file in path.glob("*.gguf"))
             hint = f" It holds {ggufs[0]}, but a GGUF cannot be smoothed." if ggufs else ""
+            if snapshots := sorted((path / "snapshots").glob("*/config.json")):
+                hint = f" This is a repository in the hub's cache: give {snapshots[-1].parent}."
             raise BadInput(f"{path}: no config.json, so this is no checkpoint.{hint} {wanted}")
         return
     if path.suffix == ".gguf":
@@ -218,6 +239,19 @@ def _require_folder(path: Path) -> None:
             "Give the checkpoint folder that it was made from."
         )
     raise BadInput(f"{path}: this is a file. {wanted}")
+
+
+def _refuse_adapter(path: Path) -> None:
+    """Raise BadInput where a folder without a model's weights holds an adapter for one."""
+    if not (path / ADAPTER_FILE).is_file():
+        return
+    adapter = read_object(path / ADAPTER_FILE)
+    kind, base = (str(adapter.get(key) or "") for key in ("peft_type", "base_model_name_or_path"))
+    kind = {"LORA": "LoRA", "": "PEFT"}.get(kind.upper(), kind)
+    raise BadInput(
+        f"{path}: this is a {kind} adapter of {base or 'another model'}: merge it first (peft: merge_and_unload), and "
+        "give the folder of the merged model."
+    )
 
 
 def _find_weights(path: Path) -> tuple[tuple[Path, ...], set[str]]:
@@ -235,7 +269,7 @@ def _find_weights(path: Path) -> tuple[tuple[Path, ...], set[str]]:
 
 
 def _shards(path: Path, index: Path, suffix: str) -> tuple[tuple[Path, ...], set[str]]:
-    weight_map = _read_object(index).get("weight_map")
+    weight_map = read_object(index).get("weight_map")
     if not (isinstance(weight_map, dict) and weight_map):
         raise BadInput(f'{index}: no "weight_map". Fetch the file again.')
     shards = sorted({str(shard) for shard in weight_map.values()})
@@ -271,12 +305,17 @@ def _require_known(file: Path, name: str, dtype: str) -> None:
         )
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file, which may begin with a byte order mark. Raises BadInput where there is none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInput(f"{file}: cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
+        if file.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise BadInput(
+                f"{file}: not JSON in UTF-8: it begins with the byte order mark of UTF-16. Save it as UTF-8."
+            ) from error
         raise BadInput(f"{file}: not JSON: {error}. Fetch the file again.") from error
     if not isinstance(content, dict):
         raise BadInput(f"{file}: not a JSON object. Fetch the file again.")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +23,7 @@ PACKAGES = Path(__file__).parents[2]
 """The folder in which this project's packages are found."""
 
 TAIL_LINES = 8
+TRACEBACK = "Traceback (most recent call last)"
 
 ERRORS: dict[str, type[SmoothdroidError]] = {"BadInput": BadInput, "SmoothdroidError": SmoothdroidError}
 
@@ -80,12 +81,14 @@ def run_child(
     on_step: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
     look: Callable[[], None] | None = None,
+    paths: Mapping[Path, Path] | None = None,
     every_s: float = 0.2,
 ) -> None:
     """Run `python -m module JOB` to its end, passing on what it tells; `look` is called now and then meanwhile.
 
     Raises the BadInput or SmoothdroidError that the child told of. Where it fails otherwise, raises SmoothdroidError,
-    and then, and only then, what it said is in the file `log`; `name` says who failed.
+    and then, and only then, what it said is in the file `log`; `name` says who failed. `paths`: a path that the child
+    works with -> the user's name for it, which stands in the error.
     """
     job_file, said = (job.events.with_suffix(ending) for ending in (".job", ".log"))
     job_file.write_text(job.model_dump_json(), encoding="utf-8")
@@ -122,14 +125,29 @@ def run_child(
             process.kill()
             raise
     if error:
-        raise error
+        raise type(error)(_renamed(str(error), paths))
     if process.returncode:
-        lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = _without_traceback(said.read_text(encoding="utf-8", errors="replace").strip().splitlines())
         os.replace(said, log)
         raise SmoothdroidError(
             f"{name} ended with status {process.returncode}; its whole log is {log}\n  "
-            + "\n  ".join(lines[-TAIL_LINES:])
+            + _renamed("\n  ".join(lines[-TAIL_LINES:]), paths)
         )
+
+
+def _renamed(text: str, paths: Mapping[Path, Path] | None) -> str:
+    for path, shown in (paths or {}).items():
+        text = text.replace(str(path), str(shown))
+    return text
+
+
+def _without_traceback(lines: list[str]) -> list[str]:
+    """The lines with the error at the end of a traceback in the place of all of it."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    if not starts:
+        return lines
+    ends = [number for number, line in enumerate(lines) if number > starts[-1] and not line.startswith((" ", "\t"))]
+    return lines[ends[0] :] if ends else lines
 
 
 def _pass_on(

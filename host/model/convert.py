@@ -38,13 +38,17 @@ def to_gguf(
     changes: Path | None = None,
     metadata: Mapping[str, str] | None = None,
     expected_bytes: int = 0,
+    shown: Path | None = None,
+    on_step: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Write the checkpoint in the folder `checkpoint`, with the changes in the file `changes`, to the file `out`.
 
-    `name` becomes general.name; `metadata` are keys of our own. `on_progress` gets ("write", bytes, expected bytes).
-    Raises BadInput where `llama_cpp` holds no converter or a weight is no finite number, SmoothdroidError where the
-    converter fails; then, and only then, what it said is in the file `log`.
+    `name` becomes general.name; `metadata` are keys of our own. `shown` is the user's name for the checkpoint, for
+    messages. `on_progress` gets ("write", bytes, expected bytes).
+    Raises BadInput where `llama_cpp` holds no converter, a weight is no finite number, or llama.cpp has no place for a
+    tensor or the vocabulary; SmoothdroidError where the converter fails; then, and only then, what it said is in the
+    file `log`.
     """
     converter(llama_cpp)
     job = ConvertJob(
@@ -58,7 +62,15 @@ def to_gguf(
         metadata=dict(metadata or {}),
     )
     who = f"llama.cpp's converter, on {checkpoint.name},"
-    run_child("host.model.converter_process", job, log, name=who, look=_growth(out, expected_bytes, on_progress))
+    run_child(
+        "host.model.converter_process",
+        job,
+        log,
+        name=who,
+        on_step=on_step,
+        look=_growth(out, expected_bytes, on_progress),
+        paths={checkpoint: shown or checkpoint},
+    )
     if not out.is_file():
         raise SmoothdroidError(f"{who} ended well and wrote no file.")
 

@@ -41,13 +41,15 @@ class Block:
     # May the residual stream be turned? Not where a norm stands between a sublayer and the stream: its weight
     # belongs to the channels as they were, and no linear comes after it to take it in.
     rotates: bool = True
+    # Can llama.cpp hold a head that is not the embedding? Its graphs of Gemma 1 and 2 multiply by the embedding.
+    own_head: bool = True
     # Parameters that transformers holds in other tensors than the checkpoint's: its name in the layer -> the names
     # in the checkpoint's layer that are put together for it, `{expert}` open (first side by side, then stacked).
     renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 LLAMA = Block()
-GEMMA = Block(norm_offset=1.0)
+GEMMA = Block(norm_offset=1.0, own_head=False)
 # Gemma 2 and 3 put norms behind the sublayers too; post_attention_layernorm is one of those, and feeds no linear.
 GEMMA_2 = replace(GEMMA, ffn_norm="pre_feedforward_layernorm", rotates=False)
 
@@ -60,7 +62,7 @@ BLOCKS: Mapping[str, Block] = {
     "Qwen3ForCausalLM": LLAMA,
     "GemmaForCausalLM": GEMMA,
     "Gemma2ForCausalLM": GEMMA_2,
-    "Gemma3ForCausalLM": GEMMA_2,
+    "Gemma3ForCausalLM": replace(GEMMA_2, own_head=True),
     "Phi3ForCausalLM": Block(
         qkv=("self_attn.qkv_proj",),
         v="self_attn.qkv_proj",

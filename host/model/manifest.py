@@ -11,7 +11,7 @@ from host.model.folds import Kind
 
 # How a checkpoint becomes a GGUF. Count on with every change of the code that changes what is written for the same
 # settings: a file made before is then not taken for what would be made now.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 Quantisation = Literal["f32", "f16", "q8_0", "q4_0"]
 """llama.cpp's names: how a GGUF holds its matrices."""
@@ -68,11 +68,15 @@ class Recipe(_Record):
 
 
 class Equivalence(_Record):
-    """How far the smoothed float32 model is from the original, on text that was not calibrated on."""
+    """How far the smoothed model is from the original, on text that was not calibrated on.
+
+    `computed_in`: float64 where float32's own rounding hid the answer.
+    """
 
     max_abs_logit_difference: float
     logit_range: float
     n_tokens: int
+    computed_in: Literal["float32", "float64"] = "float32"
 
 
 class Strength(_Record):

@@ -23,6 +23,7 @@ from device.errors import BadInput
 from host.model.calibrate import Seen
 from host.model.checkpoint import Checkpoint
 from host.model.folds import EMBEDDING, FINAL_NORM, HEAD, LAYER, Sizes, block_of, fill
+from host.model.tensor_names import missing_advice
 from host.model.weights import Weights
 
 # What transformers raises on a checkpoint that it cannot make sense of; it has no exception of its own.
@@ -100,6 +101,11 @@ class Network:
     def _begin(self, ids: Tensor, weights: Weights, dtype: torch.dtype, rounding: Rounding) -> Batch:
         # Only the rows that occur: the whole embedding of a large vocabulary is larger than a layer.
         used, places = torch.unique(ids, return_inverse=True)
+        if (beyond := int(used[-1])) >= (number := weights.shape(f"{EMBEDDING}.weight")[0]):
+            raise BadInput(
+                f"{self._checkpoint.path}: the text has the token {beyond}, and the model has {number} rows: it was "
+                "never trained on that token. Give a text without it."
+            )
         rows = rounding(weights.rows(f"{EMBEDDING}.weight", used))
         self._inner.embed_tokens.weight = nn.Parameter(rows.to(self.device, dtype), requires_grad=False)
         calls: list[dict[str, Any]] = []
@@ -253,10 +259,7 @@ def _require_shapes(checkpoint: Checkpoint, model: Any) -> None:  # noqa: ANN401
         if found is None and name == tied:
             continue
         if found is None:
-            raise BadInput(
-                f"{checkpoint.path}: {name} is not in its weight files, and by config.json it should be. Fetch the "
-                "checkpoint again."
-            )
+            raise BadInput(f"{checkpoint.path}: {missing_advice(name, checkpoint.tensors)}")
         if found.shape != expected:
             raise BadInput(
                 f"{checkpoint.path}: {name} has the shape {list(found.shape)}, and by config.json it is "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import get_args
@@ -18,6 +19,7 @@ from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
 from host.model.child import OnProgress
 from host.model.convert import converter, converter_id, to_gguf
 from host.model.folds import BLOCKS, EMBEDDING, HEAD, alphas_of, block_of, parse_folds, require_turnable
+from host.model.loading import require_loads
 from host.model.manifest import (
     METADATA_KEY,
     PREPARATION_VERSION,
@@ -35,7 +37,8 @@ from host.model.manifest import (
 )
 from host.model.prose import Prose, calibration_prose
 from host.model.smoothing import SmoothJob, smooth
-from host.model.staging import changed_bytes, stage
+from host.model.staging import changed_bytes, stage, staging_folder
+from host.model.vocabulary import require_rows
 from host.model.workspace import publish, require_space, workspace
 
 QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
@@ -105,25 +108,29 @@ def prepare(
     *,
     llama_cpp: Path,
     llama_cpp_id: str | None = None,
+    llama_bench: Path | None = None,
     save_hf: Path | None = None,
     on_step: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Prepared]:
     """Write `output`/NAME-smooth-TYPE.gguf and, if asked for, NAME-plain-TYPE.gguf of the checkpoint `model`.
 
-    NAME is the name of the folder `model`. Each GGUF has a manifest beside it, NAME-....gguf.json. A file that
-    stands there already and was made by the same recipe is left as it is; one made by another is replaced.
+    NAME is the name of the folder `model`, or of the repository where it lies in the hub's cache. Each GGUF has a
+    manifest beside it, NAME-....gguf.json. A file that stands there already and was made by the same recipe is left as
+    it is; one made by another is replaced.
 
     `llama_cpp`: a llama.cpp source tree; `llama_cpp_id` names it in the manifest (without it, a hash of the
-    converter's files does). `save_hf`: a folder to be made, for the smoothed checkpoint as transformers loads it.
-    `on_progress` gets (what, done, total).
+    converter's files does). `llama_bench`: that llama.cpp's llama-bench for this machine, which loads and runs each
+    GGUF before it is put in its place. `save_hf`: a folder to be made, for the smoothed checkpoint as transformers
+    loads it. `on_progress` gets (what, done, total).
 
     The plain GGUF alone can be made of every architecture that the converter knows.
 
-    Raises BadInput where the model, a setting or the text is wrong or the disk is too full, SmoothdroidError
-    where the smoothed model is not the same function as the original or the converter fails.
+    Raises BadInput where the model, a setting or the text is wrong, the disk is too full or llama.cpp cannot hold the
+    model, SmoothdroidError where the smoothed model is not the same function as the original, the converter fails or
+    llama.cpp does not load what it wrote.
     """
-    say = on_step or (lambda _step: None)
+    say = _once(on_step)
     settings = settings or Settings()
     _check_settings(settings)
     checkpoint = open_checkpoint(model)
@@ -133,20 +140,23 @@ def prepare(
             f"Q4_0 is written of {', '.join(sorted(BLOCKS))}."
         )
     converter(llama_cpp)
+    if note := require_rows(checkpoint):
+        say(note)
     output = output.expanduser().absolute()
     text = calibration_prose(settings.calib) if settings.smooth else None
     smoothings = _smoothings(checkpoint, settings, text) if text else {}
     if save_hf and not settings.smooth:
         raise BadInput("--save-hf saves the smoothed checkpoint, and none is asked for.")
 
-    with workspace(output, f"{checkpoint.name}-prepare") as work:
+    with workspace(output, f"{checkpoint.name}-prepare") as work, ExitStack() as held:
         recipes = _recipes(checkpoint, settings, smoothings, llama_cpp_id or converter_id(llama_cpp), on_progress)
         finished = {name: read_finished(output / name, recipe) for name, recipe in recipes.items()}
         missing = {name: recipe for name, recipe in recipes.items() if not finished[name]}
         _check_space(output, checkpoint, settings, list(missing.values()), save_hf)
         if any(recipe.smoothing and recipe.smoothing.untie for recipe in missing.values()):
             say(f"the head, tied to the embedding, may get a tensor of its own: {_growth(checkpoint, settings)}")
-        maker = _Maker(checkpoint, settings, text, llama_cpp, output, work, say, on_progress)
+        load = partial(require_loads, tool=llama_bench) if llama_bench else None
+        maker = _Maker(checkpoint, model, settings, text, llama_cpp, load, output, work, held, say, on_progress)
         if save_hf:
             folder = save_hf.expanduser().absolute()
             # In a workspace of its own, unless the one that is held is beside it already.
@@ -166,22 +176,39 @@ def prepare(
     ]
 
 
+def _once(on_step: Callable[[str], None] | None) -> Callable[[str], None]:
+    """`on_step`, called once for each text: what is true of the checkpoint is found again for each file."""
+    heard: set[str] = set()
+
+    def say(step: str) -> None:
+        if on_step and step not in heard:
+            heard.add(step)
+            on_step(step)
+
+    return say
+
+
 class _Maker:
     """Makes GGUFs of one checkpoint, one after the other. The same smoothing is computed once."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
+        shown: Path,
         settings: Settings,
         text: Prose | None,
         llama_cpp: Path,
+        load: Callable[[Path, Path], None] | None,
         output: Path,
         work: Path,
+        held: ExitStack,
         say: Callable[[str], None],
         on_progress: OnProgress | None,
     ) -> None:
-        self._checkpoint, self._settings, self._text, self._llama_cpp = checkpoint, settings, text, llama_cpp
-        self._output, self._work, self._say, self._on_progress = output, work, say, on_progress
+        self._checkpoint, self._shown, self._settings, self._text = checkpoint, shown, settings, text
+        self._llama_cpp, self._load, self._output, self._work = llama_cpp, load, output, work
+        self._held, self._say, self._on_progress = held, say, on_progress
+        self._staging: dict[bool, Path] = {}
         self._smoothed: dict[str, tuple[Path, Outcome]] = {}
 
     def make(self, name: str, recipe: Recipe) -> Manifest:
@@ -201,8 +228,12 @@ class _Maker:
             changes=changes,
             metadata={METADATA_KEY: story.model_dump_json()},
             expected_bytes=gguf_bytes(self._checkpoint, recipe.quantisation, untied=untied),
+            shown=self._shown,
+            on_step=self._say,
             on_progress=self._on_progress,
         )
+        if self._load:
+            self._load(partial, path.with_suffix(".load.log"))
         manifest = _describe(partial, story)
         # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
         record = manifest_path(path)
@@ -221,6 +252,8 @@ class _Maker:
             job = SmoothJob(
                 events=self._work / f"smooth-{number}.events",
                 checkpoint=self._staged(untied=False),
+                shown=self._shown,
+                llama_cpp=self._llama_cpp,
                 settings=smoothing,
                 text_name=self._text.name,
                 text=self._text.content,
@@ -235,11 +268,11 @@ class _Maker:
 
     def _staged(self, *, untied: bool) -> Path:
         # The converter derives general.* metadata from the folder's name, so each copy bears the model's.
-        parent = self._work / ("untied" if untied else "original")
-        if not parent.exists():
-            parent.mkdir()
-            stage(self._checkpoint, parent / self._checkpoint.name, untied=untied)
-        return parent / self._checkpoint.name
+        if untied not in self._staging:
+            wanted = self._work / ("untied" if untied else "original")
+            parent = self._held.enter_context(staging_folder(self._checkpoint, wanted))
+            self._staging[untied] = stage(self._checkpoint, parent / self._checkpoint.name, untied=untied)
+        return self._staging[untied]
 
 
 def parse_types(text: str) -> tuple[Quantisation, ...]:
@@ -267,6 +300,7 @@ def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
     block_of(checkpoint.architecture)
+    _require_own_head(checkpoint, settings, rotate=rotate)
     if rotate:
         require_turnable(checkpoint.architecture)
         _require_untie(checkpoint, settings)
@@ -291,6 +325,14 @@ def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict
 def _measured_as(quantisation: Quantisation) -> str:
     """The quantisation whose losses strengths are chosen by: f32 and f16 are to be quantised later, to Q8_0."""
     return quantisation if quantisation in ("q8_0", "q4_0") else "q8_0"
+
+
+def _require_own_head(checkpoint: Checkpoint, settings: Settings, *, rotate: bool) -> None:
+    if (rotate or settings.untie) and not block_of(checkpoint.architecture).own_head:
+        raise BadInput(
+            f"{checkpoint.architecture}: llama.cpp's graph of it multiplies by the embedding, so the head cannot have "
+            "a tensor of its own. Leave out --untie, and rotate from --folds."
+        )
 
 
 def _require_untie(checkpoint: Checkpoint, settings: Settings) -> None:

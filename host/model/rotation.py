@@ -37,7 +37,7 @@ class Rotation:
 
     @cached_property
     def factors(self) -> tuple[Tensor, ...]:
-        """Orthogonal float32 matrices, the product of whose sizes is `size`."""
+        """Orthogonal float64 matrices, the product of whose sizes is `size`."""
         generator = torch.Generator().manual_seed(self.seed)
         return tuple(_orthogonal(size, generator) for size in factor_sizes(self.size))
 
@@ -45,7 +45,7 @@ class Rotation:
         """tensor [..., size] @ Q, float32."""
         turned = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
         for axis, factor in enumerate(self.factors, start=1):
-            turned = torch.tensordot(turned, factor, dims=([axis], [0])).movedim(-1, axis)
+            turned = torch.tensordot(turned, factor.to(turned.dtype), dims=([axis], [0])).movedim(-1, axis)
         return turned.reshape(tensor.shape)
 
     def turn_rows(self, tensor: Tensor) -> Tensor:
@@ -69,6 +69,7 @@ def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
         matrix = torch.ones(1, 1, dtype=torch.float64)
         while len(matrix) < size:
             matrix = torch.cat([torch.cat([matrix, matrix], dim=1), torch.cat([matrix, -matrix], dim=1)])
-        return torch.Tensor.float(matrix / size**0.5)
+        return matrix.div(size**0.5)
     gaussian = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    return torch.Tensor.float(torch.linalg.qr(gaussian).Q)
+    q: Tensor = torch.linalg.qr(gaussian).Q
+    return q

@@ -12,7 +12,7 @@ from torch import Tensor
 from host.model.changes import Changes
 from host.model.checkpoint import INDEX_FILE, Checkpoint
 from host.model.folds import HEAD
-from host.model.staging import stage_companions
+from host.model.staging import make_readable, stage_companions
 from host.model.weights import Weights
 
 
@@ -38,13 +38,14 @@ def save_changed(checkpoint: Checkpoint, folder: Path, changes: Changes) -> Path
         tensors: dict[str, Tensor] = {name: weights.read(name, _dtype(name, changes)) for name in wanted}
         name = file.with_suffix(".safetensors").name.replace("pytorch_model", "model")
         save_file(tensors, folder / name, metadata={"format": "pt"})
-        (folder / name).chmod(0o644)  # safetensors makes it 0600
+        make_readable(folder / name)  # safetensors makes it 0600
         index.update(dict.fromkeys(wanted, name))
         total += sum(tensor.nbytes for tensor in tensors.values())
     if checkpoint.index_file:
         content = {"metadata": {"total_size": total}, "weight_map": index}
         (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    stage_companions(checkpoint, folder, untied=untied)
+    tied = f"{HEAD}.weight" not in checkpoint.tensors and not untied
+    stage_companions(checkpoint, folder, tied=tied)
     return folder
 
 

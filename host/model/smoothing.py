@@ -14,6 +14,10 @@ class SmoothJob(Job):
 
     checkpoint: Path
     """A staged one: data only."""
+    shown: Path
+    """The user's name for it, for messages."""
+    llama_cpp: Path
+    """A llama.cpp source tree, whose converter looks at the checkpoint before it is smoothed."""
     settings: Smoothing
     text_name: str
     text: str
@@ -28,7 +32,15 @@ class SmoothJob(Job):
 def smooth(
     job: SmoothJob, log: Path, *, on_step: Callable[[str], None], on_progress: OnProgress | None = None
 ) -> Outcome:
-    """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` does."""
+    """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` and `run_converter` do."""
     who = f"smoothing {job.checkpoint.name}"
-    run_child("host.model.smoothing_process", job, log, name=who, on_step=on_step, on_progress=on_progress)
+    run_child(
+        "host.model.smoothing_process",
+        job,
+        log,
+        name=who,
+        on_step=on_step,
+        on_progress=on_progress,
+        paths={job.checkpoint: job.shown},
+    )
     return Outcome.model_validate_json(job.outcome.read_bytes())

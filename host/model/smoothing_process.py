@@ -12,23 +12,30 @@ from device.errors import BadInput, SmoothdroidError
 from host.model.changes import save_changes
 from host.model.checkpoint import open_checkpoint
 from host.model.child import Events
+from host.model.head import settle_head
+from host.model.llama_converter import Wanted, run_converter
+from host.model.network import Network
 from host.model.prose import Prose
 from host.model.saving import save_changed
 from host.model.smooth_checkpoint import smooth_checkpoint
 from host.model.smoothing import SmoothJob
+from host.model.weights import Weights
 
 
 def main(job: SmoothJob) -> None:
-    """Do the job. What the user can mend is told to the parent; anything else is a traceback."""
+    """Do the job. What the user can correct is told to the parent; anything else is a traceback."""
     events = Events(job.events)
     try:
-        checkpoint = open_checkpoint(job.checkpoint)
+        device = choose_device(job.device)
+        checkpoint = settle_head(open_checkpoint(job.checkpoint), events.step)
+        Network(checkpoint)  # refuses names and shapes that are not config.json's, in words of its own
+        run_converter(job.llama_cpp, job.checkpoint, Weights(checkpoint), Wanted("q8_0", None, checkpoint.name))
         changes, outcome = smooth_checkpoint(
             checkpoint,
             job.settings,
             Prose(job.text_name, job.text),
             job.checkpoint,
-            device=choose_device(job.device),
+            device=device,
             say=events.step,
             on_progress=events.progress,
         )

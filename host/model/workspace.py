@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from device.errors import BadInput, SmoothdroidError
+from device.errors import BadInput
+from host.lock import exclusive
 
 
 @contextmanager
@@ -17,20 +17,14 @@ def workspace(folder: Path, name: str) -> Iterator[Path]:
     """An empty folder `folder/.name.partial`, removed at the end, however it ends.
 
     What an earlier run left there (it was killed) is removed first: the lock says that no run still uses it.
-    Raises BadInput where `folder` cannot be written, SmoothdroidError where another run is at work in it.
+    Raises BadInput where `folder` cannot be written, or where another run is at work in it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise BadInput(f"{folder}: not a folder that can be written: {error.strerror}.") from error
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SmoothdroidError(
-                f"{folder}: another smoothdroid is writing there. Wait until it has ended, or choose another folder."
-            ) from error
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(folder))
+        except OSError as error:
+            raise BadInput(f"{folder}: not a folder that can be written: {error.strerror}.") from error
         partial = folder / f".{name}.partial"
         if partial.exists():
             shutil.rmtree(partial)
@@ -42,8 +36,6 @@ def workspace(folder: Path, name: str) -> Iterator[Path]:
             yield partial
         finally:
             shutil.rmtree(partial)
-    finally:
-        os.close(lock)
 
 
 def publish(partial: Path, final: Path) -> None:

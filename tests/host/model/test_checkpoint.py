@@ -201,6 +201,98 @@ def test_says_what_is_wrong(make_checkpoint: MakeCheckpoint, break_it: Callable[
     assert str(path.parent) in str(raised.value)
 
 
+@pytest.mark.parametrize("value", [None, {}])
+def test_a_quantization_config_of_nothing_is_none(make_checkpoint: MakeCheckpoint, value: object) -> None:
+    folder = make_checkpoint()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": value}))
+    assert open_checkpoint(folder).architecture == "LlamaForCausalLM"
+
+
+@pytest.mark.fault(
+    "a file of the checkpoint begins with a byte order mark",
+    transport="workstation",
+    outcome="read as if it were not there; UTF-16 is refused by name",
+)
+def test_a_byte_order_mark_is_passed_over(make_checkpoint: MakeCheckpoint) -> None:
+    file = make_checkpoint() / "config.json"
+    content = file.read_text(encoding="utf-8")
+    file.write_text(content, encoding="utf-8-sig")
+    assert open_checkpoint(file.parent).architecture == "LlamaForCausalLM"
+    file.write_text(content, encoding="utf-16")
+    with pytest.raises(BadInput, match=r"byte order mark of UTF-16\. Save it as UTF-8"):
+        open_checkpoint(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("models--acme--Tiny-Llama-1B/snapshots/4e20de362430cd3b72f300e6b0f18e50e7166e08", "Tiny-Llama-1B"),
+        ("models--gpt2/snapshots/11c5a3d5811f50298f278a704980280950aedb10", "gpt2"),
+        ("snapshots/mine", "mine"),
+        ("models--acme--Tiny/other/mine", "mine"),
+        ("models--/snapshots/mine", "mine"),
+    ],
+)
+def test_the_hubs_cache_is_named_by_its_repository(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, folder: str, name: str
+) -> None:
+    """Snapshots hold links to ../../blobs, named by content, and may be reached through a link of the user's."""
+    snapshot = tmp_path / "hub" / folder
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(sorted(make_checkpoint().iterdir())):
+        (snapshot / file.name).symlink_to(file.rename(blobs / f"blob{number}"))
+    (tmp_path / "mine").symlink_to(snapshot)
+    for path in (snapshot, tmp_path / "mine"):
+        assert open_checkpoint(path).name == name
+    if "snapshots" in folder and name != "mine":
+        with pytest.raises(BadInput, match=f"hub's cache: give {snapshot}"):
+            open_checkpoint(snapshot.parents[1])
+
+
+@pytest.mark.fault(
+    "the folder of a LoRA adapter is given, not that of a model",
+    transport="workstation",
+    outcome="refused: which model it belongs to, and how it is merged",
+)
+@pytest.mark.parametrize("kept", [[], ["config.json", "tokenizer.json"]])
+@pytest.mark.parametrize(
+    ("adapter", "says"),
+    [
+        (
+            {"peft_type": "LORA", "base_model_name_or_path": "x/y"},
+            r"this is a LoRA adapter of x/y: merge it first \(peft:",
+        ),
+        ({"peft_type": "IA3", "base_model_name_or_path": "x/y"}, "this is a IA3 adapter of x/y"),
+        ({}, "this is a PEFT adapter of another model"),
+    ],
+)
+def test_an_adapter_is_no_model(
+    make_checkpoint: MakeCheckpoint, kept: list[str], adapter: dict[str, str], says: str
+) -> None:
+    folder = make_checkpoint()
+    for file in list(folder.iterdir()):
+        if file.name not in kept:
+            file.unlink()
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    save_file({"base_model.model.x.lora_A.weight": torch.zeros(8, 64)}, folder / "adapter_model.safetensors")
+    with pytest.raises(BadInput, match=says):
+        open_checkpoint(folder)
+
+
+def test_messages_name_the_folder_as_it_was_typed(
+    make_checkpoint: MakeCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_checkpoint()
+    (folder / "tokenizer.json").unlink()
+    (folder.parent / "link").symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(BadInput, match=r"^link: no tokenizer\.json"):
+        open_checkpoint(Path("link"))
+
+
 HEADERS = st.recursive(
     st.none() | st.integers() | st.text(max_size=5) | st.just("F32"),
     lambda inner: (

@@ -39,6 +39,9 @@ def main(task: Task) -> None:
         case "complain":
             events.failed(BadInput("the model is wrong"))
             raise SystemExit(1)
+        case "stumble":
+            print("so far so good")
+            raise ValueError(f"{task.events.parent}/model is wrong\nin two lines")
         case "fail":
             events.failed(SmoothdroidError("it did not work"))
             raise SystemExit(1)
@@ -55,6 +58,17 @@ def run(tmp_path: Path, do: str) -> list[object]:
     progress = lambda *at: told.append(at)  # noqa: E731
     run_child(MODULE, task, log, name="the child", on_step=told.append, on_progress=progress)
     return told
+
+
+def test_no_traceback_and_no_path_of_its_own_reaches_the_user(tmp_path: Path) -> None:
+    task = Task(events=tmp_path / "task.events", do="stumble")
+    with pytest.raises(SmoothdroidError) as raised:
+        run_child(MODULE, task, tmp_path / "log", name="it", paths={tmp_path / "model": Path("models/mine")})
+    said = (
+        f"it ended with status 1; its whole log is {tmp_path}/log\n  ValueError: models/mine is wrong\n  in two lines"
+    )
+    assert str(raised.value) == said
+    assert "Traceback" in (tmp_path / "log").read_text()
 
 
 def test_what_it_tells_comes_through(tmp_path: Path) -> None:

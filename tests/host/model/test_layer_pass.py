@@ -9,13 +9,16 @@ import torch
 
 from device.errors import SmoothdroidError
 from host.model.calibrate import Windows
+from host.model.changes import turn_changes
 from host.model.checkpoint import open_checkpoint
-from host.model.folds import expand, folds_of
-from host.model.layer_pass import compare, fold_layers, mean_kld, require_equivalent
+from host.model.folds import FINAL_NORM, KINDS, expand, folds_of, stream_of
+from host.model.layer_pass import compare, compare_in_float64, fold_layers, mean_kld, require_equivalent
 from host.model.manifest import Equivalence
 from host.model.network import Network
+from host.model.rotation import Rotation
 from host.model.search import Search
 from host.model.strength import Given
+from host.model.weights import Weights
 
 MakeCheckpoint = Callable[..., Path]
 TOKENS = torch.randint(3, 200, (5, 40), generator=torch.Generator().manual_seed(0))
@@ -32,6 +35,47 @@ def test_a_fold_that_leaves_a_reader_out_is_refused(make_checkpoint: MakeCheckpo
     told: list[tuple[str, int, int]] = []
     fold_layers(network, checkpoint, WINDOWS, [fold], Given({"norm": 0.5}), on_progress=lambda *at: told.append(at))
     assert told == [("layers", 1, 2), ("layers", 2, 2)]
+
+
+# Random Gemma 2 of 8 layers: what rounding does to one number grows from layer to layer.
+LOUD = {"num_hidden_layers": 8, "initializer_range": 0.2}
+
+
+@pytest.mark.fault(
+    "a sound model whose own float32 rounding exceeds the proof's bound",
+    transport="workstation",
+    outcome="the proof is repeated in float64, and the model is accepted; a wrong fold is still refused",
+)
+def test_rounding_is_told_from_a_wrong_fold_in_float64(make_checkpoint: MakeCheckpoint) -> None:
+    checkpoint = open_checkpoint(make_checkpoint(architecture="Gemma2ForCausalLM", tied=True, config=LOUD))
+    network = Network(checkpoint)
+    folds = expand(folds_of("Gemma2ForCausalLM", ["norm"]), network.sizes)
+    proof = fold_layers(network, checkpoint, WINDOWS, folds, Given({"norm": 0.5})).equivalence
+    assert proof.computed_in == "float64"
+    assert proof.max_abs_logit_difference < 1e-10 * proof.logit_range
+    wrong = replace(folds[0], readers=folds[0].readers[:-1])
+    with pytest.raises(SmoothdroidError, match=r"not the same function: a logit differs by \S+ in float64"):
+        fold_layers(network, checkpoint, WINDOWS, [wrong, *folds[1:]], Given({"norm": 0.5}))
+
+
+@pytest.mark.parametrize(("architecture", "rotate"), [("MixtralForCausalLM", True), ("Phi3ForCausalLM", False)])
+def test_float64_reaches_all_that_transformers_computes(
+    make_checkpoint: MakeCheckpoint, architecture: str, rotate: bool
+) -> None:
+    """Norms, softmax, fused linears, experts, the rotation: nine digits more than float32 has."""
+    checkpoint = open_checkpoint(make_checkpoint(architecture=architecture))
+    network = Network(checkpoint)
+    folds = expand(folds_of(architecture), network.sizes)
+    turned = None
+    if rotate:
+        stream = stream_of(architecture, network.sizes)
+        names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
+        norms = {name: Weights(checkpoint).read(name) for name in names}
+        turned = turn_changes(stream, Rotation(network.hidden_size, 0), norms, checkpoint.tensors)
+    found = fold_layers(network, checkpoint, WINDOWS, folds, Given(dict.fromkeys(KINDS, 0.5)), turned=turned)
+    assert found.equivalence.computed_in == "float32"
+    exact = compare_in_float64(network, Weights(checkpoint), Weights(checkpoint, found.changes), WINDOWS.held_out)
+    assert 0 < exact.max_abs_logit_difference < 1e-12 * exact.logit_range
 
 
 @pytest.mark.parametrize("difference", [3.1e-3, float("nan"), float("inf")])

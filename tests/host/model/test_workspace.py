@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput, SmoothdroidError
+from device.errors import BadInput
 from host.model.workspace import publish, require_space, workspace
+from tests.host import without
 
 
 def test_the_workspace_is_gone_however_it_ends(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"in\n"
-        with pytest.raises(SmoothdroidError, match="another smoothdroid is writing there"), workspace(tmp_path, "it"):
+        with pytest.raises(BadInput, match="another smoothdroid is at work there"), workspace(tmp_path, "it"):
             pass
         assert (tmp_path / ".it.partial").is_dir(), "the other's work is not touched"
     with workspace(tmp_path, "it"):
@@ -63,3 +64,16 @@ def test_space_says_how_much_is_missing(tmp_path: Path) -> None:
         require_space(tmp_path, 2_500_000_000, free_bytes=10**9)
     with pytest.raises(BadInput, match="are missing"):
         require_space(tmp_path, 10**18)
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks(tmp_path: Path, error: str) -> None:
+    """NFS without lockd. Two runs of this machine are kept apart there too: see tests/host/test_lock.py."""
+    code = (
+        "import sys; from pathlib import Path; from host.model.workspace import workspace\n"
+        "with workspace(Path(sys.argv[1]), 'it') as partial:\n    print(partial.is_dir())"
+    )
+    argv = without.command({"flock": error}, [sys.executable, "-c", code, str(tmp_path)])
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=without.ROOT)
+    assert done.stdout == "True\n"
+    assert list(tmp_path.iterdir()) == []

@@ -64,17 +64,26 @@ def tiny_tokenizer() -> Tokenizer:
 
 
 def write_tiny_model(
-    folder: Path, architecture: str, *, tied: bool = False, dtype: torch.dtype = torch.float32, **save_options: Any
+    folder: Path,
+    architecture: str,
+    *,
+    tied: bool = False,
+    dtype: torch.dtype = torch.float32,
+    config: dict[str, Any] | None = None,
+    **save_options: Any,
 ) -> Path:
-    """Make the folder `folder` a checkpoint of 2 layers: norms from 0.2 to 5, random biases, loud channels."""
+    """Make the folder `folder` a checkpoint of 2 layers: norms from 0.2 to 5, random biases, loud channels.
+
+    `config`: what is to be otherwise in its config.json.
+    """
     tokenizer = tiny_tokenizer()
     torch.manual_seed(1)
     library: Any = transformers
     model_class = getattr(library, architecture)
-    config = model_class.config_class(
-        **COMMON, **CONFIGS.get(architecture, {}), vocab_size=tokenizer.get_vocab_size(), tie_word_embeddings=tied
+    settings = {**COMMON, **CONFIGS.get(architecture, {}), **(config or {})}
+    model = model_class(
+        model_class.config_class(**settings, vocab_size=tokenizer.get_vocab_size(), tie_word_embeddings=tied)
     )
-    model = model_class(config)
     offset = 1.0 if architecture.startswith("Gemma") else 0.0
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,0 +1,59 @@
+"""Many checkpoints through llama.cpp's converter, in one process that loads its libraries once.
+
+    python -m tests.host.model.convert_many LLAMA_CPP OUTPUT CHECKPOINT...
+
+Each checkpoint has a process of its own, forked from this one, as the converter's modules are changed for each. Prints
+a line of JSON for each: its name and what was said, `error` being the BadInput's text or null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from device.errors import SmoothdroidError
+from host.model.checkpoint import open_checkpoint
+from host.model.folds import BLOCKS
+from host.model.head import settle_head
+from host.model.llama_converter import Wanted, run_converter
+from host.model.network import Network
+from host.model.staging import stage
+from host.model.vocabulary import require_rows
+from host.model.weights import Weights
+
+
+def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
+    """What `prepare --plain --type f32` does to a checkpoint, without a process for each step."""
+    notes: list[str] = []
+    try:
+        checkpoint = open_checkpoint(model)
+        notes += filter(None, [require_rows(checkpoint)])
+        staged = stage(checkpoint, output / "staged" / model.name)
+        checkpoint = settle_head(open_checkpoint(staged), notes.append)
+        if checkpoint.architecture in BLOCKS:
+            Network(checkpoint)
+        wanted = Wanted("f32", output / f"{model.name}.gguf", checkpoint.name)
+        run_converter(llama_cpp, staged, Weights(checkpoint), wanted)
+    except SmoothdroidError as error:
+        return {"name": model.name, "error": str(error), "notes": notes}
+    return {"name": model.name, "error": None, "notes": notes}
+
+
+def main(llama_cpp: Path, output: Path, models: list[Path]) -> None:
+    """Convert each in a process of its own."""
+    (output / "staged").mkdir(parents=True)
+    sys.path.insert(0, str(llama_cpp))
+    __import__("convert_hf_to_gguf")
+    for model in models:
+        child = os.fork()
+        if not child:
+            line = json.dumps(convert(llama_cpp, model, output))
+            os.write(1, f"{line}\n".encode())
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, model
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), [Path(model) for model in sys.argv[3:]])
