@@ -137,7 +137,8 @@ def run_child(
 
 def _renamed(text: str, paths: Mapping[Path, Path] | None) -> str:
     for path, shown in (paths or {}).items():
-        text = text.replace(str(path), str(shown))
+        for form in (path, path.resolve()):
+            text = text.replace(str(form), str(shown))
     return text
 
 

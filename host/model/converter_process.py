@@ -19,7 +19,7 @@ from host.model.weights import Weights
 
 
 def main(job: ConvertJob) -> None:
-    """Do the job. What is wrong with the model is told to the parent; anything else is a traceback."""
+    """Do the job. The parent hears of what is wrong with the model; anything else is a traceback."""
     events = Events(job.events)
     try:
         checkpoint = open_checkpoint(job.checkpoint)

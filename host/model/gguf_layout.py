@@ -21,7 +21,7 @@ TOKENS, SCORES, TYPES = (f"tokenizer.ggml.{name}" for name in ("tokens", "scores
 
 @dataclass(frozen=True)
 class Layout:
-    """What the layers of an architecture have besides the norms, the linears and optional biases that all have."""
+    """The parts of an architecture's layers that not all have; norms, linears and optional biases are everyone's."""
 
     fused: bool = False
     """q, k and v in one tensor, and gate and up in one."""
@@ -65,7 +65,7 @@ def require_layout(name: str, metadata: Mapping[str, Any], shapes: Shapes) -> No
 
 
 def _vocabulary(metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
-    """What is wrong with the number of tokens."""
+    """The fault in the number of tokens, or None."""
     tokens = metadata.get(TOKENS)
     if not isinstance(tokens, Sequence):
         return None  # a model without a vocabulary
@@ -83,7 +83,7 @@ def _vocabulary(metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
 
 
 def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
-    """What is wrong with the tensors of an architecture in LAYOUTS."""
+    """The fault in the tensors of an architecture in LAYOUTS, or None."""
     layout, sizes = LAYOUTS[architecture], _Sizes.of(architecture, metadata)
     if sizes is None:
         return None

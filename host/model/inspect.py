@@ -105,7 +105,7 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
         told.append(
             (
                 "proof",
-                f"float32 logits differ by at most {same.max_abs_logit_difference:.2g} of a range of "
+                f"{same.computed_in} logits differ by at most {same.max_abs_logit_difference:.2g} of a range of "
                 f"{same.logit_range:.3g}, on {same.n_tokens} unseen tokens",
             )
         )

@@ -72,6 +72,7 @@ def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: W
     sys.argv += ["--model-name", wanted.name]
     with explained(checkpoint, lambda: running.model):
         converter.main()
+    running.model = None  # and with it what it holds of the checkpoint
 
 
 class _Running:
@@ -153,7 +154,7 @@ class _Running:
 
 
 class _Enough(Exception):
-    """All has been done but to write."""
+    """Raised to end the converter before it writes."""
 
 
 def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weights: Weights) -> Callable[..., Any]:

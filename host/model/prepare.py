@@ -130,7 +130,7 @@ def prepare(
     model, SmoothdroidError where the smoothed model is not the same function as the original, the converter fails or
     llama.cpp does not load what it wrote.
     """
-    say = _once(on_step)
+    say = on_step or (lambda _step: None)
     settings = settings or Settings()
     _check_settings(settings)
     checkpoint = open_checkpoint(model)
@@ -176,18 +176,6 @@ def prepare(
     ]
 
 
-def _once(on_step: Callable[[str], None] | None) -> Callable[[str], None]:
-    """`on_step`, called once for each text: what is true of the checkpoint is found again for each file."""
-    heard: set[str] = set()
-
-    def say(step: str) -> None:
-        if on_step and step not in heard:
-            heard.add(step)
-            on_step(step)
-
-    return say
-
-
 class _Maker:
     """Makes GGUFs of one checkpoint, one after the other. The same smoothing is computed once."""
 
@@ -229,7 +217,7 @@ class _Maker:
             metadata={METADATA_KEY: story.model_dump_json()},
             expected_bytes=gguf_bytes(self._checkpoint, recipe.quantisation, untied=untied),
             shown=self._shown,
-            on_step=self._say,
+            on_step=None if self._settings.smooth else self._say,  # the smoothing's process has said it
             on_progress=self._on_progress,
         )
         if self._load:

@@ -23,7 +23,7 @@ from host.model.weights import Weights
 
 
 def main(job: SmoothJob) -> None:
-    """Do the job. What the user can correct is told to the parent; anything else is a traceback."""
+    """Do the job. The parent hears of what the user can correct; anything else is a traceback."""
     events = Events(job.events)
     try:
         device = choose_device(job.device)

@@ -19,9 +19,9 @@ WRAPPERS = {
 
 
 def prefix_advice(wrong: Sequence[str], names: Collection[str]) -> str | None:
-    """What to do where all the tensors in `names` bear a prefix, or lack `model.`; None where that is not it.
+    """Advice for a checkpoint whose tensors' names all bear a prefix, or lack `model.`; None for another.
 
-    `wrong`: those of them that have no place in the architecture.
+    `names`: all its tensors. `wrong`: those that have no place in the architecture.
     """
     if not wrong:
         return None
@@ -40,7 +40,7 @@ def prefix_advice(wrong: Sequence[str], names: Collection[str]) -> str | None:
 
 
 def missing_advice(missing: str, names: Collection[str]) -> str:
-    """What to do where the tensor `missing` should be in the checkpoint and is not."""
+    """Advice for a checkpoint that lacks the tensor `missing`."""
     if advice := prefix_advice(sorted(names), names):
         return advice
     if missing == f"{HEAD}.weight":

@@ -131,3 +131,10 @@ def reconfigured(folder: Path, **changed: object) -> Checkpoint:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changed}))
     return open_checkpoint(folder)
+
+
+def test_a_text_with_a_token_beyond_the_rows_is_refused(make_checkpoint: MakeCheckpoint) -> None:
+    """llama.cpp's converter leaves such tokens out: Gemma 3 1B has <image_soft_token>."""
+    checkpoint = open_checkpoint(make_checkpoint())
+    with pytest.raises(BadInput, match="the text has the token 320, and the model has 320 rows"):
+        Network(checkpoint).begin(torch.tensor([[1, 320, 5]]), Weights(checkpoint))

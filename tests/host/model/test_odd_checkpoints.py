@@ -246,7 +246,7 @@ def test_llama_cpp_loads_what_is_made(converted: Converted, tmp_path: Path, llam
     outcome="refused within seconds, before calibration: what is wrong with it, and what to do",
 )
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_become_a_gguf_is_told_in_words(converted: Converted, name: str) -> None:
+def test_what_cannot_become_a_gguf_is_explained(converted: Converted, name: str) -> None:
     error = converted.said[name]["error"]
     assert error is not None
     for words in REFUSED[name][1]:
@@ -291,7 +291,7 @@ def test_each_token_stands_at_its_id(
         assert [tokens[number] for number in kept] == [base[number] for number in kept]
 
 
-def test_a_token_that_the_converter_leaves_out_is_told(converted: Converted) -> None:
+def test_a_token_that_the_converter_leaves_out_is_noted(converted: Converted) -> None:
     """Gemma 3 1B is such a model: <image_soft_token> has the id 262144, and there are 262144 rows."""
     assert converted.said["sentencepiece"]["notes"] == []
     (note,) = converted.said["sentencepiece-beyond"]["notes"]
@@ -325,10 +325,10 @@ def test_no_number_is_lost_to_zeros(converted: Converted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("head-repeats", True), ("tied-head-repeats", True), ("tied-other-head", False)]
+    ("name", "noted"), [("head-repeats", True), ("tied-head-repeats", True), ("tied-other-head", False)]
 )
-def test_a_head_that_repeats_the_embedding_is_told(converted: Converted, name: str, told: bool) -> None:
+def test_a_head_that_repeats_the_embedding_is_noted(converted: Converted, name: str, noted: bool) -> None:
     assert "output.weight" in held(converted.gguf(name)), "as llama.cpp's converter writes it"
     notes = " ".join(converted.said[name]["notes"])
-    assert ("lm_head.weight repeats the embedding" in notes) is told
-    assert ("the file is 20% smaller" in notes) is told
+    assert ("lm_head.weight repeats the embedding" in notes) is noted
+    assert ("the file is 20% smaller" in notes) is noted

@@ -64,7 +64,7 @@ def test_a_padded_model_in_the_hubs_cache(
 @pytest.mark.fault(
     "llama.cpp's converter does not know the tokenizer, or has no place for a tensor",
     transport="workstation",
-    outcome="told before calibration, by the path that was typed; nothing is left",
+    outcome="refused before calibration, with the path as it was typed; nothing is left",
 )
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize(
