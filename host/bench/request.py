@@ -107,10 +107,10 @@ def read(path: Path) -> Request:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no plan: it is larger than {LARGEST_FILE >> 20} MiB")
-        table = toml.loads(path.read_text(encoding="utf-8"))
+        table = toml.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the plan {path} cannot be read: {error}") from error
-    except toml.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and a number of 5,000 digits
         raise BadInput(f"{path} is no TOML: {error}") from error
     try:
         asked = Request.model_validate(table)

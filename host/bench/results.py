@@ -196,11 +196,16 @@ def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
     path = folder / RUNS
     if not path.exists():
         return []
+    campaign = _campaign_if_sound(folder)
+    models = {model.sha256 for model in campaign.plan.models} if campaign else None
     runs = []
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
-            runs.append(_run(folder, line))
+            run = _run(folder, line, campaign)
+            if models is not None and run.cell.model_sha256 not in models:
+                raise ValueError("its model is none of the campaign's")
+            runs.append(run)
         except ValueError as error:
             found = f"{path}, line {number} is damaged: {_problem(error)}"
             if damage is None:
@@ -209,8 +214,15 @@ def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
     return runs
 
 
-def _run(folder: Path, line: bytes) -> Run:
-    """Raises ValueError, of which ValidationError is one."""
+def _campaign_if_sound(folder: Path) -> Campaign | None:
+    try:
+        return read_campaign(folder)
+    except (BadInput, OSError):
+        return None
+
+
+def _run(folder: Path, line: bytes, campaign: Campaign | None) -> Run:
+    """Raises ValueError, of which ValidationError is one; BadInput where a campaign is needed and damaged."""
     try:
         return Run.model_validate_json(line)
     except ValidationError as error:
@@ -218,12 +230,12 @@ def _run(folder: Path, line: bytes) -> Run:
         if facts is None:
             raise error
     try:
-        run = Run.model_validate(upgrade.run(facts))
+        run = Run.model_validate_json(json.dumps(upgrade.run(facts)))  # stricter with texts than from Python's
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a record of version {upgrade.version(facts)} without {error}") from error
     if not upgrade.has_old_name(facts):
         return run
-    campaign = read_campaign(folder)
+    campaign = campaign or read_campaign(folder)
     name = run.cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
     return run.model_copy(update={"fingerprint": name})
 
@@ -267,7 +279,7 @@ def _samples(path: Path, damage: list[str] | None) -> Samples | None:
         found = series.parse(path.read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         named = f"{path} is damaged: {error}"
         if damage is None:
             raise BadInput(named) from error
@@ -331,7 +343,7 @@ def read_campaign(folder: Path) -> Campaign:
     text = path.read_bytes()
     try:
         facts = _older(text)
-        return Campaign.model_validate(upgrade.campaign(facts)) if facts else Campaign.model_validate_json(text)
+        return Campaign.model_validate_json(json.dumps(upgrade.campaign(facts)) if facts else text)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = _problem(error) if isinstance(error, ValueError) else f"it lacks {error}"
         raise BadInput(f"{path} is damaged or of another version: {problem}") from error

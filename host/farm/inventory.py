@@ -66,11 +66,9 @@ def read(path: Path) -> Inventory:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no inventory: it is larger than {LARGEST_FILE >> 20} MiB")
-        return Inventory.model_validate(toml.loads(path.read_text(encoding="utf-8")))
+        return Inventory.model_validate(toml.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the inventory {path} cannot be read: {error}") from error
-    except toml.TOMLDecodeError as error:
-        raise BadInput(f"{path} is no TOML: {error}") from error
     except ValidationError as error:
         problems = (
             f"{path}: `{'.'.join(map(str, one['loc']))}`: {one['msg'].removeprefix('Value error, ')}"
@@ -80,3 +78,5 @@ def read(path: Path) -> Inventory:
             "\n".join(problems) + '\nA phone is written as: [phones.NAME], on = "adb:SERIAL", and if wanted labels and '
             "models, lists of texts"
         ) from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and a number of 5,000 digits
+        raise BadInput(f"{path} is no TOML: {error}") from error

@@ -47,7 +47,7 @@ def test_markers_are_read_and_sorted_by_transport_and_fault(tmp_path: Path) -> N
         ("named", "ssh", "test_four"),
         ("it breaks off", "any", "test_two"),
     ]
-    assert table(found).splitlines()[-2] == "| b \\| &lt;b> | adb | one | `test_one` |"
+    assert table(found).splitlines()[-3] == "| b \\| &lt;b> | adb | one | `test_one` |"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,23 @@ def test_reads_a_plan_with_all_forms_of_a_list(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.fault(
+    "a plan, an inventory or another file begins with a byte order mark, as Windows' editors write it",
+    transport="workstation",
+    outcome="it is read",
+)
+def test_a_byte_order_mark_is_no_part_of_a_plan(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "\ufeffthreads = 4")).threads == "4"
+
+
+@pytest.mark.parametrize(
+    "text", [f"threads = {'9' * 5000}", f"threads = {'[' * 5000}"], ids=["a number of 5000 digits", "5000 lists"]
+)
+def test_what_toml_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadInput, match="is no TOML"):
+        read(write(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

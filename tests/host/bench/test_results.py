@@ -186,6 +186,21 @@ def test_half_written_samples_are_not_visible(folder: Path) -> None:
     assert list(whole.parent.iterdir()) == [whole]
 
 
+@pytest.mark.fault(
+    "one damaged byte in a recorded run makes it another model's",
+    transport="workstation",
+    outcome="the line is named; a report shows all others",
+)
+def test_a_run_of_a_model_that_the_campaign_does_not_have_is_damage(folder: Path) -> None:
+    record = folder / RUNS
+    record.write_text(record.read_text().replace(DONE[0].cell.model_sha256, "0" * 64, 1))
+    damage: list[str] = []
+    assert read_runs(folder, damage) == DONE[1:]
+    assert len(damage) == 1
+    with pytest.raises(BadInput, match="line 1 is damaged: its model is none of the campaign's"):
+        read_runs(folder)
+
+
 def test_conditions_are_those_of_the_file_that_is_there_now(folder: Path) -> None:
     assert conditions(folder, DONE[0]) is None
     for extra in ("", "sample\t400\t45000\n"):

@@ -25,7 +25,7 @@ models = ["smol*"]
 
 def write(folder: Path, text: str = FARM) -> Path:
     path = folder / "farm.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -52,6 +52,10 @@ def test_its_phones_are_members_by_name(tmp_path: Path) -> None:
     assert [member.name for member in listed.members(open_target, ["old-one"])] == ["old-one"]
     with pytest.raises(BadInput, match="has no phone pixl; it has pixel, old-one"):
         listed.members(open_target, ["pixl"])
+
+
+def test_a_byte_order_mark_is_no_part_of_an_inventory(tmp_path: Path) -> None:
+    assert list(read(write(tmp_path, f"\ufeff{FARM}")).phones) == ["pixel", "old-one"]
 
 
 @pytest.mark.parametrize(
