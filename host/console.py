@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
 from rich.progress import (
@@ -28,8 +29,11 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from device.text import ACTS, visible
 
 LOG_EVERY_S = 15
 FEW_COLUMNS = 4  # a table of so few is readable also where words are cut
@@ -37,15 +41,20 @@ LONG_WORD = 18  # a longer one, as a model's name, can go on in the next line
 ENDLESS_COLUMNS = 10_000
 FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
 
-# All control characters but newline and tab: an escape sequence from a phone could rewrite what was printed before it.
-CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")
-
 
 class _Console(Console):
-    """Shows what phones, files and models say as it is: no markup, no control characters, `:100:` no picture."""
+    """Shows what phones, files and models say as it is: no markup, no control characters, `:100:` no picture.
+
+    An escape sequence from a phone could rewrite what was printed before it.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 (rich's own)
-        return super().render_str(text.translate(CONTROL), **options)
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """All that is printed comes through here, also what was no plain text: see Console.render."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 out = _Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
@@ -60,20 +69,25 @@ def quiet(wanted: bool) -> None:
 
 
 def facts(data: object) -> None:
-    """Print `data` as JSON, for programs."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Print `data` as JSON, for programs; what would act on a terminal is written as `\\u202e`."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write(ACTS.sub(_escaped, text) + "\n")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def stream(text: str) -> None:
     """Print a piece of an answer as it comes."""
-    sys.stdout.write(text.translate(CONTROL))
+    sys.stdout.write(visible(text))
     sys.stdout.flush()
 
 
 def step(text: str) -> None:
     """Say what begins."""
     # In one piece: a progress line would be drawn between two.
-    _aside(Text.assemble(("· ", "dim"), text.translate(CONTROL)))
+    _aside(Text.assemble(("· ", "dim"), visible(text)))
 
 
 def _aside(text: Text | str) -> None:
@@ -83,7 +97,7 @@ def _aside(text: Text | str) -> None:
 
 def warning(text: str) -> None:
     """Say what a reader of the facts must know."""
-    err.print(Text.assemble(("! ", "yellow"), text.translate(CONTROL)), soft_wrap=True)
+    err.print(Text.assemble(("! ", "yellow"), visible(text)), soft_wrap=True)
 
 
 class _Warnings(logging.Handler):
@@ -98,7 +112,7 @@ logging.getLogger("smoothdroid").addHandler(_Warnings(logging.WARNING))
 
 def error(message: str) -> None:
     """Say what went wrong."""
-    err.print(Text.assemble(("error: ", "bold red"), message.translate(CONTROL)), soft_wrap=True)
+    err.print(Text.assemble(("error: ", "bold red"), visible(message)), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
@@ -219,7 +233,7 @@ class Transfers:
                 self._log((way, name), done, total)
                 return
             if (way, name) not in self._tasks:
-                label = f"{name} to {way}".translate(CONTROL)
+                label = visible(f"{name} to {way}")
                 self._tasks[way, name] = self._progress.add_task(label, total=total, completed=done)
             self._progress.update(self._tasks[way, name], completed=done)
 

@@ -41,7 +41,7 @@ def fetch(pin: Pin) -> Path:
         kind = "--only-binary" if pin.filename.endswith(".whl") else "--no-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         command += [kind, pin.package, "--dest", work, "--requirement", str(requirements)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         brought = Path(work) / pin.filename
         if done.returncode != 0 or not brought.exists():
             if "No module named pip" in done.stderr:

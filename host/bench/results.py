@@ -165,12 +165,12 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Put the names in a folder on disk, where its file system can: some network and FUSE file systems cannot."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _drop_torn_tail(descriptor: int) -> None:

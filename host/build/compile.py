@@ -238,7 +238,7 @@ def _logged(
 ) -> None:
     last: deque[str] = deque(maxlen=LINES_SHOWN)
     with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     ) as process:
         try:
             assert process.stdout is not None  # noqa: S101 (asked for above)

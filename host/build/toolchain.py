@@ -62,7 +62,7 @@ def decide(abi: str, *, static: bool = False) -> Decision:
     """
     command = [program("cmake"), f"-DANDROID_ABI={abi}", *(["-DSMOOTHDROID_ROAD=zig"] if static else [])]
     command += ["-P", str(TOOLCHAIN_FILE)]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if asked.returncode != 0:
         refused = re.search(r"^\s*smoothdroid: (.*)$", asked.stderr, re.MULTILINE)
         raise BadInput(refused[1] if refused else f"`{shlex.join(command)}` fails: {asked.stderr.strip()}")
@@ -102,7 +102,9 @@ def _file_id() -> str:
 
 def _answer(command: list[str], advice: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
         raise BadInput(f"`{shlex.join(command)}` does not run: {advice}") from error
 

@@ -131,7 +131,7 @@ def _at_cable(phone: usb.UsbPhone, known: system.System) -> Check:
 def _version(name: str) -> str:
     """Raises BadInput when it is not there or does not run."""
     path = program(name)
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run([path, "--version"], capture_output=True, encoding="utf-8", errors="replace", check=False)
     number = re.search(r"\d+(\.\d+)+", done.stdout)
     if done.returncode != 0 or not number:
         raise SmoothdroidError(f"`{path} --version` does not run: {system.this().mend(name)}")

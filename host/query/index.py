@@ -110,7 +110,13 @@ def _opened(path: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error:
         for file in path.parent.glob(f"{path.name}*"):
             file.unlink()
-        return _created(path)
+        try:
+            return _created(path)
+        except duckdb.Error as error:
+            raise BadInput(
+                f"the index of queries, {path}, cannot be made: {str(error).splitlines()[0]}. Where the cache lies on "
+                "a file system without locks, name another folder for it (SMOOTHDROID_CACHE)"
+            ) from error
 
 
 def _created(path: Path) -> duckdb.DuckDBPyConnection:

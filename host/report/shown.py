@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Controls, what turns the direction of the text around it (Unicode's bidirectional controls), what XML does not allow.
-_ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ufffe\uffff]")
+from device.text import visible
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
@@ -17,7 +16,7 @@ def line(text: str) -> str:
 
 def block(text: str) -> str:
     """The same with its lines, where they mean something: in a command."""
-    return _ACTS.sub("\ufffd", text)
+    return visible(text)
 
 
 def short(text: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -153,3 +154,55 @@ def test_no_two_files_of_tests_have_one_name() -> None:
     """Their folders are no packages: of two, pytest would load one and fail at the other."""
     names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+_TEXT_MODE = re.compile(r"[rwax][t+]*")
+_RUNS_A_PROGRAM = ("run", "Popen", "check_output")
+
+
+def _locale_decides(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in whatever encoding the locale names."""
+    name = ast.unparse(call.func)
+    options = {option.arg: option.value for option in call.keywords}
+    literals = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    if "encoding" in options:
+        return False
+    if name.endswith((".read_text", ".write_text")):
+        return len(call.args) < (1 if name.endswith(".read_text") else 2)
+    if name in ("open", "os.fdopen"):
+        modes = [ast.unparse(mode).strip("'") for mode in (*call.args[1:2], *filter(None, [options.get("mode")]))]
+        return all("b" not in mode for mode in modes)
+    if name.endswith(".open"):  # os.open's and other packages' have no mode of this form
+        return any(isinstance(mode, str) and bool(_TEXT_MODE.fullmatch(mode)) for mode in literals[:1])
+    return name.rpartition(".")[2] in _RUNS_A_PROGRAM and bool({"text", "universal_newlines"} & options.keys())
+
+
+# What runs on the emulated phone's own Debian reads programs' output in ASCII.
+@pytest.mark.parametrize("path", [path for path in MODULES if not path.is_relative_to("device/virtual")], ids=str)
+def test_no_text_is_in_the_locales_encoding(path: Path) -> None:
+    assert [ast.unparse(call) for call in calls(path) if _locale_decides(call)] == []
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ("open(path)", True),
+        ("open(path, 'w')", True),
+        ("open(path, 'rb')", False),
+        ("open(path, mode='rb')", False),
+        ("path.open('a')", True),
+        ("path.open('ab+')", False),
+        ("path.open('w', encoding='utf-8')", False),
+        ("os.open(path, flags)", False),
+        ("path.read_text()", True),
+        ("path.read_text(encoding='utf-8')", False),
+        ("path.write_text(text)", True),
+        ("subprocess.run(argv, text=True)", True),
+        ("subprocess.run(argv, encoding='utf-8')", False),
+        ("subprocess.Popen(argv, stdout=PIPE)", False),
+    ],
+)
+def test_a_text_in_the_locales_encoding_is_found(call: str, found: bool) -> None:
+    parsed = ast.parse(call, mode="eval").body
+    assert isinstance(parsed, ast.Call)
+    assert _locale_decides(parsed) is found
