@@ -93,7 +93,7 @@ class Lack:
 
     @property
     def fix(self) -> str:
-        """What to do about it."""
+        """The sentence that says what to do about it."""
         packages = f"`pkg install {' '.join(dict.fromkeys(tool.termux for tool in self.tools))}`"
         if self.where == "termux":
             return f"in Termux: {packages}"
@@ -109,7 +109,7 @@ class Lack:
 
 
 def missing(target: Target, tools: Sequence[Tool] = TOOLS) -> Lack | None:
-    """What a phone lacks of `tools`, asked in one command that needs none of them; None where it has all."""
+    """Find what a phone lacks of `tools`, asked in one command that needs none of them; None where it has all."""
     said = target.run(["sh", "-c", LOOK + _WHERE, "lacks", *(tool.name for tool in tools)]).stdout
     if not (lacking := named(said, tools)):
         return None

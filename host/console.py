@@ -52,7 +52,7 @@ class _Console(Console):
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """All that is printed comes through here, also what was no plain text: see Console.render."""
+        """Clean all that is printed, also what was no plain text: see Console.render."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 

@@ -298,7 +298,7 @@ class _InShort:
         self._kept: dict[Path, tuple[tuple[int, int], Conditions]] = {}
 
     def of(self, path: Path) -> Conditions | None:
-        """None where they are not kept, or the file has changed."""
+        """Return the conditions kept for a file; None where there are none, or the file has changed."""
         stamp = self._stamp(path)
         kept = self._kept.get(path)
         return kept[1] if kept and kept[0] == stamp else None

@@ -191,7 +191,7 @@ def _columns_named(sql: str) -> str:
 
 
 def _csv(value: Any) -> str:  # noqa: ANN401 (whatever SQL gives)
-    """As DuckDB would write it: nothing for NULL, `true`, `[1.5, 2.0]`. A number is none but by its type."""
+    """Write a value as DuckDB would: nothing for NULL, `true`, `[1.5, 2.0]`. A number is none but by its type."""
     if value is None:
         return ""
     if isinstance(value, bool):

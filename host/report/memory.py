@@ -96,7 +96,7 @@ def picture(number: int, group: Group, found: list[Taken]) -> Picture | None:
 
 @dataclass(frozen=True)
 class _Took:
-    """What one run took. MiB; None: not measured."""
+    """Memory of one run in MiB; None where it was not measured."""
 
     row: Row
     run: Run
@@ -117,9 +117,9 @@ def _of(form: Form, runs: list[_Took]) -> Taken:
     if not runs:
         return Taken(form, None, None, None, None)
     most = max(runs, key=lambda one: one.size)
-    told = most.run.kernels
-    weights = sum(told.weights_mb.values()) if told and told.weights_mb else None
-    return Taken(form, most.row, weights, told.cache_mb if told else None, most.pss_mb)
+    kernels = most.run.kernels
+    weights = sum(kernels.weights_mb.values()) if kernels and kernels.weights_mb else None
+    return Taken(form, most.row, weights, kernels.cache_mb if kernels else None, most.pss_mb)
 
 
 def _shown(mb: float | None) -> str | None:
