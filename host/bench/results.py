@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from device import series
@@ -95,6 +95,12 @@ class Run(_Record):
     """Whether every thread was always allowed on exactly the cell's CPUs; None when none were asked or none seen."""
     runner_cpu_s: float | None = None
     """What the runner itself took of one core meanwhile."""
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> Run:
+        if self.failure is None and not self.tokens_per_s:
+            raise ValueError("neither a failure nor tokens/s")
+        return self
 
     @property
     def samples(self) -> str:

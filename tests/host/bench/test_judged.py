@@ -215,7 +215,7 @@ def test_what_was_not_reached_says_so(tmp_path: Path) -> None:
 def test_a_prompt_tells_of_its_first_token(tmp_path: Path) -> None:
     cell = CELLS["“hi”", 4]
     told = CompletionRecord(prompt_tokens=20, prompt_tps=40.0, generated_tokens=7, generated_tps=3.5)
-    run = run_of(CAMPAIGN, cell).model_copy(update={"completion": told, "tokens_per_s": [3.5]})
+    run = run_of(CAMPAIGN, cell, [3.5]).model_copy(update={"completion": told, "bench": None})
     assert (run.first_token_s, run.measured_s) == (0.5, 2.5)
     assert judged(tmp_path, run)["“hi”", 4].rates == [3.5]
 

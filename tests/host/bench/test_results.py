@@ -87,6 +87,23 @@ def test_a_damaged_line_is_named(folder: Path, damage: bytes) -> None:
         read_runs(folder)
 
 
+@pytest.mark.fault(
+    "a recorded run has neither tokens/s nor a reason why not",
+    transport="workstation",
+    outcome="its line is named as damaged; with `report` and `query` the others are read",
+)
+def test_a_run_without_rates_and_without_failure_is_damaged(folder: Path) -> None:
+    lines = (folder / RUNS).read_bytes().split(b"\n")
+    facts = json.loads(lines[1])
+    lines[1] = json.dumps({**facts, "failure": None, "tokens_per_s": []}).encode()
+    (folder / RUNS).write_bytes(b"\n".join(lines))
+    with pytest.raises(BadInput, match=r"line 2 is damaged: .*neither a failure nor tokens/s"):
+        read_runs(folder)
+    damage: list[str] = []
+    assert len(read_runs(folder, damage)) == len(DONE) - 1
+    assert len(damage) == 1
+
+
 def test_a_field_that_this_version_does_not_know_is_refused(folder: Path) -> None:
     known = json.loads(DONE[0].model_dump_json())
     (folder / RUNS).write_text(json.dumps(known | {"watts": 3}) + "\n")

@@ -118,7 +118,7 @@ def prompt_answered(*first_token_s: float) -> tuple[Campaign, list[Run]]:
             prompt_tokens=20, prompt_tps=20 / seconds, generated_tokens=7, generated_tps=3.5 + number / 100
         )
         changes = {"round": number, "completion": answer, "tokens_per_s": [answer.generated_tps]}
-        runs.append(run_of(known, cell).model_copy(update=changes))
+        runs.append(run_of(known, cell, [1.0]).model_copy(update={"bench": None, **changes}))
     return known, runs
 
 
