@@ -93,6 +93,9 @@ class SshTarget:
                 while data := running.read(deadline):
                     stdout.add(data)
             except TimeoutError as error:
+                if tied:  # the end of its input ends it
+                    running.end_input()
+                    running.await_exit()
                 raise TargetTimeout(f"{self.name}: no answer in {timeout_s:.0f} s to `{argv[0]}`") from error
             done = Completed(running.exit_status(), str(stdout), str(running.stderr))
         if check and done.exit_status != 0:
@@ -195,7 +198,8 @@ class SshTarget:
                 channel.exec_command(marked.command)
                 running = _Running(channel, marked, self.name, argv)
                 yield running
-                running.await_exit()
+                if marked.complete:
+                    running.await_exit()
         except TimeoutError as error:
             raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -206,7 +210,11 @@ class SshTarget:
     def _session(self) -> paramiko.Channel:
         if not self._connection.transport.is_active():
             raise TargetLost(f"{self.name}: the connection is gone")
-        return self._connection.transport.open_session(timeout=MOVE_TIMEOUT_S)
+        try:
+            return self._connection.transport.open_session(timeout=MOVE_TIMEOUT_S)
+        except paramiko.SSHException:
+            # dropbear closes a channel that follows closely on one whose command was given up: nothing ran yet.
+            return self._connection.transport.open_session(timeout=MOVE_TIMEOUT_S)
 
 
 class _Running:
@@ -275,7 +283,7 @@ class _Running:
         dropbear would otherwise take the end of this command for that of the next one, and close its channel.
         """
         deadline = time.monotonic() + EXIT_S
-        while self._marked.complete and not self._channel.exit_status_ready() and time.monotonic() < deadline:
+        while not self._channel.exit_status_ready() and time.monotonic() < deadline:
             time.sleep(EXIT_POLL_S)
 
     def _no_command(self, what: str) -> NoPhone:
