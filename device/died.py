@@ -66,14 +66,14 @@ class ToolDied(CommandFailed):
 
 
 def why_it_died(error: CommandFailed) -> str:
-    """Explain how a tool ended, in words that help, and the line of its log that names the cause."""
+    """Say what a tool's end means, and which line of its log names the cause."""
     status, lines = _status(error), _told(error)
     said = f"; it said: {' / '.join(lines)}" if lines else ""
     return f"`{shlex.join(error.argv[:1])}` ended with status {status}: {MEANINGS.get(status, 'it failed')}{said}"
 
 
 def _status(error: CommandFailed) -> int:
-    """Return the status as a shell reports it; Python counts deaths by a signal below 0."""
+    """The exit status as a shell reports it; Python counts deaths by a signal below 0."""
     return 128 - error.status if error.status < 0 else error.status
 
 

@@ -52,7 +52,7 @@ class _Console(Console):
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Clean all that is printed, also what was no plain text: see Console.render."""
+        """Override Console.render, which all that is printed comes through, also what was no plain text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 

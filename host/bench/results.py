@@ -304,7 +304,7 @@ class _InShort:
         self._kept: dict[Path, tuple[tuple[int, int], Conditions]] = {}
 
     def of(self, path: Path) -> Conditions | None:
-        """Return the conditions kept for a file; None where there are none, or the file has changed."""
+        """The conditions that are kept; None where there are none, or the file has changed."""
         stamp = self._stamp(path)
         kept = self._kept.get(path)
         return kept[1] if kept and kept[0] == stamp else None

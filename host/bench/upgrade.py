@@ -21,8 +21,8 @@ OLDER = (1, 2)
 
 def version(facts: object) -> int | None:
     """Which schema a record says that it has; None where it says none."""
-    told = facts.get("schema_version") if isinstance(facts, dict) else None
-    return told if isinstance(told, int) and not isinstance(told, bool) else None
+    number = facts.get("schema_version") if isinstance(facts, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def campaign(facts: Facts) -> Facts:

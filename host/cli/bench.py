@@ -225,7 +225,7 @@ def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> 
 
 
 def _of_its_results(ended: Ended, make: Callable[[Section], T]) -> T | None:
-    """Apply `make` to a phone's results; None, after a warning, where there are none or they cannot be read."""
+    """Call `make` with a phone's results; None where there are none, or they cannot be read, which is said."""
     from host.report import rows
 
     if ended.outcome is None:

@@ -317,7 +317,7 @@ class Crew:
         def celsius(hottest: float) -> None:
             row.celsius = hottest
 
-        return Watch(step, push, cell, run, warn, celsius)
+        return Watch(step, push, cell, run, on_warning=warn, on_celsius=celsius)
 
 
 def unexpected(error: Exception) -> SmoothdroidError:

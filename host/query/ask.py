@@ -191,7 +191,7 @@ def _columns_named(sql: str) -> str:
 
 
 def _csv(value: Any) -> str:  # noqa: ANN401 (whatever SQL gives)
-    """Write a value as DuckDB would: nothing for NULL, `true`, `[1.5, 2.0]`. A number is none but by its type."""
+    """A value for CSV in DuckDB's words: nothing for NULL, `true`, `[1.5, 2.0]`. Only texts can be formulas."""
     if value is None:
         return ""
     if isinstance(value, bool):

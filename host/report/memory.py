@@ -96,7 +96,7 @@ def picture(number: int, group: Group, found: list[Taken]) -> Picture | None:
 
 @dataclass(frozen=True)
 class _Took:
-    """Memory of one run in MiB; None where it was not measured."""
+    """The memory that one run took, in MiB; None where it was not measured."""
 
     row: Row
     run: Run

@@ -58,6 +58,11 @@ def test_a_broken_manifest_is_named(path: Path, content: bytes) -> None:
         inspect(path)
 
 
+@pytest.mark.fault(
+    "a model's file is cut short",
+    transport="workstation",
+    outcome="it is refused before anything is sent",
+)
 def test_a_gguf_cut_anywhere_is_bad_input(path: Path) -> None:
     content = path.read_bytes()
     for size in range(len(content)):

@@ -78,6 +78,11 @@ def test_a_record_cut_in_its_first_line_is_an_empty_one(folder: Path) -> None:
     assert read_runs(folder) == DONE[:1]
 
 
+@pytest.mark.fault(
+    "a line of runs.jsonl is damaged",
+    transport="workstation",
+    outcome="the line is named; a report names it and shows all others",
+)
 @pytest.mark.parametrize("damage", [b"", b"{}", b"nonsense", b"\xff\xfe", b'{"schema_version": 1', b"[]", b"null"])
 def test_a_damaged_line_is_named(folder: Path, damage: bytes) -> None:
     lines = (folder / RUNS).read_bytes().split(b"\n")
@@ -114,6 +119,11 @@ def test_a_field_that_this_version_does_not_know_is_refused(folder: Path) -> Non
         read_campaign(folder)
 
 
+@pytest.mark.fault(
+    "campaign.json is damaged",
+    transport="workstation",
+    outcome="the file is named, in one line; nothing is written over it",
+)
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"{}"])
 def test_a_damaged_campaign_is_bad_input(folder: Path, content: bytes) -> None:
     (folder / CAMPAIGN).write_bytes(content)
@@ -121,6 +131,11 @@ def test_a_damaged_campaign_is_bad_input(folder: Path, content: bytes) -> None:
         read_campaign(folder)
 
 
+@pytest.mark.fault(
+    "results of a newer version of smoothdroid",
+    transport="workstation",
+    outcome="they are refused with the version that they have",
+)
 @pytest.mark.parametrize("version", [0, 4])
 def test_a_record_of_another_version_is_refused(folder: Path, version: int) -> None:
     for record, name in ((CAMPAIGN_RECORD, CAMPAIGN), (DONE[0], RUNS)):

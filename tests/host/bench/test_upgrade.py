@@ -84,6 +84,11 @@ def second(tmp_path: Path) -> Path:
     return Path(shutil.copytree(RESULTS / "schema-2", tmp_path / "second"))
 
 
+@pytest.mark.fault(
+    "results of an older version of smoothdroid",
+    transport="workstation",
+    outcome="they are read, judged by today's rules, and can be continued",
+)
 def test_a_campaign_of_schema_2_is_read_with_its_samples(second: Path) -> None:
     campaign, runs = read_campaign(second), read_runs(second)
     raw = [json.loads(line) for line in (second / RUNS).read_text().splitlines()]

@@ -121,6 +121,11 @@ def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
     assert [(len(one.runs), one.outcome and one.outcome.kept) for one in again] == [(0, 8)] * 3
 
 
+@pytest.mark.fault(
+    "a phone of a farm is not there",
+    transport="any",
+    outcome="it is tried again while others work, then named; the others are measured",
+)
 def test_a_phone_that_is_not_there_keeps_nobody_and_is_told(lab: Lab) -> None:
     lab.gone.add("b")
     a, b = lab.crew("a", "b").run()
@@ -196,6 +201,11 @@ def test_a_damaged_record_among_the_results_stops_no_phone(lab: Lab) -> None:
     assert any("campaign.json is damaged" in text for text in lab.said)
 
 
+@pytest.mark.fault(
+    "a phone of a farm drops out and comes back",
+    transport="any",
+    outcome="its campaign goes on; each cell is measured once",
+)
 def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
     asked = lab.asked
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 0.3"))
@@ -236,6 +246,11 @@ def test_equal_phones_share_and_the_record_says_who_measured_what(lab: Lab) -> N
     assert [one.runs for one in again] == [[], [], []], "a new equal phone measures nothing anew"
 
 
+@pytest.mark.fault(
+    "a phone dies while equal phones share a plan",
+    transport="any",
+    outcome="another phone measures its cells",
+)
 def test_a_shared_cell_moves_when_its_phone_dies(lab: Lab) -> None:
     lab.scripts = {"adb:a": llama_bench("sleep 1"), "adb:b": llama_bench("sleep 60")}
     crew = lab.crew("a", "b", share=True)
@@ -278,6 +293,11 @@ def test_a_phone_for_which_the_plan_is_not_or_that_may_not_run_it_says_so(lab: L
     assert (c.why_none, c.runs) == ("it may run none of the plan's models, only x", [])
 
 
+@pytest.mark.fault(
+    "one phone is reached two ways at once",
+    transport="any",
+    outcome="the two campaigns take turns",
+)
 def test_two_ways_to_one_phone_take_turns(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a1", "ssh:a2"), llama_bench("sleep 0.3"))
     members = [lab.member("a1"), lab.member("a2", way="ssh")]
@@ -323,6 +343,11 @@ def test_two_phones_with_one_serial_number_are_not_taken_for_one(lab: Lab) -> No
     assert (len(fine.runs), refused.runs, refused.outcome) == (8, [], None)
 
 
+@pytest.mark.fault(
+    "a phone measures for another controller",
+    transport="any",
+    outcome="it is left alone and named; the others are measured",
+)
 def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> None:
     crew = lab.crew("a", "b")
     session = Session(lab.phones["a"])
@@ -333,6 +358,11 @@ def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> Non
     session.stop("others")
 
 
+@pytest.mark.fault(
+    "Ctrl-C while many phones measure",
+    transport="any",
+    outcome="the work ends on each of them; the next call continues",
+)
 def test_ctrl_c_ends_the_work_on_every_phone_and_the_next_call_goes_on(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 60"))
     crew = lab.crew("a", "b")

@@ -39,6 +39,11 @@ def ledger(tmp_path: Path) -> Ledger:
 LOST = TargetLost("the cable broke.")
 
 
+@pytest.mark.fault(
+    "a phone fails again and again",
+    transport="any",
+    outcome="it goes into quarantine, which is said and can be ended",
+)
 def test_repeated_failures_end_in_quarantine_which_is_told_and_can_be_ended(ledger: Ledger) -> None:
     assert ledger.note_all([part("a", LOST), part("b", runs=runs(None))]) == []
     assert ledger.note_all([part("a", LOST)]) == []
@@ -70,6 +75,11 @@ def test_what_is_no_fault_of_the_phone_is_not_counted() -> None:
     assert judge(part("a", runs=runs("SIGILL", "SIGILL"))) == ("all of 2 runs failed, the last: SIGILL", True)
 
 
+@pytest.mark.fault(
+    "several processes note failures in one ledger",
+    transport="workstation",
+    outcome="none is lost",
+)
 def test_several_processes_write_and_nothing_is_lost(ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.note(f"p{number}", "gone", failed=True), range(40)))

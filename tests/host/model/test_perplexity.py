@@ -44,6 +44,11 @@ def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.
     assert told == sorted(told)
 
 
+@pytest.mark.fault(
+    "a text is too short for the windows that are asked for",
+    transport="workstation",
+    outcome="it is refused at once, with the number of tokens or windows that are missing",
+)
 def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: Task) -> None:
     tool = kernels(tmp_path, "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 60")
     began = time.monotonic()
@@ -52,6 +57,11 @@ def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.fault(
+    "llama-perplexity fails",
+    transport="workstation",
+    outcome="the line of its log that names the cause is shown",
+)
 def test_a_failure_shows_its_last_words(tmp_path: Path, task: Task) -> None:
     tool = kernels(tmp_path, "echo 'llama_perplexity: unable to load model' >&2; exit 1")
     with pytest.raises(CommandFailed, match=r"ended with status 1: llama_perplexity: unable to load model"):

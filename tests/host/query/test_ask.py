@@ -97,6 +97,11 @@ def test_a_query_only_reads(measured: Current, sql: str, tmp_path: Path, monkeyp
 SECRET = "nobody's business"
 
 
+@pytest.mark.fault(
+    "a query that would read other files or the environment",
+    transport="workstation",
+    outcome="it is refused",
+)
 @pytest.mark.parametrize(
     "sql",
     [
@@ -186,6 +191,11 @@ def test_a_formula_is_written_as_text(measured: Current, tmp_path: Path, name: s
     assert row[1:] == ["-1.5", "true", ""]
 
 
+@pytest.mark.fault(
+    "a query fails in the middle of writing its file",
+    transport="workstation",
+    outcome="the file that was there stays as it was",
+)
 def test_an_answer_that_fails_leaves_what_was_there(measured: Current, tmp_path: Path) -> None:
     output = ask.Output(tmp_path / "out.csv", "csv")
     output.path.write_text("before")

@@ -96,6 +96,11 @@ def test_the_rules_are_the_code_that_judges() -> None:
     assert told[0] != told[1]
 
 
+@pytest.mark.fault(
+    "a damaged campaign among those that are queried",
+    transport="workstation",
+    outcome="it is named and left out; the others are answered, and the exit status is 1",
+)
 def test_a_damaged_campaign_is_named_and_left_out(results: Path) -> None:
     more(results, 1)
     runs = results / "measured" / RUNS
@@ -143,6 +148,11 @@ def test_many_are_judged_by_several_processes_to_the_same_end(results: Path) -> 
         assert judged.ask(f"SELECT * EXCLUDE campaign_number FROM cells WHERE campaign_number = {number}") == alone  # noqa: S608
 
 
+@pytest.mark.fault(
+    "the index of queries is damaged",
+    transport="workstation",
+    outcome="it is made again from the results",
+)
 def test_an_index_that_cannot_be_read_is_made_again(results: Path) -> None:
     path = update(results).current.path
     path.write_bytes(b"no database" * 1000)
@@ -162,6 +172,11 @@ def judging(results: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.fault(
+    "a query is killed while it judges",
+    transport="workstation",
+    outcome="what was judged stays judged; the next query judges the rest",
+)
 def test_what_was_judged_when_it_is_killed_stays_judged(results: Path) -> None:
     more(results, 30)
     with judging(results) as process:
@@ -172,6 +187,11 @@ def test_what_was_judged_when_it_is_killed_stays_judged(results: Path) -> None:
     assert found.ask("SELECT count(*), count(DISTINCT campaign_number) FROM cells") == [(31 * 40, 31)]
 
 
+@pytest.mark.fault(
+    "two queries at once",
+    transport="workstation",
+    outcome="the second says that it waits, and answers",
+)
 def test_two_at_a_time_wait_for_each_other(results: Path) -> None:
     with index.current(find_campaigns([results])) as current, judging(results) as process:
         assert process.stderr
