@@ -25,7 +25,7 @@ from device.program import File, Installed, install
 from device.session import Done, Session, Task
 from device.target import Progress, Target
 from device.tools import TASKSET, require
-from host.bench import commands, results, schedule, start
+from host.bench import commands, repair, results, schedule, start
 from host.bench.cell import PROTOCOL_VERSION, Cell
 from host.bench.judged import is_believed
 from host.bench.plan import Plan
@@ -127,10 +127,14 @@ def conduct(
     campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
     folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
     with results.alone(folder):
+        if damaged := repair.repair_campaign(folder):
+            watch.on_warning(damaged)
         if (folder / results.CAMPAIGN).exists():
             campaign = results.read_campaign(folder)
         else:
             results.write_campaign(folder, campaign)
+        for damaged in repair.repair_runs(folder):
+            watch.on_warning(damaged)
         return _Conduct(campaign, plan, names, folder, session, watch).to_the_end(binaries, shared)
 
 

@@ -146,7 +146,7 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
         if not kept.is_dir():
             kept.mkdir(exist_ok=True)
             _sync_folder(folder)
-        _write_whole(folder / run.samples, samples.encode("utf-8", "replace"))
+        write_whole(folder / run.samples, samples.encode("utf-8", "replace"))
     path = folder / RUNS
     begins = not path.exists()
     with path.open("ab+") as file:
@@ -158,7 +158,7 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
         _sync_folder(folder)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is visible only whole, also after a power failure."""
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
@@ -199,25 +199,34 @@ def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
     Raises BadInput naming the line when the record is damaged; a torn last line is what a kill leaves, no damage.
     With a list for the damage, each damaged line is named there instead, and the others are returned.
     """
+    runs = []
+    for number, _, found in read_lines(folder):
+        if isinstance(found, Run):
+            runs.append(found)
+            continue
+        named = f"{folder / RUNS}, line {number} is damaged: {_problem(found)}"
+        if damage is None:
+            raise BadInput(named) from found
+        damage.append(named)
+    return runs
+
+
+def read_lines(folder: Path) -> Iterator[tuple[int, bytes, Run | ValueError]]:
+    """Yield each whole line of the record: its number from 1, its bytes, and its run or what is wrong with it."""
     path = folder / RUNS
     if not path.exists():
-        return []
+        return
     campaign = _campaign_if_sound(folder)
     models = {model.sha256 for model in campaign.plan.models} if campaign else None
-    runs = []
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
         try:
             run = _run(folder, line, campaign)
             if models is not None and run.cell.model_sha256 not in models:
                 raise ValueError("its model is none of the campaign's")
-            runs.append(run)
         except ValueError as error:
-            found = f"{path}, line {number} is damaged: {_problem(error)}"
-            if damage is None:
-                raise BadInput(found) from error
-            damage.append(found)
-    return runs
+            yield number, line, error
+        else:
+            yield number, line, run
 
 
 def _campaign_if_sound(folder: Path) -> Campaign | None:
@@ -340,7 +349,7 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
             "has letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / CAMPAIGN, f"{text}\n".encode())
+    write_whole(folder / CAMPAIGN, f"{text}\n".encode())
 
 
 def read_campaign(folder: Path) -> Campaign:

@@ -60,10 +60,14 @@ class Bench:
         self.plan, self.binaries, self.folder = plan, binaries, tmp_path / "results"
         self.target = FolderPhone(tmp_path / "phone")
         self.watched: list[tuple[str, int, int]] = []
+        self.warnings: list[str] = []
 
     def __call__(self, script: str = LLAMA_BENCH, plan: Plan | None = None, target: Target | None = None) -> Outcome:
         self.play(script)
-        watch = Watch(on_cell=lambda cell, number, total: self.watched.append((cell.model, number, total)))
+        watch = Watch(
+            on_cell=lambda cell, number, total: self.watched.append((cell.model, number, total)),
+            on_warning=self.warnings.append,
+        )
         return run_campaign(plan or self.plan, target or self.target, PHONE, self.binaries, self.folder, watch)
 
     def play(self, script: str) -> None:
@@ -717,14 +721,49 @@ def test_another_way_to_the_same_phone_is_another_campaign(bench: Bench, small: 
     assert len(second.measured) == 2
 
 
-def test_a_damaged_record_stops_a_campaign_before_the_phone_is_touched(bench: Bench, small: Plan) -> None:
+@pytest.mark.fault(
+    "a line of runs.jsonl is damaged on the workstation's disk",
+    transport="workstation",
+    outcome="`bench` keeps it in damaged-runs.jsonl and measures its cell again; the others are kept",
+)
+@pytest.mark.parametrize("damage", [b"nonsense", b"\0" * 300, b'{"schema_version": 3}'])
+def test_a_damaged_line_is_set_aside_and_its_cell_measured_again(bench: Bench, small: Plan, damage: bytes) -> None:
     first = bench(plan=small)
-    for name in (RUNS, CAMPAIGN):
-        (first.folder / name).write_text("nonsense\n")
-        untouched = FolderPhone(Path(bench.target.root).with_name("untouched"))
-        with pytest.raises(BadInput, match="damaged"):
-            bench(plan=small, target=untouched)
-        assert not Path(untouched.root).exists()
+    record = first.folder / RUNS
+    lines = record.read_bytes().split(b"\n")
+    record.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
+    second = bench(plan=small)
+    assert (len(second.measured), second.failed) == (1, [])
+    assert (first.folder / "damaged-runs.jsonl").read_bytes() == damage + b"\n"
+    assert len(read_runs(first.folder)) == len(lines) - 1
+    assert [f"{record}, line 2 was damaged" in warning for warning in bench.warnings] == [True]
+    assert bench(plan=small).measured == []
+
+
+@pytest.mark.fault(
+    "campaign.json is damaged on the workstation's disk",
+    transport="workstation",
+    outcome="`bench` keeps it as damaged-campaign.json and writes it anew; no run is lost",
+)
+def test_a_damaged_campaign_is_written_anew(bench: Bench, small: Plan) -> None:
+    first = bench(plan=small)
+    (first.folder / CAMPAIGN).write_text("nonsense")
+    second = bench(plan=small)
+    assert (second.measured, second.kept) == ([], first.kept + len({run.fingerprint for run in first.measured}))
+    assert (first.folder / "damaged-campaign.json").read_text() == "nonsense"
+    assert read_campaign(first.folder).plan == small
+
+
+@pytest.mark.parametrize("name", [CAMPAIGN, RUNS])
+def test_a_newer_version_s_record_is_left_alone_and_the_phone_untouched(bench: Bench, small: Plan, name: str) -> None:
+    first = bench(plan=small)
+    newer = b'{"schema_version": 99}\n'
+    (first.folder / name).write_bytes(newer)
+    untouched = FolderPhone(Path(bench.target.root).with_name("untouched"))
+    with pytest.raises(BadInput, match="a newer smoothdroid"):
+        bench(plan=small, target=untouched)
+    assert (first.folder / name).read_bytes() == newer
+    assert not Path(untouched.root).exists()
 
 
 def test_a_build_that_the_phone_cannot_run_is_refused() -> None:
