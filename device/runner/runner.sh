@@ -82,11 +82,11 @@ whole() { # fails when the job is not as the host wrote it -> $broken, the files
     case $right in *"  $part"*) ;; *) broken="$broken $part" ;; esac
   done
   [ -s "$folder/sum" ] || broken=' sum'
-  if [ -e "$folder/journal" ]; then
-    { [ -f "$folder/journal" ] && [ "$(stat -c %s "$folder/journal")" -le "$MOST_JOURNAL" ]; } || broken="$broken journal"
-  fi
+  [ ! -e "$folder/journal" ] || readable || broken="$broken journal"
   [ ! "$broken" ]
 } 2>/dev/null
+
+readable() { [ -f "$folder/journal" ] && [ "$(stat -c %s "$folder/journal")" -le "$MOST_JOURNAL" ]; }
 
 halted() { [ "$token" ] && [ "$(cat "$folder/halted" 2>/dev/null)" = "$token" ]; }
 
@@ -147,16 +147,16 @@ state() {
 watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike
   # In 1/10 s. Looking takes processes: what ends soon is told at once, what takes long is looked at more rarely.
   seen=$1 waits=$(($2 * 10)) pause=3
+  if ! readable; then
+    say gone
+    return
+  fi
   while :; do
     # Asked before reading: what a runner wrote, it wrote before it ended.
     word=ended
     holder && [ "$holding_job" = "$job" ] && word=at-work
-    set -- $(wc -lc <"$folder/journal") # lines, bytes
-    if [ ! -f "$folder/journal" ] || [ "$2" -gt "$MOST_JOURNAL" ]; then
-      say gone
-      return
-    fi
-    [ "$1" -gt "$seen" ] && break
+    lines=$(wc -l <"$folder/journal")
+    [ $((lines)) -gt "$seen" ] && break
     [ "$word" = ended ] && break
     [ "$waits" -le 0 ] && break
     sleep "$((pause / 10)).$((pause % 10))"

@@ -580,7 +580,7 @@ DAMAGE = {
     "a journal of zeros": "head -c 4096 /dev/zero >journal",
     "zeros after the journal": "head -c 4096 /dev/zero >>journal",
     "a journal of something else": "head -c 4096 /bin/sh >journal",
-    "a huge journal": "truncate -s 1G journal",
+    "a huge journal": "truncate -s 64M journal",
     "a journal that is a folder": "rm journal; mkdir journal",
     "no outputs": "rm *.stdout *.stderr",
     "empty samples": "for file in *.samples; do : >$file; done",
@@ -668,7 +668,9 @@ def test_a_cell_that_is_damaged_each_time_is_given_up_and_said_and_the_others_ar
     ):
         bench(plan=plan, target=Rotten(Path(bench.target.root)))
     assert [run.cell.threads for run in bench.runs()] == [1, 1]
-    assert sorted(options["-t"] for options in bench.target.measured()) == ["1"] * 2 + ["2"] * 6
+    asked = [options["-t"] for options in bench.target.measured()]
+    assert asked.count("1") == 2
+    assert asked.count("2") in (3, 6), "in three jobs, of one round or of both"
     assert Session(bench.target).jobs() == []
     outcome = bench(plan=plan)
     assert [run.cell.threads for run in outcome.measured] == [2, 2]
