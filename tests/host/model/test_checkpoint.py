@@ -315,6 +315,11 @@ def test_a_hostile_header_is_bad_input_or_true(tmp_path: Path, header: object, d
     assert max((tensor.n_bytes for tensor in tensors.values()), default=0) <= len(data)
 
 
+@pytest.mark.fault(
+    "a weight file is cut short at any byte",
+    transport="workstation",
+    outcome="refused from its header, before anything is read",
+)
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({"w": torch.zeros(4)}, file)

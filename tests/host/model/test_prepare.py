@@ -278,6 +278,11 @@ def test_a_number_of_layers_that_the_weights_belie(
         prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp)
 
 
+@pytest.mark.fault(
+    "a weight holds NaN or infinity",
+    transport="workstation",
+    outcome="refused, with the tensor's name and the number of such values",
+)
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
 def test_numbers_that_are_none_are_named(
@@ -293,6 +298,11 @@ def test_numbers_that_are_none_are_named(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.fault(
+    "Ctrl-C while a model is prepared",
+    transport="workstation",
+    outcome="the output folder is as it was",
+)
 @pytest.mark.parametrize("at", ["smoothing", "writing"])
 def test_an_interruption_leaves_what_was_there(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, at: str
@@ -310,6 +320,11 @@ def test_an_interruption_leaves_what_was_there(
     assert [file.name for file in output.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.fault(
+    "prepare is killed while it works",
+    transport="workstation",
+    outcome="no file looks whole, nothing works on; the next call clears up and finishes",
+)
 def test_a_killed_preparation_leaves_no_file_that_looks_whole(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
 ) -> None:

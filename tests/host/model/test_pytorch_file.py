@@ -72,6 +72,11 @@ class Code:
         return os.mkdir, (self.path,)
 
 
+@pytest.mark.fault(
+    "a .bin file of weights holds code",
+    transport="workstation",
+    outcome="not run; refused: give the checkpoint as safetensors",
+)
 def test_code_in_it_is_not_run(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
     folder, trace = make_checkpoint(), tmp_path / "was run"
     (folder / "model.safetensors").unlink()

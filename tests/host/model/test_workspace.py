@@ -20,6 +20,11 @@ def test_the_workspace_is_gone_however_it_ends(tmp_path: Path) -> None:
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@pytest.mark.fault(
+    "a killed run left its half-made files",
+    transport="workstation",
+    outcome="removed by the next run",
+)
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".it.partial" / "deep").mkdir(parents=True)
     with workspace(tmp_path, "it") as partial:
@@ -57,6 +62,11 @@ def test_publish_replaces(tmp_path: Path) -> None:
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("final", "new")]
 
 
+@pytest.mark.fault(
+    "too little space on the disk of the output folder",
+    transport="workstation",
+    outcome="refused before anything is written: how much is missing",
+)
 def test_space_says_how_much_is_missing(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
     require_space(tmp_path, 10**9, free_bytes=10**9)
