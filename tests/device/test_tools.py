@@ -35,6 +35,7 @@ OPTIONAL = {
     "ulimit",
     "file",
     "top",
+    "watch",
 }
 """What scripts use where it is there, what every shell has built in, and words that are no commands."""
 
