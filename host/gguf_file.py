@@ -38,8 +38,8 @@ def opened(path: Path) -> GGUFReader:
             _check(_Header(content))
     try:
         return GGUFReader(path)
-    except (IndexError, KeyError, OverflowError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+    except (IndexError, KeyError, ValueError, OverflowError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"gguf-py cannot read it: {str(error) or type(error).__name__}") from error
 
 
 class _Header:

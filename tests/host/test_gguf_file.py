@@ -56,7 +56,10 @@ HOSTILE = {
         "dimensions",
     ),
     "a tensor of 2^80 elements": (header(tensors=tensor(1 << 40, 1 << 40), n_fields=0, n_tensors=1), "elements"),
-    "a tensor larger than the file": (header(tensors=tensor(1 << 40), n_fields=0, n_tensors=1), "reshape"),
+    "a tensor larger than the file": (
+        header(tensors=tensor(1 << 40), n_fields=0, n_tensors=1),
+        "gguf-py cannot read it",
+    ),
     "a tensor of an unknown type": (header(tensors=tensor(1, kind=250), n_fields=0, n_tensors=1), "250"),
     "another byte order": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
     "version 1": (b"GGUF" + struct.pack("<III", 1, 0, 0), "version 1"),
