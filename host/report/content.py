@@ -103,7 +103,7 @@ def _verdict(found: Sequence[Group]) -> Part:
         said += _headlines(group, best)
     if not found:
         said.append("No speed was measured: these results hold evaluations only.")
-    if tables:
+    if any(one.rate.n > 1 for group in found for one in group.bests):
         said.append(WINNER)
     return Part("Verdict", said, tables)
 

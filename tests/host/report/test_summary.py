@@ -89,6 +89,7 @@ def test_the_verdict_says_how_sure_it_is(tmp_path: Path) -> None:
         write(load([tmp_path / name]), tmp_path / f"{name}-report")
     one, three = ((tmp_path / f"{name}-report" / SUMMARY).read_text() for name in ("one", "three"))
     assert "fastest decode 10.0 tokens/s, one process, no interval: " in one
+    assert "luckiest" not in one, "without an interval there is nothing to account for"
     assert "fastest decode 10.0 tokens/s, 95% interval 10.0 to 10.0: " in three
     assert "3 processes" in three
     assert "nan" not in (tmp_path / "one-report" / PAGE).read_text().lower()
