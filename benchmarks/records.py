@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def _read_bytes() -> int:
-    told = re.search(r"^rchar: (\d+)$", Path("/proc/self/io").read_text(encoding="utf-8"), re.MULTILINE)
-    return int(told[1]) if told else 0
+    found = re.search(r"^rchar: (\d+)$", Path("/proc/self/io").read_text(encoding="utf-8"), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

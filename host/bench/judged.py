@@ -76,8 +76,8 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: lis
 
 
 def is_believed(folder: Path, campaign: Campaign, run: Run) -> bool:
-    """Whether the values of a run that measured count. Raises BadInput when its samples are damaged."""
-    return Verdict(list(_of_a_run(run, _measured(folder, campaign, run)))).valid
+    """Whether the values of a run that measured count. Damaged samples count as not seen; a report names them."""
+    return Verdict(list(_of_a_run(run, _measured(folder, campaign, run, damage=[])))).valid
 
 
 def _name(campaign: Campaign, cell: Cell) -> str:
@@ -140,7 +140,7 @@ def _judged(
         [run for run, _ in counted],
         [run for run, _ in rejected],
         verdict=verdict,
-        joules=_joules([(run, measured) for run, measured in seen if run in [r for r, _ in counted]])
+        joules=_joules([one for one, its in zip(seen, verdicts, strict=True) if its.valid])
         if verdict.energy and not campaign.phone.emulated
         else [],
     )

@@ -165,14 +165,18 @@ def bench(
         )
         reopen = partial(open_target, way, options)
         outcome = campaign.run_campaign(planned, target, phone, binaries, output, watch, reopen=reopen)
-    from host.report import rows
+    from host.report import rows, tables
 
+    damage: list[str] = []
+    section = rows.section(outcome.folder, damage)
+    for damaged in damage:
+        console.warning(f"left out: {damaged}")
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
-        facts = [rows.as_facts(section) for section in rows.load([outcome.folder])]
-        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs, "cells": facts[0]["rows"]})
+        cells = rows.as_facts(section)["rows"]
+        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs, "cells": cells})
     else:
-        print_tables([outcome.folder])
+        console.show(tables.terminal(section))
         console.out.print(
             f"{outcome.folder}  ({len(outcome.measured)} measured, {len(outcome.failed)} failed, "
             f"{outcome.kept} kept from before)",
@@ -272,13 +276,6 @@ def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
         raise BadInput(f"{plans[0]} is a plan, which names its models: give it alone")
     base = request.read(plans[0]) if plans else Request(models=[str(model) for model in models])
     return base.with_words(given)
-
-
-def print_tables(places: Sequence[Path]) -> None:
-    from host.report import rows, tables
-
-    for section in rows.load(places):
-        console.show(tables.terminal(section))
 
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")

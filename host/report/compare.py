@@ -41,9 +41,9 @@ def load(a: Path, b: Path, threshold: float) -> Compared:
     Raises BadInput where there are no results, where one folder answers the same question twice in different ways,
     and where nothing can be compared: other phones, other ways, or no cell measured in both.
     """
-    inside = {"model_sha256": True}
-    ours, theirs = (_sides(_read(place), inside, of_build=False) for place in (a, b))
-    return _compared(str(a), str(b), None, ours, theirs, threshold)
+    inside, damage = {"model_sha256": True}, list[str]()
+    ours, theirs = (_sides(_read(place, damage), inside, of_build=False) for place in (a, b))
+    return _compared(str(a), str(b), None, ours, theirs, threshold, damage)
 
 
 def within(folder: Path, field: by.Field, said: str, threshold: float) -> Compared:
@@ -51,7 +51,8 @@ def within(folder: Path, field: by.Field, said: str, threshold: float) -> Compar
 
     Raises BadInput as `load`, and unless `said` names two values that are there.
     """
-    found = _read(folder)
+    damage: list[str] = []
+    found = _read(folder, damage)
     asked = by.choose(field, said, [(side.campaign, side.cell) for side in found])
     ours, theirs = (
         _sides(
@@ -62,32 +63,41 @@ def within(folder: Path, field: by.Field, said: str, threshold: float) -> Compar
         for value in (asked.a, asked.b)
     )
     a, b = (f"{field.name} {value}, in {folder}" for value in (asked.a, asked.b))
-    return _compared(a, b, asked, ours, theirs, threshold)
+    return _compared(a, b, asked, ours, theirs, threshold, damage)
 
 
 def _compared(
-    a: str, b: str, asked: By | None, ours: dict[Key, Side], theirs: dict[Key, Side], threshold: float
+    a: str,
+    b: str,
+    asked: By | None,
+    ours: dict[Key, Side],
+    theirs: dict[Key, Side],
+    threshold: float,
+    damage: list[str],
 ) -> Compared:
     common = [key for key in ours if key in theirs and ours[key].processes and theirs[key].processes]
     if not common:
         raise BadInput(f"{a} and {b} cannot be compared: {_why_not(ours, theirs)}")
     found = differences([(ours[key].processes, theirs[key].processes) for key in common], threshold)
     pairs = [Pair(ours[key], theirs[key], one) for key, one in zip(common, found, strict=True)]
-    return Compared(a, b, asked, threshold, pairs, _missing(ours, theirs), _missing(theirs, ours))
+    return Compared(a, b, asked, threshold, pairs, _missing(ours, theirs), _missing(theirs, ours), damage)
 
 
-def _read(place: Path) -> list[Side]:
-    """Read the cells of every campaign at or below `place`. Raises BadInput where none is, or one is damaged."""
+def _read(place: Path, damage: list[str]) -> list[Side]:
+    """Read the cells of every campaign at or below `place`; damaged lines and samples are named in `damage`.
+
+    Raises BadInput where there is no campaign, or a campaign.json is damaged.
+    """
     return [
         _side(folder, campaign, judged)
         for folder in find_campaigns([place])
         for campaign in [read_campaign(folder)]
-        for judged in judge_all(folder, campaign, _read_runs(folder))
+        for judged in judge_all(folder, campaign, _read_runs(folder, damage), damage)
     ]
 
 
-def _read_runs(folder: Path) -> list[Run]:
-    runs = read_runs(folder)
+def _read_runs(folder: Path, damage: list[str]) -> list[Run]:
+    runs = read_runs(folder, damage)
     for run in runs:
         rates = run.tokens_per_s
         if run.failure is None and not (rates and all(0 < rate < math.inf for rate in rates)):
@@ -182,6 +192,7 @@ def as_facts(compared: Compared) -> dict[str, Any]:
         "cells": [_pair_facts(pair, asked) for pair in compared.pairs],
         "only_a": compared.only_a,
         "only_b": compared.only_b,
+        "damage": compared.damage,
     }
 
 

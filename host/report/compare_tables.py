@@ -43,7 +43,8 @@ def sides(compared: Compared) -> list[str]:
 
 def said(compared: Compared) -> list[str]:
     """Say what the tables do not show."""
-    lines = [f"not the same: {change}" for change in compared.changes]
+    lines = [f"left out: {damaged}" for damaged in compared.damage]
+    lines += [f"not the same: {change}" for change in compared.changes]
     lines += [f"only in A: {cell}" for cell in compared.only_a]
     lines += [f"only in B: {cell}" for cell in compared.only_b]
     cells = len(compared.pairs)

@@ -91,6 +91,8 @@ class Compared:
     only_a: list[str]
     """Cells that side B has not measured, and why."""
     only_b: list[str]
+    damage: list[str]
+    """Damaged lines and samples, which are left out."""
 
     @property
     def regressions(self) -> list[Pair]:

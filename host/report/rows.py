@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from device.errors import BadInput
 from host.bench import masks
 from host.bench.finding import Finding
 from host.bench.judged import Judged, judge_all
-from host.bench.results import RUNS, Campaign, Run, find_campaigns, read_campaign, read_runs
+from host.bench.results import RUNS, Campaign, Run, read_campaign, read_runs
 from host.bench.stats import Interval, interval
 from host.bench.verdict import ENERGY, NOT_CHECKED
 from host.report import sustained
@@ -152,11 +151,6 @@ def interval_facts(name: str, found: Interval | None) -> dict[str, float | None]
     ends = (found.mean, found.low, found.high) if found else (None, None, None)
     names = (name, f"{name}_low", f"{name}_high")
     return {key: end if end is not None and math.isfinite(end) else None for key, end in zip(names, ends, strict=True)}
-
-
-def load(places: Iterable[Path]) -> list[Section]:
-    """All campaigns at or below `places`. Raises BadInput when there is none, or one is damaged."""
-    return [section(folder) for folder in find_campaigns(places)]
 
 
 def section(folder: Path, damage: list[str] | None = None) -> Section:

@@ -128,7 +128,7 @@ def tool(name: str) -> Tool:
 
 
 @pytest.mark.parametrize(
-    ("names", "where", "said", "mend"),
+    ("names", "where", "said", "fix"),
     [
         (["sha256sum"], "android 7.1.2", "its Android lacks sha256sum", "this is Android 7.1.2, and 8.0 is the first"),
         (["sha256sum"], "android 7", "its Android lacks sha256sum", r"--on ssh://ADDRESS:8022"),
@@ -139,10 +139,10 @@ def tool(name: str) -> Tool:
         (["stat"], "", "it lacks stat", "install stat there"),
     ],
 )
-def test_the_fix_is_that_of_the_place(names: list[str], where: str, said: str, mend: str) -> None:
+def test_the_fix_is_that_of_the_place(names: list[str], where: str, said: str, fix: str) -> None:
     lack = Lack(tuple(map(tool, names)), where)
     assert re.match(said, str(lack))
-    assert re.search(mend, lack.fix)
+    assert re.search(fix, lack.fix)
 
 
 class Says(LocalTarget):

@@ -20,7 +20,7 @@ from device.session import Session, Task
 from device.sha256 import sha256_of
 from device.target import Completed, Progress, Target
 from host.bench.artifact import Artifact, inspect
-from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, run_campaign
+from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, finished, run_campaign
 from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan, make
 from host.bench.request import Request
@@ -740,6 +740,21 @@ def test_a_damaged_line_is_set_aside_and_its_cell_measured_again(bench: Bench, s
     assert len(read_runs(first.folder)) == len(lines) - 1
     assert [f"{record}, line 2 was damaged" in warning for warning in bench.warnings] == [True]
     assert bench(plan=small).measured == []
+
+
+@pytest.mark.fault(
+    "the samples of a run are damaged on the workstation's disk",
+    transport="workstation",
+    outcome="the campaign goes on; the run counts as not sampled, and tables and reports name the file",
+)
+def test_damaged_samples_stop_no_campaign(bench: Bench, small: Plan) -> None:
+    plan = small.model_copy(update={"protocol": Protocol(repetitions=2, until=0.5)})
+    first = bench(plan=plan)
+    for run in first.measured:
+        (first.folder / run.samples).write_text("nonsense")
+    again = bench(plan=plan)
+    assert (again.measured, again.failed) == ([], [])
+    assert finished(first.folder) == set(plan.cells())
 
 
 @pytest.mark.fault(

@@ -13,10 +13,11 @@ from device.session import Cooling
 from host.bench import masks
 from host.bench.cell import Cell, Options, Protocol, Test
 from host.bench.plan import Plan
-from host.bench.results import Campaign, append
+from host.bench.results import RUNS, SAMPLES, Campaign, append, read_runs
 from host.bench.stats import compare, compare_paired
 from host.report.by import parse
 from host.report.compare import as_facts, load, within
+from host.report.compare_tables import said
 from host.report.comparison import Compared, Pair
 from host.report.rows import NOT_A_SPEED
 from tests.host.fakes import campaign, model, phone, run_of, write_results
@@ -232,6 +233,26 @@ def test_the_same_question_answered_by_two_builds_is_refused(before: Path, tmp_p
 def test_a_rate_that_is_none_is_damage(before: Path, tmp_path: Path, bad: float) -> None:
     with pytest.raises(BadInput, match=r"runs.jsonl is damaged: plain pp512, 1 threads"):
         load(before, results(tmp_path / "after", {PLAIN_PP: (10.0, bad)}), 0.05)
+
+
+@pytest.mark.fault(
+    "a line of runs.jsonl or a run's samples are damaged in one of two folders that are compared",
+    transport="workstation",
+    outcome="`compare` names them and leaves them out; the other cells are compared",
+)
+def test_damage_is_named_and_left_out(before: Path, tmp_path: Path) -> None:
+    after = results(tmp_path / "after", {})
+    record = after / RUNS
+    lines = record.read_bytes().split(b"\n")
+    record.write_bytes(b"\n".join([b"nonsense", *lines[1:]]))
+    sampled = read_runs(after, [])[0]
+    (after / SAMPLES).mkdir(exist_ok=True)
+    (after / sampled.samples).write_text("nonsense")
+    compared = load(before, after, 0.05)
+    assert compared.pairs
+    assert [f"{record}, line 1 is damaged" in compared.damage[0], len(compared.damage)] == [True, 2]
+    assert f"left out: {compared.damage[0]}" in said(compared)
+    assert as_facts(compared)["damage"] == compared.damage
 
 
 def test_a_cell_measured_again_after_it_failed_is_measured(before: Path, tmp_path: Path) -> None:

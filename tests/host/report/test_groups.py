@@ -7,8 +7,9 @@ from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan
 from host.bench.stats import interval
 from host.report.groups import groups, headline, question, reasons, setting
-from host.report.rows import Section, load
+from host.report.rows import Section
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
+from tests.host.report.whole import load_sections
 
 PLAN = Plan(
     models=[model("a")],
@@ -24,7 +25,7 @@ def sections(folder: Path, rates: Rates, plan: Plan = PLAN) -> list[Section]:
     cells = [cell for cell in plan.cells() if (cell.test.name, cell.threads) in rates]
     runs = [run for c in cells for run in runs_of(known, c, rates[c.test.name, c.threads])]
     write_results(folder, known, runs)
-    return load([folder])
+    return load_sections([folder])
 
 
 def test_the_best_is_the_fastest_that_can_be_believed(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_setting_of_one_process_is_neither_hidden_nor_beaten(tmp_path: Path) -
     known = campaign(PLAN, phone())
     one, other = (next(c for c in PLAN.cells() if (c.test.name, c.threads) == key) for key in rates)
     write_results(tmp_path, known, [run_of(known, one, [20.0, 20.1]), *runs_of(known, other, rates["tg8", 2])])
-    ((best,),) = (group.bests for group in groups(load([tmp_path])))
+    ((best,),) = (group.bests for group in groups(load_sections([tmp_path])))
     assert (best.row.threads, best.rate.n) == (1, 1)
     assert [row.threads for row in best.alike] == [2], "one process shows no difference"
 
@@ -93,7 +94,7 @@ def test_why_there_is_nothing_to_believe(tmp_path: Path) -> None:
 def test_a_phone_is_one_group_for_each_way_and_twins_are_told_apart(tmp_path: Path) -> None:
     for name, way, identity in (("1", "adb", "x"), ("2", "ssh", "x"), ("3", "adb", "y")):
         write_results(tmp_path / name, campaign(PLAN, phone(id=identity), way), [])
-    assert [group.title for group in groups(load([tmp_path]))] == [
+    assert [group.title for group in groups(load_sections([tmp_path]))] == [
         "Google Pixel 8 (zuma), over adb [x]",
         "Google Pixel 8 (zuma), over ssh",
         "Google Pixel 8 (zuma), over adb [y]",

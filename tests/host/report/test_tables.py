@@ -8,11 +8,11 @@ import pytest
 from host import console
 from host.bench.cell import Protocol, Test
 from host.bench.plan import Plan
-from host.report.rows import Section, load
+from host.report.rows import Section
 from host.report.tables import markdown, number, terminal
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 from tests.host.report.whole import PLAN as WHOLE
-from tests.host.report.whole import prompt_answered, write_whole
+from tests.host.report.whole import load_sections, prompt_answered, write_whole
 
 PLAN = Plan(
     models=[model("plain"), model("a|b [/x] :100:")],
@@ -31,7 +31,7 @@ def section(tmp_path: Path) -> Section:
         run_of(known, odd, failure="it said: a | b\n| c [/bold] \\| d"),
         run_of(known, two, [0.00412]),
     ]
-    (section,) = load([write_results(tmp_path, known, runs)])
+    (section,) = load_sections([write_results(tmp_path, known, runs)])
     return section
 
 
@@ -64,7 +64,7 @@ def test_markdown_shows_every_cell(section: Section) -> None:
 
 def test_a_cell_of_one_process_is_valid_and_has_no_interval(tmp_path: Path) -> None:
     known = campaign(PLAN, phone())
-    (section,) = load([write_results(tmp_path, known, [run_of(known, next(PLAN.cells()), [9.9, 10.0, 10.1])])])
+    (section,) = load_sections([write_results(tmp_path, known, [run_of(known, next(PLAN.cells()), [9.9, 10.0, 10.1])])])
     assert "| plain | pp16 | 1 | 10.0 | - | 1 | 3 | valid | one process: its repetitions do not show" in markdown(
         [section]
     )
@@ -72,17 +72,17 @@ def test_a_cell_of_one_process_is_valid_and_has_no_interval(tmp_path: Path) -> N
 
 def test_the_first_token_has_its_interval_beside_it(tmp_path: Path) -> None:
     answered = write_results(tmp_path / "three", *prompt_answered(0.49, 0.5, 0.51))
-    assert "| 0.500 (0.475 to 0.525) |" in markdown(load([answered]))
+    assert "| 0.500 (0.475 to 0.525) |" in markdown(load_sections([answered]))
     alone = write_results(tmp_path / "one", *prompt_answered(0.5))
-    assert "| 0.500 |" in markdown(load([alone]))
+    assert "| 0.500 |" in markdown(load_sections([alone]))
 
 
 def test_energy_has_its_interval_beside_it_and_an_emulated_phone_has_none(tmp_path: Path) -> None:
-    (real,) = load([write_whole(tmp_path / "real", campaign(WHOLE, phone()))])
+    (real,) = load_sections([write_whole(tmp_path / "real", campaign(WHOLE, phone()))])
     assert "| J/token |" in markdown([real])
     # 2 W at 10, 10.1 and 9.9 tokens/s.
     assert "| 0.200 (0.195 to 0.205) |" in markdown([real])
-    (emulated,) = load([write_whole(tmp_path / "emulated", campaign(WHOLE, phone(emulated=True)))])
+    (emulated,) = load_sections([write_whole(tmp_path / "emulated", campaign(WHOLE, phone(emulated=True)))])
     assert any(row.valid for row in emulated.rows)
     with console.out.capture() as shown:
         console.out.print(terminal(emulated), width=200)
@@ -92,7 +92,7 @@ def test_energy_has_its_interval_beside_it_and_an_emulated_phone_has_none(tmp_pa
 
 
 def test_a_real_phone_has_no_caveat(tmp_path: Path) -> None:
-    (section,) = load([write_results(tmp_path, campaign(PLAN, phone(android="")), [])])
+    (section,) = load_sections([write_results(tmp_path, campaign(PLAN, phone(android="")), [])])
     assert "mulated" not in markdown([section])
     assert "kernel 6.1.99" in markdown([section])
     assert terminal(section).caption is None

@@ -12,9 +12,10 @@ from host.bench.cell import Options, Protocol, Test
 from host.bench.plan import Plan
 from host.bench.stats import interval
 from host.report.picture import Picture
-from host.report.rows import NOT_A_SPEED, Section, load
+from host.report.rows import NOT_A_SPEED, Section
 from host.report.threads_plot import HOLLOW, LINES, threads
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
+from tests.host.report.whole import load_sections
 
 NAMES = ("_plain $x^", "smooth")
 PLAN = Plan(
@@ -47,7 +48,7 @@ def sections(tmp_path: Path) -> list[Section]:
         else:
             runs += runs_of(partial, cell, rates)
     write_results(tmp_path / "ssh", partial, runs)
-    return load([tmp_path])
+    return load_sections([tmp_path])
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_a_cell_of_one_process_is_a_point_of_its_line_without_a_bar(tmp_path: Pa
         *(run for cell in others for run in runs_of(known, cell, [20, 20.1])),
     ]
     write_results(tmp_path, known, runs)
-    (picture,) = threads(load([tmp_path]))
+    (picture,) = threads(load_sections([tmp_path]))
     believed, _ = bars(axes_of(picture))
     assert [round(place) for place, *_ in believed] == [1, 2, 4]
     assert [bool(np.isnan(low)) for _, low, _ in believed] == [True, False, False]
@@ -139,7 +140,7 @@ def test_what_is_not_believed_is_hollow_apart_from_its_line_and_says_why(tmp_pat
     cells = [cell for cell in PLAN.cells() if cell.model == "smooth" and cell.test.n_gen]
     rates = {1: [10.0, 10.1, 9.9], 2: [20.0, 5.0, 12.0], 4: [0.5, 0.51, 0.49]}  # unstable, then collapsed
     write_results(tmp_path, known, [run for cell in cells for run in runs_of(known, cell, rates[cell.threads])])
-    (picture,) = threads(load([tmp_path]))
+    (picture,) = threads(load_sections([tmp_path]))
     axes = axes_of(picture)
     believed, doubtful = bars(axes)
     assert [round(place) for place, _, _ in believed] == [1]
@@ -158,7 +159,7 @@ def test_a_line_for_each_mask_and_a_panel_for_each_setting(tmp_path: Path) -> No
     plan = PLAN.model_copy(update={"models": [model("a")], "masks": masks, "options": options})
     known = campaign(plan, phone())
     write_results(tmp_path, known, [run_of(known, cell, [10.0, 10.1, 9.9]) for cell in plan.cells()])
-    found = list(threads(load([tmp_path])))
+    found = list(threads(load_sections([tmp_path])))
     assert [axes_of(picture).get_title().splitlines()[1] for picture in found] == [
         "prefill, 16 tokens",
         "prefill, 16 tokens, cache k q8_0",
@@ -173,7 +174,7 @@ def test_more_models_than_colours_get_another_panel(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"models": [model(f"m{n}") for n in range(LINES + 1)], "tests": PLAN.tests[:1]})
     known = campaign(plan, phone())
     write_results(tmp_path, known, [run_of(known, cell, [10.0, 10.1, 9.9]) for cell in plan.cells()])
-    first, second = threads(load([tmp_path]))
+    first, second = threads(load_sections([tmp_path]))
     assert (len(labels(first)), len(labels(second))) == (LINES, 1)
     assert second.title.endswith("prefill, 16 tokens (2 of 2), tokens/s over threads")
 
@@ -181,4 +182,4 @@ def test_more_models_than_colours_get_another_panel(tmp_path: Path) -> None:
 def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
     known = campaign(PLAN, phone())
     write_results(tmp_path, known, [run_of(known, cell, failure="killed") for cell in PLAN.cells()])
-    assert list(threads(load([tmp_path]))) == []
+    assert list(threads(load_sections([tmp_path]))) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from device.parse import CompletionRecord
 from host.bench.artifact import Artifact
 from host.bench.cell import Cell, Options, Protocol, Test
 from host.bench.plan import Plan
-from host.bench.results import SAMPLES, Campaign, Run, append, write_campaign
+from host.bench.results import SAMPLES, Campaign, Run, append, find_campaigns, write_campaign
 from host.model.evaluation import Candidate, Evaluation, Model, write_evaluation
 from host.report.inputs import Inputs, load
+from host.report.rows import Section, section
 from tests.host.fakes import campaign, model, phone, run_of, runs_of
 
 SCRIPT = "<script>alert(1)</script>"
@@ -132,3 +134,8 @@ def whole(folder: Path) -> Inputs:
     write_evaluation(evaluation([*MODELS, model(HOSTILE)], kernels=HOSTILE), folder / "quality")
     assert (folder / "a" / SAMPLES).is_dir()
     return load([folder])
+
+
+def load_sections(places: Iterable[Path]) -> list[Section]:
+    """Every campaign at or below `places`, as a report shows it. Raises BadInput when there is none."""
+    return [section(folder) for folder in find_campaigns(places)]
