@@ -269,7 +269,7 @@ def test_the_phone_loses_power_and_leaves_zeros(way: Way, own_phone: VirtualPhon
         uid = 2000 if target.name.startswith("adb") else 10217
         zeros = f"kill -9 $(readlink {target.root}/lock | cut -d/ -f1); head -c 3000 /dev/zero >>{journal}"
         target.run(["sh", "-c", zeros])
-        subprocess.run(kill_as_root(processes(init, "", uid, with_all=True)), check=True)
+        kill_processes(init, "", uid, with_all=True)
 
     assert in_the_middle(session, target.root, lose_power) == MEASURED
     assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
@@ -396,7 +396,7 @@ def test_the_phones_daemon_is_killed_and_started_again(way: Way, own_phone: Virt
 
     def kill_it() -> None:
         init = virtual.get(own_phone.name).pid
-        subprocess.run(kill_as_root(processes(init, name, uid, with_all)), check=True)
+        kill_processes(init, name, uid, with_all)
 
     session = Session(target, reopen=way.open)
     assert in_the_middle(session, target.root, kill_it) == MEASURED
@@ -418,6 +418,23 @@ def processes(init: int, daemon: str, uid: int, with_all: bool) -> list[int]:
             found.append(int(folder.name))
     assert found
     return found
+
+
+def kill_processes(init: int, daemon: str, uid: int, with_all: bool) -> None:
+    """Kill a daemon of the phone, or all of its user's processes there.
+
+    kill(1) fails if one of them ended after they were listed, so what counts is that none is alive afterwards.
+    """
+    found = processes(init, daemon, uid, with_all)
+    subprocess.run(kill_as_root(found), check=False, capture_output=True)
+    eventually(lambda: not any(is_alive(pid) for pid in found))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.fault(
