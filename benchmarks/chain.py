@@ -16,8 +16,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from host.model.calibrate import draw_windows
-from host.model.prose import calibration_prose
+from smoothdroid.host.model.calibration.windows import draw_windows
+from smoothdroid.host.model.texts.prose import calibration_prose
 
 ALPHA = 0.5
 

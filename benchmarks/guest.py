@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from device.sha256 import sha256_of
+from smoothdroid.device.common.file_hash import sha256_of
 
 SUITE = "bookworm"
 KERNEL = "linux-image-cloud-arm64"

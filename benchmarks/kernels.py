@@ -22,11 +22,11 @@ from statistics import median
 
 from benchmarks import guest
 from benchmarks.quality import prepare
-from device.cache import cache_root
-from device.parse import parse_bench
-from host.build import compile as compiler
-from host.build import source, variants
-from host.model import sample
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.llamacpp.tool_output import parse_bench
+from smoothdroid.host.model.checkpoint import sample
 
 OURS, AGAINST = "i8mm", "v8.0"
 PROMPT, GENERATE = 32, 4  # tokens

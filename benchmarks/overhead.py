@@ -30,18 +30,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.quality import prepare
-from device import store, virtual
-from device.cache import cache_root
-from device.parse import parse_bench
-from device.phone import describe
-from device.session import WATCH_S, Session, Task, install
-from device.target import Target
-from device.targets import open_target
-from host.bench import artifact
-from host.bench.stats import Interval, interval
-from host.build import compile as compiler
-from host.build import source, variants
-from host.model import sample
+from smoothdroid.device import virtual
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.info.phone import describe
+from smoothdroid.device.job.session import WATCH_S, Session, Task, install
+from smoothdroid.device.store import upload
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.llamacpp.tool_output import parse_bench
+from smoothdroid.host.model.checkpoint import sample
+from smoothdroid.host.results.statistics import Interval, interval
 
 TIMEOUT_S = 1800
 SHORTEST_S = 20.0  # the runner's clock has 1/100 s: 1 % of this is 20 of its ticks
@@ -113,8 +114,8 @@ def _deployed(target: Target, model: Path) -> list[str]:
     if built is None:
         raise SystemExit(f"no build runs on {phone.model}: `smoothdroid build --on {target.name}` makes one")
     found = artifact.inspect(model)
-    tool = store.ensure(target, built.tool("llama-bench"), built.manifest.tools["llama-bench"], executable=True)
-    return [tool, "-m", store.ensure(target, found.path, found.sha256)]
+    tool = upload.ensure(target, built.tool("llama-bench"), built.manifest.tools["llama-bench"], executable=True)
+    return [tool, "-m", upload.ensure(target, found.path, found.sha256)]
 
 
 def _under_the_runner(target: Target, command: list[str], job: str) -> tuple[str, float]:

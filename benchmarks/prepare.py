@@ -24,9 +24,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.shaped import SHAPES, make_shaped
-from device.cache import cache_root
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
 
 N_SAMPLES, SEQ_LEN = 16, 512
 LOOK_EVERY_S = 0.05

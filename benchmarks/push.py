@@ -27,13 +27,15 @@ from pathlib import Path
 
 import adbutils
 
-from device import receiver, store, virtual
-from device.errors import SmoothdroidError
-from device.sha256 import sha256_of
-from device.target import Progress, Target, remove
-from device.targets import open_target
-from device.virtual import VirtualPhone
-from host.bench.stats import interval
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.store import upload
+from smoothdroid.device.transport import receiver
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.target import Progress, Target, remove
+from smoothdroid.device.virtual import VirtualPhone
+from smoothdroid.host.results.statistics import interval
 
 
 def timed(what: Callable[[], object]) -> float:
@@ -82,11 +84,11 @@ def resent(phone: VirtualPhone, way: str, source: Path, sha256: str, at: int) ->
     with closing(open_target(way)) as target:
         remove(target, f"{target.root}/store")
         with suppress(SmoothdroidError):
-            store.ensure(target, source, sha256, progress=first)
+            upload.ensure(target, source, sha256, progress=first)
     virtual.start(phone.name)
     with closing(open_target(way)) as target:
-        store.ensure(target, source, sha256, progress=second)
-    return (first.last - second.first) / store.CHUNK
+        upload.ensure(target, source, sha256, progress=second)
+    return (first.last - second.first) / upload.CHUNK
 
 
 def main() -> None:
@@ -145,7 +147,7 @@ class _Way:
 
     def ensure(self, progress: Progress | None = None) -> str:
         """What `smoothdroid deploy` does with a file; its path on the phone."""
-        return store.ensure(self.target, self.source, self.sha256, progress=progress, sampled=True)
+        return upload.ensure(self.target, self.source, self.sha256, progress=progress, sampled=True)
 
     def seconds(self, send: Callable[[], object]) -> float:
         """To a phone that has nothing of the file, and nothing left to write to its flash."""

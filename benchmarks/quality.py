@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dithered import make_dithered
-from device.cache import cache_root
+from smoothdroid.device.common.cache_folder import cache_root
 
 TOOL = str(Path(sys.executable).with_name("smoothdroid"))
 CASES = (("q8_0", "ggml"), ("q8_0", "kleidiai"), ("q4_0", "ggml"))

@@ -32,9 +32,9 @@ from pathlib import Path
 
 import duckdb
 
-from host.bench.cell import Test
-from host.bench.results import CAMPAIGN, RUNS, SAMPLES, read_campaign, read_runs, write_campaign
-from host.query import index
+from smoothdroid.host.query import index
+from smoothdroid.host.results.cell import Test
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, SAMPLES, read_campaign, read_runs, write_campaign
 
 TEMPLATE = Path(__file__).parents[1] / "tests/data/campaign"
 THREADS = list(range(1, 9))
@@ -152,7 +152,15 @@ def _fill(path: Path, copies: dict[Path, Path]) -> None:
 
 
 def _ask(results: Path) -> float:
-    command = [sys.executable, "-c", "from host.cli import main; main()", "query", QUESTION, str(results), "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        "from smoothdroid.host.cli import main; main()",
+        "query",
+        QUESTION,
+        str(results),
+        "--json",
+    ]
     began = time.monotonic()
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     took_s = time.monotonic() - began

@@ -18,7 +18,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from host.bench.results import RUNS, append, read_campaign, read_runs, write_campaign
+from smoothdroid.host.results.record import RUNS, append, read_campaign, read_runs, write_campaign
 
 TEMPLATE = Path(__file__).parents[1] / "tests/data/campaign"
 

@@ -25,10 +25,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from device.cache import cache_root
-from device.parse import parse_bench
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.llamacpp.tool_output import parse_bench
 
 HIDDEN, INTERMEDIATE, HEADS, VOCABULARY = 4096, 11008, 32, 32000
 LAYERS = 32

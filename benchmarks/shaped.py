@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from host.model.sample import make_sample
+from smoothdroid.host.model.checkpoint.sample import make_sample
 
 SEED = 0
 DEVIATION = 0.02  # of weights, as Llama is initialised

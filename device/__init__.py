@@ -1,0 +1,1 @@
+"""Everything that talks to a phone or runs on one. Imports nothing from `host`."""

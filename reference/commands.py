@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from host.cli import app
 from reference.markdown import code, page, plain, table
+from smoothdroid.host.cli import app
 
 NAME = "smoothdroid"
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import typer
 from pydantic import BaseModel
 
-from host.bench.request import Words
-from host.bench.which import ISA, Which
-from host.cli import app
-from host.farm.inventory import Inventory, Listed
 from reference.fields import default, docstrings
 from reference.markdown import code, page, plain, table
+from smoothdroid.host.bench.phone_filter import ISA, Which
+from smoothdroid.host.bench.request import Words
+from smoothdroid.host.cli import app
+from smoothdroid.host.farm.inventory import Inventory, Listed
 
 COLUMNS = ["Word", "Default", "What it says"]
 

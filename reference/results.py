@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from host.bench.results import CAMPAIGN, RUNS, SAMPLES, Campaign, Run
-from host.query.tables import TABLES
-from host.report.cells_csv import LLAMA_BENCH, OURS
 from reference.fields import docstrings, kind, models_in
 from reference.markdown import code, page, plain, table
+from smoothdroid.host.query.tables import TABLES
+from smoothdroid.host.report.tables.cells_csv import LLAMA_BENCH, OURS
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, SAMPLES, Campaign, Run
 
 
 def write() -> str:
@@ -28,8 +28,8 @@ def write() -> str:
         _fields(Run),
         f"## {SAMPLES}/",
         "A file for each run: what the phone did meanwhile, once a second, tab-separated. "
-        "Temperatures, frequencies, battery and memory, in the units that the phone uses; `device/series.py` converts "
-        "them.",
+        "Temperatures, frequencies, battery and memory, in the units that the phone uses; "
+        "`device/telemetry/series.py` converts them.",
         "## What the records are made of",
         *(f"### {part.__name__}\n\n{_model(part)}" for part in parts),
         "## Tables to query",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from device import socs
 from reference.markdown import code, page, plain, table
+from smoothdroid.device.info import socs
 
 
 def write() -> str:
@@ -11,7 +11,7 @@ def write() -> str:
     rows, cores = socs.everything(), {part.core.name: part.core for row in socs.everything() for part in row.clusters}
     return page(
         "# SoCs",
-        "Written from `device/data/socs.toml` and `device/data/cores.toml`. The peak is what the DRAM can deliver: "
+        "Written from `device/info/data/socs.toml` and `cores.toml` beside it. The peak is what the DRAM can deliver: "
         "transfers a second times the width of the bus, which no access pattern reaches. "
         "[What follows from it](../predictions.md). A phone whose SoC is not here is measured like any other, and its "
         "results are not held against a peak.",

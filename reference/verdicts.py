@@ -7,39 +7,39 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
-from host.bench import finding, throttling, verdict
 from reference.markdown import page, plain, table
+from smoothdroid.host.results import checks, finding, throttling_checks
 
 
 def write() -> str:
     """The page."""
     return page(
         "# Verdicts",
-        "Written from the code (`host/bench/verdict.py`, `host/bench/throttling.py`). "
+        "Written from the code (`host/results/checks.py`, `host/results/throttling_checks.py`). "
         "[What they are for](../explanation/validity.md).",
         "## Of one run",
         "A run in which one of these was found is rejected: its repetitions are not averaged in.",
-        _checks(verdict.OF_A_RUN),
+        _checks(checks.OF_A_RUN),
         "## Of a cell",
         "Looked for in all processes of a cell together, and beside its neighbours.",
-        _checks(verdict.OF_A_CELL),
+        _checks(checks.OF_A_CELL),
         "## Remarks",
         "These make nothing invalid.",
-        _checks(verdict.REMARKS),
+        _checks(checks.REMARKS),
         "## Limits",
-        table(["Limit", "Value", "Where it comes from"], [*_limits(verdict), *_limits(throttling)]),
+        table(["Limit", "Value", "Where it comes from"], [*_limits(checks), *_limits(throttling_checks)]),
     )
 
 
-def _checks(checks: Sequence[Callable[..., object]]) -> str:
-    rows = [[f"**{plain(word)}**", plain(inspect.getdoc(check) or "")] for check in checks for word in words(check)]
+def _checks(listed: Sequence[Callable[..., object]]) -> str:
+    rows = [[f"**{plain(word)}**", plain(inspect.getdoc(check) or "")] for check in listed for word in words(check)]
     return table(["Verdict", "What was found"], rows)
 
 
 def words(check: Callable[..., object]) -> list[str]:
     """The verdicts that a check can give: the first argument of each Finding that it makes."""
     tree = ast.parse(inspect.getsource(check))
-    named = vars(verdict)
+    named = vars(checks)
     found: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == finding.Finding.__name__:

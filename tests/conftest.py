@@ -13,9 +13,10 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
-from device import adb, virtual
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device import virtual
+from smoothdroid.device.transport import adb
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
 
 # No test is about time: on a busy machine a first call takes long.
 settings.register_profile("untimed", deadline=None)

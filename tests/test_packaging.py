@@ -53,12 +53,14 @@ def source_files(*tops: str) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files if not CACHES & set(file.relative_to(ROOT).parts)}
 
 
-def test_the_wheel_holds_all_of_both_packages_and_nothing_else(dist: Path) -> None:
+def test_the_wheel_holds_one_package_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    expected = source_files("host", "device") | {"host/build/android-toolchain.cmake"}
-    assert {"device/runner/runner.sh", "device/data/socs.toml", "host/report/page/report.html"} <= expected
+    parts = {f"smoothdroid/{file}" for file in source_files("host", "device")}
+    expected = source_files("smoothdroid") | parts | {"smoothdroid/host/llamacpp/android-toolchain.cmake"}
+    data = ("device/job/runner/runner.sh", "device/info/data/socs.toml", "host/report/render/page/report.html")
+    assert {f"smoothdroid/{file}" for file in data} <= expected
     assert inside == expected
 
 
@@ -86,9 +88,11 @@ def test_the_wheel_runs_away_from_the_checkout(installed: Path, tmp_path: Path, 
 
 
 def test_the_code_that_runs_is_the_wheels(installed: Path, tmp_path: Path) -> None:
-    code = "import host.cli, host.build.toolchain as t; print(host.cli.__file__); print(t.TOOLCHAIN_FILE)"
+    modules = "smoothdroid.host.cli as c, smoothdroid.host.llamacpp.toolchain as t"
+    code = f"import {modules}; print(c.__file__, t.TOOLCHAIN_FILE)"
     python = str(installed.with_name("python"))
-    done = subprocess.run([python, "-c", code], cwd=tmp_path, env=outside(), capture_output=True, text=True, check=True)
+    argv = [python, "-c", code]
+    done = subprocess.run(argv, cwd=tmp_path, env=outside(), capture_output=True, text=True, check=True)
     files = [Path(line) for line in done.stdout.split()]
     assert len(files) == 2
     assert all(file.is_relative_to(installed.parents[1]) and file.exists() for file in files), files

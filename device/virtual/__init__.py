@@ -4,9 +4,9 @@ What it is not: a phone's kernel, SELinux or speed. arm64 binaries run under qem
 Whoever can reach this machine's loopback can reach the phone's adbd, which asks for no key; nobody else can.
 """
 
-from device.virtual.host import missing_requirements
-from device.virtual.phone import get, reboot, running, start, stop
-from device.virtual.profile import profiles
-from device.virtual.state import VirtualPhone
+from smoothdroid.device.virtual.host import missing_requirements
+from smoothdroid.device.virtual.phone import get, reboot, running, start, stop
+from smoothdroid.device.virtual.profile import profiles
+from smoothdroid.device.virtual.state import VirtualPhone
 
 __all__ = ["VirtualPhone", "get", "missing_requirements", "profiles", "reboot", "running", "start", "stop"]

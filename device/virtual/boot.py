@@ -16,11 +16,11 @@ from pathlib import Path
 
 import paramiko
 
-from device.errors import SmoothdroidError
-from device.virtual import render, tree
-from device.virtual.host import QEMU, start_as_root
-from device.virtual.profile import Profile
-from device.virtual.state import INIT, VirtualPhone, kill, read
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.virtual import render, tree
+from smoothdroid.device.virtual.host import QEMU, start_as_root
+from smoothdroid.device.virtual.profile import Profile
+from smoothdroid.device.virtual.state import INIT, VirtualPhone, kill, read
 
 START_TIMEOUT_S = 20.0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from device.errors import BadInput
+from smoothdroid.device.common.errors import BadInput
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 """The keys that Debian's archive is signed with: what root trusts here."""

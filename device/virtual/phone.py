@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from device.cache import cache_root
-from device.errors import BadInput, NotRunning
-from device.virtual import tree
-from device.virtual.boot import boot, prepare
-from device.virtual.host import as_root, require_all
-from device.virtual.profile import load
-from device.virtual.state import VirtualPhone, folder_of, kill, phones_folder, read
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput, NotRunning
+from smoothdroid.device.virtual import tree
+from smoothdroid.device.virtual.boot import boot, prepare
+from smoothdroid.device.virtual.host import as_root, require_all
+from smoothdroid.device.virtual.profile import load
+from smoothdroid.device.virtual.state import VirtualPhone, folder_of, kill, phones_folder, read
 
 
 def start(

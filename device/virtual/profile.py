@@ -1,17 +1,20 @@
-"""A profile: one real phone's facts, in a TOML file. Adding a phone is adding a file to device/profiles/."""
+"""A profile: one real phone's facts, in a TOML file. Adding a phone is adding a file to device/virtual/profiles/."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic import model_validator as check_whole
 
-from device import toml
-from device.errors import BadInput
+from smoothdroid.device.common.errors import BadInput
 
-PROFILES = Path(__file__).parent.parent / "profiles"
+EMULATED = "smoothdroid.emulated"
+"""The property that the emulated phone sets, and no real phone has."""
+
+PROFILES = Path(__file__).with_name("profiles")
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\n]*$")]
 """A value that ends up on one line of a file on the phone."""
@@ -120,10 +123,10 @@ def load(name: str) -> Profile:
             )
         path = PROFILES / f"{name}.toml"
     try:
-        return Profile.model_validate(toml.loads(path.read_text(encoding="utf-8")))
+        return Profile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
-    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
         faults = "\n".join(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from device.phone import EMULATED
-from device.virtual.profile import Cluster, Profile
+from smoothdroid.device.virtual.profile import EMULATED, Cluster, Profile
 
 SHELL_UID = 2000
 """Android's `shell`, which an adb shell runs as."""

@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.cache import cache_root
-from device.errors import BadInput, SmoothdroidError
-from device.virtual import render
-from device.virtual.host import kill_as_root
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.virtual import render
+from smoothdroid.device.virtual.host import kill_as_root
 
 INIT = Path(__file__).parent / "init.py"
 """What a phone's first process runs."""

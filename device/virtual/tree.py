@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from device.cache import cache_root
-from device.errors import SmoothdroidError
-from device.virtual.host import KEYRING, as_root, kill_as_root, start_as_root
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.virtual.host import KEYRING, as_root, kill_as_root, start_as_root
 
 SUITE = "trixie"
 PACKAGES = ("adbd", "coreutils", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")

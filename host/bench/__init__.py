@@ -1,0 +1,1 @@
+"""Measuring: a plan, its schedule, and the campaign that runs it on a phone."""

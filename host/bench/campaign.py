@@ -8,29 +8,30 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from device import store
-from device.cooling import Zones
-from device.died import why_it_died
-from device.errors import BadInput, CommandFailed, Damaged, SmoothdroidError
-from device.kernels import parse_kernels
-from device.parse import NoNumber, parse_bench, parse_completion
-from device.phone import Phone
-from device.program import File, Installed, install
-from device.session import Done, Session, Task
-from device.target import Progress, Target
-from device.tools import TASKSET, require
-from host.bench import commands, repair, results, schedule, start
-from host.bench.cell import PROTOCOL_VERSION, Cell
-from host.bench.judged import is_believed
-from host.bench.plan import Plan
-from host.bench.results import Campaign, Run
-from host.bench.schedule import Turn
+from smoothdroid.device.common.errors import BadInput, CommandFailed, Damaged, SmoothdroidError
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.info.required_tools import TASKSET, require
+from smoothdroid.device.job.cooling import Zones
+from smoothdroid.device.job.session import Done, Session, Task
+from smoothdroid.device.store import upload
+from smoothdroid.device.store.program import File, Installed, install
+from smoothdroid.device.transport.target import Progress, Target
+from smoothdroid.host.bench import command_lines, schedule
+from smoothdroid.host.bench.schedule import Turn
+from smoothdroid.host.llamacpp.exit_causes import why_it_died
+from smoothdroid.host.llamacpp.kernel_log import parse_kernels
+from smoothdroid.host.llamacpp.tool_output import NoNumber, parse_bench, parse_completion
+from smoothdroid.host.results import record, repair, start_temperatures
+from smoothdroid.host.results.cell import PROTOCOL_VERSION, Cell
+from smoothdroid.host.results.judged_cells import is_believed
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Campaign, Run
 
 CELL_TIMEOUT_S = 3600
 MOST_TRIES = 3  # of a cell in one call, when the phone loses its output each time
@@ -122,17 +123,17 @@ def conduct(
 ) -> Outcome:
     """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
     watch = watch or Watch()
-    way = results.way_of(session.target.name)
+    way = record.way_of(session.target.name)
     names = {cell: cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()}
     campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
     folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
-    with results.alone(folder):
+    with record.alone(folder):
         if damaged := repair.repair_campaign(folder):
             watch.on_warning(damaged)
-        if (folder / results.CAMPAIGN).exists():
-            campaign = results.read_campaign(folder)
+        if (folder / record.CAMPAIGN).exists():
+            campaign = record.read_campaign(folder)
         else:
-            results.write_campaign(folder, campaign)
+            record.write_campaign(folder, campaign)
         for damaged in repair.repair_runs(folder):
             watch.on_warning(damaged)
         return _Conduct(campaign, plan, names, folder, session, watch).to_the_end(binaries, shared)
@@ -140,7 +141,7 @@ def conduct(
 
 def finished(folder: Path) -> set[Cell]:
     """The cells of a recorded campaign that need no further run. Raises BadInput when the record is damaged."""
-    campaign, runs = results.read_campaign(folder), results.read_runs(folder)
+    campaign, runs = record.read_campaign(folder), record.read_runs(folder)
     plan = campaign.plan
     names = {cell: cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id) for cell in plan.cells()}
     return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_believed(folder, campaign, run))
@@ -162,7 +163,7 @@ class _Conduct:
         self._names = names
         self._cells = {name: cell for cell, name in self._names.items()}
         self._order = schedule.Order(plan, self._names)
-        self._runs = results.read_runs(folder)
+        self._runs = record.read_runs(folder)
         self._new: list[Run] = []
         self._believed: dict[tuple[str, str, int], bool] = {}
         self._lost: Counter[str] = Counter()
@@ -197,7 +198,7 @@ class _Conduct:
         return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
 
     def _start_zones(self) -> Zones:
-        found = start.zones(self._folder, self._session)
+        found = start_temperatures.zones(self._folder, self._session)
         for zone in found.stuck:
             self._watch.on_step(f"{zone} is stuck at {zone.celsius:.0f} °C, far above all others: not waited for")
         return found
@@ -287,7 +288,7 @@ class _Conduct:
             self._watch.on_warning(f"{job} has a cell {done.ended.cell}, which is not of this campaign: left out")
             return None
         run = _run(job, done, self._cells[name], name, int(number))
-        results.append(self._folder, run, done.raw_samples)
+        record.append(self._folder, run, done.raw_samples)
         return run
 
     def _say_begins(self, to_come: list[str], done: int) -> None:
@@ -301,10 +302,10 @@ def _campaign(
     asked = [*names, share] if share else list(names)
     return Campaign(
         id=hashlib.sha256(" ".join(sorted(asked)).encode()).hexdigest()[:8],
-        started_at=datetime.now(timezone.utc),
+        started_at=datetime.now(UTC),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
-        way=results.way_of(target.name),
+        way=record.way_of(target.name),
         phone=phone,
         build_id=binaries.id,
         build_isa=binaries.isa,
@@ -340,7 +341,7 @@ def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> _De
         tools[tool] = install(target, binaries.tools[tool], binaries.beside, progress=watch.on_push)
     for model in plan.models:
         watch.on_step(f"deploying {model.name}")
-        models[model.sha256] = store.ensure(target, model.path, model.sha256, progress=watch.on_push)
+        models[model.sha256] = upload.ensure(target, model.path, model.sha256, progress=watch.on_push)
     return _Deployed(tools, models)
 
 
@@ -352,9 +353,9 @@ def _task(turn: Turn, deployed: _Deployed) -> Task:
     cell = turn.cell
     tool, model = deployed.tools[_tool(cell)], deployed.models[cell.model_sha256]
     if cell.test.prompt:
-        argv = commands.answer(tool.path, model, cell)
+        argv = command_lines.answer(tool.path, model, cell)
     else:
-        argv = commands.llama_bench(tool.path, model, cell, turn.repetitions)
+        argv = command_lines.llama_bench(tool.path, model, cell, turn.repetitions)
     return Task(turn.task, argv, _timeout_s(cell), env=tool.env, cpus=cell.cpus)
 
 
@@ -411,7 +412,7 @@ def _measured(done: Done, cell: Cell) -> dict[str, Any]:
     if cell.test.prompt:
         completion = parse_completion(done.stderr)
         return {"completion": completion, "tokens_per_s": [completion.generated_tps], "kernels": kernels}
-    record = commands.check(parse_bench(done.stdout), cell, kernels)
+    record = command_lines.check(parse_bench(done.stdout), cell, kernels)
     return {"bench": record, "tokens_per_s": record.samples_ts, "kernels": kernels}
 
 

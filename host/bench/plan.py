@@ -2,81 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from random import Random
+from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from device.errors import BadInput
-from device.phone import Phone
-from host.bench import masks, words
-from host.bench.artifact import Artifact
-from host.bench.cell import KV_TYPES, Cell, Options, Protocol, Test
-from host.bench.request import Request
-
-
-class Plan(BaseModel):
-    """A sweep."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    models: list[Artifact] = Field(min_length=1)
-    tests: list[Test] = Field(min_length=1)
-    threads: list[int] = Field(min_length=1)
-    masks: list[tuple[int, ...]] = Field(default=[()], min_length=1)
-    """CPUs that cells may run on; an empty one: those that Android gives them."""
-    options: list[Options] = Field(default=[Options()], min_length=1)
-    protocol: Protocol
-
-    def cells(self) -> Iterator[Cell]:
-        """All cells, in the order of a table."""
-        for setting in self._settings():
-            yield from setting
-
-    def turns(self, number: int) -> Iterator[Cell]:
-        """All cells as they take turns in a round: settings in an order of their own, the models beside each other.
-
-        So a phone that warms up, or a job in its background, slows no setting and no model in each round alike; and
-        two models that are compared are measured within minutes.
-        """
-        chance = Random(f"{self.protocol.seed} {number}")  # noqa: S311 (no secret)
-        settings = list(self._settings())
-        chance.shuffle(settings)
-        for setting in settings:
-            chance.shuffle(setting)
-            yield from setting
-
-    def _settings(self) -> Iterator[list[Cell]]:
-        """The cells that differ in nothing but the model."""
-        for test in self.tests:
-            for options in self.options:
-                if test.prompt and options.depth:
-                    continue  # a prompt begins a conversation
-                for cpus in self.masks:
-                    for threads in self.threads:
-                        if cpus and threads > len(cpus):
-                            continue  # they would only wait for each other
-                        yield [
-                            Cell(
-                                model=model.name,
-                                model_sha256=model.sha256,
-                                test=test,
-                                threads=threads,
-                                cpus=cpus,
-                                options=options,
-                                protocol=self.protocol,
-                            )
-                            for model in self.models
-                        ]
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.host.bench import option_values
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.results import cpu_masks
+from smoothdroid.host.results.cell import KV_TYPES, Options, Protocol, Test
+from smoothdroid.host.results.plan import Plan
 
 
 def make(models: Sequence[Artifact], asked: Request, phone: Phone) -> Plan:
     """A plan for a phone. Raises BadInput for what is empty, malformed or impossible there."""
     _check_names(models)
     check(asked)
-    cpus = list(dict.fromkeys(tuple(masks.cpus_of(name, phone.clusters)) for name in asked.cpus))
+    cpus = list(dict.fromkeys(tuple(cpu_masks.cpus_of(name, phone.clusters)) for name in asked.cpus))
     room = max(len(mask) or phone.cpu_count for mask in cpus)
-    threads = words.numbers(asked.threads or f"1-{room}*2", "--threads")
+    threads = option_values.numbers(asked.threads or f"1-{room}*2", "--threads")
     if beyond := [count for count in threads if count > phone.cpu_count]:
         raise BadInput(
             f"--threads {asked.threads}: {max(beyond)} threads on {phone.cpu_count} CPUs would only wait for each other"
@@ -100,7 +44,7 @@ def make(models: Sequence[Artifact], asked: Request, phone: Phone) -> Plan:
 def check(asked: Request) -> None:
     """Read everything in a request that needs neither a phone nor a model. Raises BadInput as `make`."""
     for said in (asked, *(asked.over([one]) for one in asked.some)):
-        words.numbers(said.threads or "1", "--threads")
+        option_values.numbers(said.threads or "1", "--threads")
         _tests(said), _options(said), _protocol(said)
 
 
@@ -115,11 +59,11 @@ def _check_names(models: Sequence[Artifact]) -> None:
 
 
 def _tests(asked: Request) -> list[Test]:
-    generate = [n for n in words.numbers(asked.generate, "--generate", least=0) if n]
-    tests = [Test(n_prompt=n) for n in words.numbers(asked.prompt, "--prompt", least=0) if n]
+    generate = [n for n in option_values.numbers(asked.generate, "--generate", least=0) if n]
+    tests = [Test(n_prompt=n) for n in option_values.numbers(asked.prompt, "--prompt", least=0) if n]
     tests += [Test(n_gen=n) for n in generate]
     if asked.sustained:
-        lasting = words.seconds(asked.sustained, "--sustained")
+        lasting = option_values.seconds(asked.sustained, "--sustained")
         tests += [test.model_copy(update={"sustained_s": lasting}) for test in tests]
     for text in asked.ask:
         if not text.strip() or not generate:
@@ -134,7 +78,7 @@ def _options(asked: Request) -> list[Options]:
     def optional(text: str, option: str, allowed: tuple[str, ...] = ()) -> list[str] | list[int] | list[None]:
         if not text:
             return [None]
-        return words.choices(text, option, allowed) if allowed else words.numbers(text, option)
+        return option_values.choices(text, option, allowed) if allowed else option_values.numbers(text, option)
 
     return [
         Options.model_validate(
@@ -148,7 +92,7 @@ def _options(asked: Request) -> list[Options]:
                 "mmap": mmap,
             }
         )
-        for depth in words.numbers(asked.depth, "--depth", least=0)
+        for depth in option_values.numbers(asked.depth, "--depth", least=0)
         for batch in optional(asked.batch, "--batch")
         for ubatch in optional(asked.ubatch, "--ubatch")
         for cache_k in optional(asked.cache_k, "--cache-k", KV_TYPES)
@@ -165,8 +109,8 @@ def _protocol(asked: Request) -> Protocol:
     return Protocol(
         repetitions=asked.repetitions,
         rounds=asked.rounds,
-        until=words.share(asked.until, "--until") if asked.until else None,
-        budget_s=words.seconds(asked.budget, "--budget"),
-        cooling=words.cooling(asked.cool, asked.cool_within) if asked.cool else None,
+        until=option_values.share(asked.until, "--until") if asked.until else None,
+        budget_s=option_values.seconds(asked.budget, "--budget"),
+        cooling=option_values.cooling(asked.cool, asked.cool_within) if asked.cool else None,
         seed=asked.seed,
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from device import toml
-from device.errors import BadInput
-from device.phone import Phone
-from host.bench.which import Texts, Which
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.host.bench.phone_filter import Texts, Which
 
 LARGEST_FILE = 1 << 20
 
@@ -107,7 +107,7 @@ def read(path: Path) -> Request:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no plan: it is larger than {LARGEST_FILE >> 20} MiB")
-        table = toml.loads(path.read_text(encoding="utf-8-sig"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the plan {path} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and a number of 5,000 digits

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from host.bench.cell import Cell
-from host.bench.plan import Plan
-from host.bench.results import Run
-from host.bench.stats import interval
+from smoothdroid.host.results.cell import Cell
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Run
+from smoothdroid.host.results.statistics import interval
 
 MOST_ROUNDS = 100  # an interval that a hundred processes do not narrow will not get narrower
 

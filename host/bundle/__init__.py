@@ -1,1 +1,1 @@
-"""What somebody with nothing but Termux needs to run a model, in one file: binaries, models, and how to start them."""
+"""A bundle: everything that a user of Termux needs to run a model, in one file."""

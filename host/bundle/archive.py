@@ -16,8 +16,8 @@ from typing import IO
 
 import zstandard
 
-from device.errors import BadInput, SmoothdroidError
-from device.target import arriving
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.transport.target import arriving
 
 OnProgress = Callable[[int, int], None]
 """Called with (bytes packed, bytes in all)."""

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.errors import BadInput
-from device.sha256 import sha256_of
-from host.bench.artifact import Artifact
-from host.bench.commands import TEMPLATE_TOKENS
-from host.build import compile as compiler
-from host.build.compile import Build
-from host.build.source import Source
-from host.build.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant
-from host.bundle import archive
-from host.bundle.archive import Entry
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.bench.command_lines import TEMPLATE_TOKENS
+from smoothdroid.host.bundle import archive
+from smoothdroid.host.bundle.archive import Entry
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp.compile import Build
+from smoothdroid.host.llamacpp.source import Source
+from smoothdroid.host.llamacpp.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant
 
 PHONE = Path(__file__).with_name("phone")
 TOOLS = ("llama-completion", "llama-bench")  # to ask, and to measure without smoothdroid
@@ -117,7 +117,7 @@ def entries(contents: Contents, output: Path) -> list[Entry]:
 
 
 def levels(builds: Sequence[Build]) -> str:
-    """The table that level.sh reads, from the one of host/build/variants.py."""
+    """The table that level.sh reads, from the one of host/llamacpp/variants.py."""
     return "".join(f"{variant.isa} {' '.join(sorted(variant.needs))}\n" for variant, _ in best_first(builds))
 
 

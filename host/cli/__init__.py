@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import sys
 
-from device import system
+from smoothdroid.device.common import system
 
 if sys.platform == "win32":  # else it would fall over the first module of Unix that it imports
     raise SystemExit(f"smoothdroid runs on Linux, so on Windows in WSL: {system.this().mend('system')}")
 
 # isort: off
 # This is the order of `smoothdroid --help`.
-from host.cli import doctor as doctor
-from host.cli import model as model
-from host.cli import build as build
-from host.cli import phones as phones
-from host.cli import deploy as deploy
-from host.cli import jobs as jobs
-from host.cli import bench as bench
-from host.cli import run as run
-from host.cli import results as results
-from host.cli import predict as predict
-from host.cli import farm as farm
+from smoothdroid.host.cli import doctor as doctor
+from smoothdroid.host.cli import model as model
+from smoothdroid.host.cli import build as build
+from smoothdroid.host.cli import phones as phones
+from smoothdroid.host.cli import deploy as deploy
+from smoothdroid.host.cli import jobs as jobs
+from smoothdroid.host.cli import bench as bench
+from smoothdroid.host.cli import run as run
+from smoothdroid.host.cli import results as results
+from smoothdroid.host.cli import predict as predict
+from smoothdroid.host.cli import farm as farm
 
 # isort: on
-from host.cli.command import app, main
+from smoothdroid.host.cli.command import app, main
 
 __all__ = ["app", "main"]

@@ -11,27 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from device.errors import BadInput, SmoothdroidError
-from device.phone import Phone
-from device.ssh import SshOptions
-from device.target import Target
-from device.targets import FORMS, no_phone, open_target, the_only_one
-from host import console
-from host.bench import artifact, campaign, masks, memory, plan, request
-from host.bench.request import Request
-from host.bench.results import Run
-from host.build import source
-from host.cli import complete
-from host.cli.builds import beside, build_for, llama_cpp_source, tools_of, why_this_build
-from host.cli.command import app, plan_app
-from host.cli.needs import need_dask
-from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, SshKey
-from host.cli.reach import fit_for_work, reached, ways_of
-from host.farm import board, health
-from host.farm.crew import Crew, Ended, Member, unexpected
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target, the_only_one
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench import campaign, memory, plan, request
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of, why_this_build
+from smoothdroid.host.cli.command import app, plan_app
+from smoothdroid.host.cli.extras import need_dask
+from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, SshKey
+from smoothdroid.host.cli.phone_selection import fit_for_work, reached, ways_of
+from smoothdroid.host.common import console
+from smoothdroid.host.farm import health, progress_table
+from smoothdroid.host.farm.coordinator import Crew, Ended, Member, unexpected
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import source
+from smoothdroid.host.results import cpu_masks
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Run
 
 if TYPE_CHECKING:
-    from host.report.rows import Section
+    from smoothdroid.host.report.data.rows import Section
 
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ def bench(
             "--on",
             metavar="TARGET",
             help=f"{FORMS}. Again for more phones; all: every one. Default: the one attached.",
-            autocompletion=complete.targets,
+            autocompletion=completion.targets,
         ),
     ] = None,
     farm: Annotated[
@@ -131,7 +134,7 @@ def bench(
     workshop = _Workshop(isa, llama_cpp_source(llama_cpp), force)
     if farm and farm.startswith(("tcp://", "tls://")):
         need_dask()
-        from host.farm.remote import Farm
+        from smoothdroid.host.farm.remote import Farm
 
         with closing(Farm(farm)) as lent:
             _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
@@ -165,7 +168,8 @@ def bench(
         )
         reopen = partial(open_target, way, options)
         outcome = campaign.run_campaign(planned, target, phone, binaries, output, watch, reopen=reopen)
-    from host.report import rows, tables
+    from smoothdroid.host.report.data import rows
+    from smoothdroid.host.report.tables import cells
 
     damage: list[str] = []
     section = rows.section(outcome.folder, damage)
@@ -176,7 +180,7 @@ def bench(
         cells = rows.as_facts(section)["rows"]
         console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs, "cells": cells})
     else:
-        console.show(tables.terminal(section))
+        console.show(cells.terminal(section))
         console.out.print(
             f"{outcome.folder}  ({len(outcome.measured)} measured, {len(outcome.failed)} failed, "
             f"{outcome.kept} kept from before)",
@@ -200,7 +204,7 @@ class _Workshop:
         reason = why_this_build(built, phone, self.isa)
         return campaign.Binaries(made.id, made.isa, made.commit, tools_of(built), beside(built), reason)
 
-    def check(self, planned: plan.Plan, phone: Phone) -> None:
+    def check(self, planned: Plan, phone: Phone) -> None:
         if not self.force:
             memory.check_plan(planned, phone.available_mb)
 
@@ -210,16 +214,16 @@ class _Workshop:
 
 
 def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:
-    from host.report import tables
+    from smoothdroid.host.report.tables import cells
 
-    with console.board(board.COLUMNS, lambda: [row.cells() for row in crew.rows]):
+    with console.board(progress_table.COLUMNS, lambda: [row.cells() for row in crew.rows]):
         ended = crew.run()
     for reason in ledger.note_all(ended) if ledger else []:
         console.warning(reason)
     if json:
         console.facts({"phones": [_part_facts(one) for one in ended]})
     else:
-        for table in filter(None, (_of_its_results(one, tables.terminal) for one in ended)):
+        for table in filter(None, (_of_its_results(one, cells.terminal) for one in ended)):
             console.show(table)
         said = [[one.member.name, one.phone.model if one.phone else "-", *_became(one)] for one in ended]
         console.table("", ["phone", "model", "measured", "failed", "kept", "results, or what went wrong"], said)
@@ -230,7 +234,7 @@ def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> 
 
 def _of_its_results(ended: Ended, make: Callable[[Section], T]) -> T | None:
     """Call `make` with a phone's results; None where there are none, or they cannot be read, which is said."""
-    from host.report import rows
+    from smoothdroid.host.report.data import rows
 
     if ended.outcome is None:
         return None
@@ -253,7 +257,7 @@ def _became(ended: Ended) -> list[str]:
 
 
 def _part_facts(ended: Ended) -> dict[str, Any]:
-    from host.report import rows
+    from smoothdroid.host.report.data import rows
 
     folder = ended.outcome.folder if ended.outcome else None
     return {
@@ -280,11 +284,11 @@ def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")
 def plan_check(
-    file: Annotated[Path, typer.Argument(help="A plan (.toml).", autocompletion=complete.plans)],
+    file: Annotated[Path, typer.Argument(help="A plan (.toml).", autocompletion=completion.plans)],
     on: Annotated[
         str | None,
         typer.Option(
-            "--on", metavar="TARGET", help="Check it against this phone too.", autocompletion=complete.targets
+            "--on", metavar="TARGET", help="Check it against this phone too.", autocompletion=completion.targets
         ),
     ] = None,
     ssh_key: SshKey = None,
@@ -316,7 +320,7 @@ def plan_check(
         console.facts([cell.model_dump(mode="json") for cell in cells])
         return
     rows = [
-        [cell.model, cell.test.name, masks.label(cell.cpus, phone.clusters), str(cell.threads), str(cell.options)]
+        [cell.model, cell.test.name, cpu_masks.label(cell.cpus, phone.clusters), str(cell.threads), str(cell.options)]
         for cell in cells
     ]
     console.table(f"{len(cells)} cells on {phone.model}", ["model", "test", "CPUs", "threads", "settings"], rows)
@@ -325,7 +329,7 @@ def plan_check(
 def _say_run(run: Run) -> None:
     cell = run.cell
     rates = ", ".join(f"{rate:.2f}" for rate in run.tokens_per_s)
-    where = f" on CPUs {masks.listed(cell.cpus)}" if cell.cpus else ""
+    where = f" on CPUs {cpu_masks.listed(cell.cpus)}" if cell.cpus else ""
     what = ", ".join(filter(None, [cell.model, cell.test.name, f"{cell.threads} threads{where}", str(cell.options)]))
     what += f", round {run.round + 1}" if run.round else ""
     console.step(f"{what}: " + (f"failed: {run.failure}" if run.failure else f"{rates} tokens/s"))

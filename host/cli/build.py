@@ -8,31 +8,33 @@ from typing import Annotated
 
 import typer
 
-from device.errors import BadInput, NoPhone
-from device.phone import Phone
-from device.ssh import SshOptions
-from host import console
-from host.bench import artifact
-from host.build import compile as compiler
-from host.build import source, toolchain, variants
-from host.build.licences import licences
-from host.bundle import archive, contents
-from host.cli import complete
-from host.cli.builds import llama_cpp_source
-from host.cli.command import app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
-from host.cli.reach import all_attached, look_at, reached
+from smoothdroid.device.common.errors import BadInput, NoPhone
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.bundle import archive, contents
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.builds import llama_cpp_source
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.phone_selection import all_attached, look_at, reached
+from smoothdroid.host.common import console
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, toolchain, variants
+from smoothdroid.host.llamacpp.licences import licences
 
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
 def build(
     abi: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.", autocompletion=complete.abis),
+        typer.Option(help=f"{', '.join(variants.ABIS)}. Default: the phones'.", autocompletion=completion.abis),
     ] = None,
     isa: Annotated[
         str | None,
-        typer.Option(help="ISA level. Default: the best for the phones at hand, or all.", autocompletion=complete.isas),
+        typer.Option(
+            help="ISA level. Default: the best for the phones at hand, or all.", autocompletion=completion.isas
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every ISA level, whatever phones are at hand.")] = False,
     static: Annotated[
@@ -86,7 +88,7 @@ def bundle(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files; run.sh takes the first by itself.")] = None,
     no_models: Annotated[bool, typer.Option("--no-models", help="Binaries only: for phones that have models.")] = False,
     abi: Annotated[
-        str, typer.Option(help="Of the phones: arm64-v8a or x86_64.", autocompletion=complete.abis)
+        str, typer.Option(help="Of the phones: arm64-v8a or x86_64.", autocompletion=completion.abis)
     ] = "arm64-v8a",
     built_only: Annotated[bool, typer.Option("--built-only", help="Only the ISA levels that were built.")] = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from device.errors import BadInput
-from device.phone import Phone
-from device.target import Target
-from host.bench import campaign
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench import campaign
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
 
 
 def llama_cpp_source(llama_cpp: Path | None) -> source.Source:

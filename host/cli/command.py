@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from device.cache import cache_root
-from device.errors import BadInput, SmoothdroidError
-from host import console
-from host.build.source import PINNED_COMMIT
-from host.cli import complete
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.host.cli import completion
+from smoothdroid.host.common import console
+from smoothdroid.host.llamacpp.source import PINNED_COMMIT
 
 app = typer.Typer(
     name="smoothdroid",
@@ -39,7 +39,7 @@ app.add_typer(plan_app, name="plan")
 def main() -> None:
     """The `smoothdroid` command."""
     if os.environ.get("_SMOOTHDROID_COMPLETE") == "complete_bash":
-        complete.mend_bash_words(os.environ)
+        completion.mend_bash_words(os.environ)
     try:
         app()
     except SmoothdroidError as error:

@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
-from device import stored
-from device.phone import Phone
-from device.ssh import SshOptions
-from device.target import Target
-from device.targets import FORMS, no_phone, open_target, the_only_one
-from host import console
-from host import deploy as deploying
-from host.bench import artifact
-from host.cli import complete
-from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
-from host.cli.command import app, phone_app
-from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
-from host.cli.reach import reached, ways_of
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.store import inventory
+from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target, the_only_one
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from smoothdroid.host.cli.command import app, phone_app
+from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.phone_selection import reached, ways_of
+from smoothdroid.host.common import console
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.run import deploy as deploying
 
 DEPLOYED = ("llama-bench", "llama-completion")
 
@@ -35,7 +35,7 @@ def deploy(
             "--on",
             metavar="TARGET",
             help=f"{FORMS}. Again for more phones; all: every one attached.",
-            autocompletion=complete.targets,
+            autocompletion=completion.targets,
         ),
     ] = None,
     isa: Isa = None,
@@ -94,7 +94,7 @@ def phone_df(
 ) -> None:
     """Show what smoothdroid keeps on a phone, when it was last used, and what is free."""
     with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
-        kept = stored.listing(target)
+        kept = inventory.listing(target)
     if json:
         console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(one) for one in kept]})
         return
@@ -103,7 +103,7 @@ def phone_df(
     console.out.print(f"{total} MiB in {target.root}/store, {phone.free_mb} MiB free", soft_wrap=True)
 
 
-def _stored_row(one: stored.Stored) -> list[str]:
+def _stored_row(one: inventory.Stored) -> list[str]:
     days, hours = divmod(one.idle_s // 3600, 24)
     when = f"{days} days ago" if days else f"{hours} h ago" if hours else "within the hour"
     state = "at work" if one.busy else "" if one.whole else "in part: goes on at the next deploy"

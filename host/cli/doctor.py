@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from device.errors import BadInput
-from device.ssh import SshOptions
-from host import console, doctor
-from host.cli import complete
-from host.cli.command import app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host import doctor
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from smoothdroid.host.common import console
 
 STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 
@@ -29,7 +30,7 @@ def doctor_command(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="TARGET", help="Look at this phone too. Repeatable.", autocompletion=complete.targets
+            "--on", metavar="TARGET", help="Look at this phone too. Repeatable.", autocompletion=completion.targets
         ),
     ] = None,
     command: Annotated[

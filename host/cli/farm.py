@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from device.ssh import SshOptions
-from device.targets import FORMS, no_phone, open_target
-from host import console
-from host.cli import complete
-from host.cli.command import farm_app
-from host.cli.needs import need_dask
-from host.cli.options import AcceptHostKey, KnownHosts, SshKey
-from host.cli.reach import all_attached, fit_for_work
-from host.farm.crew import Member
+from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.command import farm_app
+from smoothdroid.host.cli.extras import need_dask
+from smoothdroid.host.cli.options import AcceptHostKey, KnownHosts, SshKey
+from smoothdroid.host.cli.phone_selection import all_attached, fit_for_work
+from smoothdroid.host.common import console
+from smoothdroid.host.farm.coordinator import Member
 
 
 @farm_app.command(
@@ -30,7 +30,7 @@ def farm_scheduler(
 ) -> None:
     """What lab machines and controllers meet at; until Ctrl-C."""
     need_dask()
-    from host.farm import lab
+    from smoothdroid.host.farm import lab
 
     lab.schedule(listen, console.step)
 
@@ -44,7 +44,7 @@ def farm_worker(
             "--on",
             metavar="TARGET",
             help=f"{FORMS}; repeatable. Default: all attached.",
-            autocompletion=complete.targets,
+            autocompletion=completion.targets,
         ),
     ] = None,
     farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
@@ -55,7 +55,7 @@ def farm_worker(
 ) -> None:
     """Lend this machine's phones to a scheduler; until Ctrl-C, which stops nothing that a phone measures."""
     need_dask()
-    from host.farm import lab
+    from smoothdroid.host.farm import lab
 
     options = SshOptions(ssh_key, known_hosts, accept_host_key)
     if farm:

@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
-from device import jobs, stored
-from device.errors import BadInput
-from device.session import Session
-from device.ssh import SshOptions
-from host import console
-from host.bench import words
-from host.cli.command import phone_app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, On, SshKey
-from host.cli.reach import reached
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.job import jobs
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.store import inventory
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.bench import option_values
+from smoothdroid.host.cli.command import phone_app
+from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, On, SshKey
+from smoothdroid.host.cli.phone_selection import reached
+from smoothdroid.host.common import console
 
 
 @phone_app.command("jobs", epilog="Example: smoothdroid phone jobs --on adb:SERIAL")
@@ -34,7 +35,7 @@ def phone_jobs(
     """
     with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _):
         found = jobs.look(Session(target))
-        names = {one.id: one.name for one in stored.listing(target)}
+        names = {one.id: one.name for one in inventory.listing(target)}
     if json:
         console.facts(
             [{**dataclasses.asdict(job), "pins": [{"id": i, "name": names.get(i)} for i in job.pins]} for job in found]
@@ -88,7 +89,7 @@ def phone_clean(
     """
     if ids and unused:
         raise BadInput("name what to remove, or say --unused 7d, not both")
-    idle_s = words.seconds(unused, "--unused") if unused else 0.0
+    idle_s = option_values.seconds(unused, "--unused") if unused else 0.0
     with (
         reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _),
         closing(Session(target)) as session,

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device.cache import cache_root
-from device.errors import BadInput
-from device.ssh import SshOptions
-from device.targets import FORMS
-from host import console
-from host.bench import artifact
-from host.build import compile as compiler
-from host.build import source, variants
-from host.cli import complete
-from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
-from host.cli.command import app
-from host.cli.needs import need_torch
-from host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, SshKey
-from host.cli.reach import reached
-from host.model.inspect import inspect as inspect_gguf
-from host.model.inspect import lines
-from host.model.manifest import Manifest
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.transport.resolve import FORMS
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.extras import need_torch
+from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, SshKey
+from smoothdroid.host.cli.phone_selection import reached
+from smoothdroid.host.common import console
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.model.provenance.inspect import inspect as inspect_gguf
+from smoothdroid.host.model.provenance.inspect import lines
+from smoothdroid.host.model.provenance.manifest import Manifest
 
 if TYPE_CHECKING:
-    from host.model.perplexity import Kernels
+    from smoothdroid.host.model.evaluate.perplexity import Kernels
 
 
 @app.command(epilog="Example: smoothdroid sample models/SmolLM2-135M-Instruct")
@@ -37,7 +37,7 @@ def sample(
 ) -> None:
     """Make a small trained checkpoint to try things on (SmolLM2-135M-Instruct, Apache-2.0)."""
     need_torch()
-    from host.model.sample import make_sample
+    from smoothdroid.host.model.checkpoint.sample import make_sample
 
     console.out.print(str(make_sample(output, on_step=console.step)), soft_wrap=True)
 
@@ -63,11 +63,11 @@ def prepare(
     kernel: Annotated[
         str,
         typer.Option(
-            help="Whose arithmetic --alpha auto measures on: ggml, or kleidiai.", autocompletion=complete.kernels
+            help="Whose arithmetic --alpha auto measures on: ggml, or kleidiai.", autocompletion=completion.kernels
         ),
     ] = "ggml",
     types: Annotated[
-        str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.", autocompletion=complete.types)
+        str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.", autocompletion=completion.types)
     ] = "q8_0",
     plain: Annotated[
         bool | None,
@@ -92,9 +92,9 @@ def prepare(
 ) -> None:
     """Apply SmoothQuant to a checkpoint and write it as a GGUF, layer by layer, in little memory."""
     need_torch()
-    from host.model.prepare import Settings, parse_types
-    from host.model.prepare import prepare as prepare_model
-    from host.report import strengths_plot
+    from smoothdroid.host.model.prepare import Settings, parse_types
+    from smoothdroid.host.model.prepare import prepare as prepare_model
+    from smoothdroid.host.report.plots import strengths
 
     settings = Settings(
         types=parse_types(types),
@@ -126,7 +126,7 @@ def prepare(
             on_step=console.step,
             on_progress=bar.update,
         )
-    pictures = [strengths_plot.write(made.manifest, made.path) for made in prepared if _was_searched(made.manifest)]
+    pictures = [strengths.write(made.manifest, made.path) for made in prepared if _was_searched(made.manifest)]
     if json:
         console.facts([{"path": str(made.path), **made.manifest.model_dump(mode="json")} for made in prepared])
         return
@@ -173,7 +173,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="ggml or kleidiai: emulate its arithmetic, instead of running llama.cpp.",
-            autocompletion=complete.kernels,
+            autocompletion=completion.kernels,
         ),
     ] = None,
     on: Annotated[
@@ -182,12 +182,12 @@ def evaluate(
             "--on",
             metavar="TARGET",
             help=f"Run the candidates there: {FORMS}. Default: here.",
-            autocompletion=complete.targets,
+            autocompletion=completion.targets,
         ),
     ] = None,
     isa: Annotated[
         str | None,
-        typer.Option(help="With --on: ISA level. Default: the best that was built.", autocompletion=complete.isas),
+        typer.Option(help="With --on: ISA level. Default: the best that was built.", autocompletion=completion.isas),
     ] = None,
     ssh_key: SshKey = None,
     known_hosts: KnownHosts = None,
@@ -201,12 +201,13 @@ def evaluate(
     with --on, or with --kernel under an arithmetic that this machine has no kernels for. The reference's
     log-probabilities are kept in the cache: evaluating another candidate against it costs that candidate alone.
     """
-    from host.model.evaluate import evaluate as compare_models
-    from host.model.evaluation import write_evaluation
-    from host.model.perplexity import HostKernels
-    from host.model.prose import evaluation_prose
-    from host.report import quality, quality_tables
-    from host.report.quality_plot import write as write_quality
+    from smoothdroid.host.model.evaluate.evaluator import evaluate as compare_models
+    from smoothdroid.host.model.evaluate.perplexity import HostKernels
+    from smoothdroid.host.model.evaluate.record import write_evaluation
+    from smoothdroid.host.model.texts.prose import evaluation_prose
+    from smoothdroid.host.report.data import quality
+    from smoothdroid.host.report.plots.quality import write as write_quality
+    from smoothdroid.host.report.tables import quality as quality_tables
 
     ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
     if kernel and on:
@@ -251,12 +252,12 @@ def _other_kernels(
     """What computes the candidates, where that is not this machine's llama-perplexity."""
     if kernel:
         need_torch()
-        from host.model.arithmetic import arithmetic_of
-        from host.model.emulated_kernels import EmulatedKernels
+        from smoothdroid.host.model.arithmetic import arithmetic_of
+        from smoothdroid.host.model.evaluate.emulated_kernels import EmulatedKernels
 
         yield EmulatedKernels(arithmetic_of(kernel))
     elif on:
-        from host.model.phone_kernels import PhoneKernels
+        from smoothdroid.host.model.evaluate.phone_kernels import PhoneKernels
 
         with reached(on, ssh) as (target, phone):
             built = build_for(target, phone, isa, origin)

@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from device.targets import FORMS
-from host.cli import complete
+from smoothdroid.device.transport.resolve import FORMS
+from smoothdroid.host.cli import completion
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 On = Annotated[
     str | None,
     typer.Option(
-        "--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.", autocompletion=complete.targets
+        "--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.", autocompletion=completion.targets
     ),
 ]
 Isa = Annotated[
     str | None,
-    typer.Option(help="ISA level. Default: the best that was built and runs there.", autocompletion=complete.isas),
+    typer.Option(help="ISA level. Default: the best that was built and runs there.", autocompletion=completion.isas),
 ]
 SshKey = Annotated[Path | None, typer.Option(help="Private key for an ssh:// target. Default: agent and ~/.ssh.")]
 KnownHosts = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/known_hosts.")]

@@ -9,18 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from device import adb, virtual
-from device.errors import BadInput
-from device.phone import Phone
-from device.ssh import SshOptions
-from device.targets import FORMS, open_target, the_only_one
-from host import console
-from host.build import variants
-from host.cli import complete
-from host.cli.command import app, phone_app
-from host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
-from host.cli.reach import all_attached, look_at
-from host.farm import health, inventory
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.transport import adb
+from smoothdroid.device.transport.resolve import FORMS, open_target, the_only_one
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.command import app, phone_app
+from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from smoothdroid.host.cli.phone_selection import all_attached, look_at
+from smoothdroid.host.common import console
+from smoothdroid.host.farm import health, inventory
+from smoothdroid.host.llamacpp import variants
 
 
 @app.command(
@@ -32,7 +33,7 @@ def devices(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="TARGET", help=f"Only this one: {FORMS}. Repeatable.", autocompletion=complete.targets
+            "--on", metavar="TARGET", help=f"Only this one: {FORMS}. Repeatable.", autocompletion=completion.targets
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
@@ -120,7 +121,7 @@ def _details(name: str, phone: Phone) -> None:
 def phone_start(
     name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
     profile: Annotated[
-        str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.", autocompletion=complete.profiles)
+        str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.", autocompletion=completion.profiles)
     ] = "pixel-8",
     json: Json = False,
 ) -> None:
@@ -130,7 +131,7 @@ def phone_start(
 
 @phone_app.command("stop", epilog="Example: smoothdroid phone stop desk")
 def phone_stop(
-    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=complete.emulated_phones)] = "phone",
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.emulated_phones)] = "phone",
 ) -> None:
     """Stop an emulated phone; nothing of it stays behind but its files."""
     running = {phone.name: phone for phone in virtual.running()}

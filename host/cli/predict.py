@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device import socs
-from device.errors import BadInput
-from device.socs import Soc
-from host import console
-from host.cli import complete
-from host.cli.command import app
-from host.cli.options import Json
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info import socs
+from smoothdroid.device.info.socs import Soc
+from smoothdroid.host.cli import completion
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.options import Json
+from smoothdroid.host.common import console
 
 if TYPE_CHECKING:
-    from host.predict.roofline import Expected
+    from smoothdroid.host.predict.roofline import Expected
 
 
 @app.command(
@@ -33,13 +33,13 @@ def predict(
         typer.Option(
             metavar="SOC",
             help="SM8550, 'Snapdragon 8 Gen 2'; several. Default: all.",
-            autocompletion=complete.soc_names,
+            autocompletion=completion.soc_names,
         ),
     ] = None,
     type_: Annotated[
         str | None,
         typer.Option(
-            "--type", help="Of the weights of a checkpoint or a name. Default: q8_0.", autocompletion=complete.types
+            "--type", help="Of the weights of a checkpoint or a name. Default: q8_0.", autocompletion=completion.types
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=0, max=2**20, help="Tokens in the KV cache before decode.")] = 0,
@@ -50,8 +50,8 @@ def predict(
     A roofline: decode is bound by the DRAM's bandwidth, prefill by the cores' arithmetic. The interval comes from how
     much of both llama.cpp reached in the few measurements that were published; docs/predictions.md tells how.
     """
-    from host.predict import roofline, work
-    from host.predict.efficiency import fitted
+    from smoothdroid.host.predict import roofline, work
+    from smoothdroid.host.predict.efficiency import fitted
 
     rows = [_soc(name) for name in soc] if soc else list(socs.everything())
     asked, known = work.of(model, type_), fitted()

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from device.errors import BadInput
-from host import console
-from host.bench import words
-from host.bench.results import find_campaigns
-from host.cli.command import app
-from host.cli.options import Json
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.bench import option_values
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.options import Json
+from smoothdroid.host.common import console
+from smoothdroid.host.results.record import find_campaigns
 
 if TYPE_CHECKING:
-    from host.query.ask import Answer
-    from host.report.comparison import Compared
+    from smoothdroid.host.compare.comparison import Compared
+    from smoothdroid.host.query.ask import Answer
 
 
 MOST_ROWS = 200
@@ -35,8 +35,9 @@ def report(
 
     The page needs no network. Of evaluations it takes the files that `smoothdroid evaluate` wrote.
     """
-    from host.report import inputs, rows, tables
-    from host.report.write import write
+    from smoothdroid.host.report.data import inputs, rows
+    from smoothdroid.host.report.render.files import write
+    from smoothdroid.host.report.tables import cells
 
     found = inputs.load(results)
     for damaged in found.damage:
@@ -47,7 +48,7 @@ def report(
         console.facts([rows.as_facts(section) for section in found.sections])
         return
     for section in found.sections:
-        console.show(tables.terminal(section))
+        console.show(cells.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)
 
@@ -84,26 +85,26 @@ def compare(
     repetitions. Processes of the same round of a campaign are compared in pairs, others by Welch's t test; an answer
     accounts for the number of cells (Holm: 5 % for any wrong one).
     """
-    from host.report import compare as comparison
-    from host.report import compare_tables
+    from smoothdroid.host.compare import matching as comparison
+    from smoothdroid.host.compare import tables
 
-    compared = _compared(a, b, models, by, words.share(threshold, "--threshold"))
+    compared = _compared(a, b, models, by, option_values.share(threshold, "--threshold"))
     if json:
         console.facts(comparison.as_facts(compared))
     else:
-        for line in compare_tables.sides(compared):
+        for line in tables.sides(compared):
             console.out.print(line, soft_wrap=True)
-        for table in compare_tables.terminal(compared):
+        for table in tables.terminal(compared):
             console.show(table)
-        for line in compare_tables.said(compared):
+        for line in tables.said(compared):
             console.out.print(line, soft_wrap=True)
     if compared.regressions:
         raise typer.Exit(1)
 
 
 def _compared(a: Path, b: Path | None, models: str | None, by: str | None, threshold: float) -> Compared:
-    from host.report import compare as comparison
-    from host.report.by import FIELDS, parse
+    from smoothdroid.host.compare import matching as comparison
+    from smoothdroid.host.compare.by import FIELDS, parse
 
     if models is not None and by is not None:
         raise BadInput("--models and --by: two sides differ in one setting; name one of them")
@@ -145,9 +146,9 @@ def query(
     Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
     question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
     """
-    from host.query import ask, index
-    from host.query.tables import TABLES
-    from host.report.rows import NOT_A_SPEED
+    from smoothdroid.host.query import ask, index
+    from smoothdroid.host.query.tables import TABLES
+    from smoothdroid.host.report.data.rows import NOT_A_SPEED
 
     if tables:
         if json:

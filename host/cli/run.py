@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from device.ssh import SshOptions
-from host import console, prompt
-from host.bench import artifact
-from host.cli.builds import beside, build_for, llama_cpp_source, tools_of
-from host.cli.command import app
-from host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
-from host.cli.reach import reached
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from smoothdroid.host.cli.command import app
+from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.phone_selection import reached
+from smoothdroid.host.common import console
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.run import prompt
 
 
 @app.command(

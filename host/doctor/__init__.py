@@ -1,7 +1,7 @@
 """What this machine and a phone have, what they lack, and what to do about it."""
 
-from host.doctor.check import Check, State, are_met
-from host.doctor.machine import examine
-from host.doctor.phone import examine_phone
+from smoothdroid.host.doctor.check import Check, State, are_met
+from smoothdroid.host.doctor.machine import examine
+from smoothdroid.host.doctor.phone import examine_phone
 
 __all__ = ["Check", "State", "are_met", "examine", "examine_phone"]

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from device import adb, system, usb, virtual
-from device.cache import cache_root
-from device.errors import BadInput, NoPhone, SmoothdroidError
-from device.targets import FIRST_PHONE
-from host.build.toolchain import TOOLCHAIN_FILE, for_abi, program
-from host.doctor.check import Check
+from smoothdroid.device import virtual
+from smoothdroid.device.common import system
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput, NoPhone, SmoothdroidError
+from smoothdroid.device.transport import adb, usb
+from smoothdroid.device.transport.resolve import FIRST_PHONE
+from smoothdroid.host.doctor.check import Check
+from smoothdroid.host.llamacpp.toolchain import TOOLCHAIN_FILE, for_abi, program
 
 WORTH_MENTIONING_GIB = 10  # a 7B model's checkpoint and its Q8_0 need twice that
 LITTLE_MEMORY_GIB = 2  # `prepare` of a 7B model held 1.75 GiB (README)

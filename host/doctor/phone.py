@@ -7,18 +7,18 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 
-from device import tools
-from device.errors import BadInput, SmoothdroidError
-from device.phone import Phone, describe
-from device.readings import STUCK_READINGS, stuck
-from device.ssh import SshOptions
-from device.target import Target
-from device.targets import open_target
-from host.build import variants
-from host.doctor.check import Check
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.info import required_tools
+from smoothdroid.device.info.phone import Phone, describe
+from smoothdroid.device.info.readings import STUCK_READINGS, stuck
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.doctor.check import Check
+from smoothdroid.host.llamacpp import variants
 
 WARM_CELSIUS = 40.0
-"""A sensor of a phone at rest in a warm room stays below (host/bench/throttling.py)."""
+"""A sensor of a phone at rest in a warm room stays below (host/results/throttling_checks.py)."""
 
 LOW_BATTERY_PERCENT = 20
 """Where Android offers its battery saver, which slows CPUs down."""
@@ -42,7 +42,7 @@ def examine_phone(on: str, ssh: SshOptions) -> list[Check]:
             phone = describe(target)
             said = target.run(["sh", "-c", ASK]).stdout
             found = checks(target, phone, said, stuck_sensors(target, phone))
-            return [*found, _tools(tools.missing(target))]
+            return [*found, _tools(required_tools.missing(target))]
     except BadInput:
         raise
     except SmoothdroidError as error:
@@ -136,7 +136,7 @@ def _taskset(said: str) -> Check:
     return Check("taskset", "warning", "not there: --cpus cannot hold threads to cores", mend, ("bench",))
 
 
-def _tools(lack: tools.Lack | None) -> Check:
+def _tools(lack: required_tools.Lack | None) -> Check:
     if lack:
         return Check("tools", "missing", str(lack), lack.fix)
     return Check("tools", "ok", "all that smoothdroid needs")

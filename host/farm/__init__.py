@@ -1,1 +1,1 @@
-"""A plan against many phones, each at its own pace."""
+"""One plan on many phones, each at its own pace."""

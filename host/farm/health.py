@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
-from device.errors import BadInput, PhoneBusy, SmoothdroidError
-from device.phone import Phone, describe
-from host.farm.crew import Ended, Member, unexpected
-from host.lock import exclusive
+from smoothdroid.device.common.errors import BadInput, PhoneBusy, SmoothdroidError
+from smoothdroid.device.info.phone import Phone, describe
+from smoothdroid.host.common.lock import exclusive
+from smoothdroid.host.farm.coordinator import Ended, Member, unexpected
 
 LONGEST_REASON = 300
 AT_A_TIME = 32  # connections that are being made
@@ -81,7 +81,7 @@ class Ledger:
             records[name] = Record(
                 failures=failures,
                 last=said[:LONGEST_REASON].encode("utf-8", "replace").decode(),
-                at=datetime.now(timezone.utc),
+                at=datetime.now(UTC),
                 quarantined=failures >= self._after,
             )
             return records[name]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from device import toml
-from device.errors import BadInput
-from device.target import Target
-from host.bench.which import Texts
-from host.farm.crew import Member
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench.phone_filter import Texts
+from smoothdroid.host.farm.coordinator import Member
 
 LARGEST_FILE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -66,7 +66,7 @@ def read(path: Path) -> Inventory:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise BadInput(f"{path} is no inventory: it is larger than {LARGEST_FILE >> 20} MiB")
-        return Inventory.model_validate(toml.loads(path.read_text(encoding="utf-8-sig")))
+        return Inventory.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the inventory {path} cannot be read: {error}") from error
     except ValidationError as error:

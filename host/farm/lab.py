@@ -22,10 +22,10 @@ from distributed import Scheduler, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.utils import get_ip
 
-from device.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
-from device.target import Completed, Target
-from host.farm import kept
-from host.farm.crew import Member
+from smoothdroid.device.common.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
+from smoothdroid.device.transport.target import Completed, Target
+from smoothdroid.host.farm import blob_cache
+from smoothdroid.host.farm.coordinator import Member
 
 SLOTS = 2  # calls at a time for a phone: one that follows its work, and Ctrl-C's beside it
 AGAIN_S = 1.0
@@ -145,11 +145,11 @@ def _push(target: Target, content: bytes, remote: str, mode: int) -> None:
 
 
 def _push_kept(target: Target, sha256: str, remote: str, mode: int) -> None:
-    target.push(kept.path(sha256), remote, mode=mode)
+    target.push(blob_cache.path(sha256), remote, mode=mode)
 
 
 def _append_kept(target: Target, sha256: str, remote: str, start: int) -> None:
-    target.append(kept.path(sha256), remote, start)
+    target.append(blob_cache.path(sha256), remote, start)
 
 
 def _pull(target: Target, remote: str) -> bytes:
@@ -166,8 +166,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "push_kept": _push_kept,
     "append_kept": _append_kept,
     "pull": _pull,
-    "there": lambda target, sha256: kept.there(sha256),
-    "take": lambda target, *piece: kept.take(*piece),
+    "there": lambda target, sha256: blob_cache.there(sha256),
+    "take": lambda target, *piece: blob_cache.take(*piece),
 }
 
 

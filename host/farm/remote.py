@@ -19,12 +19,19 @@ from typing import Any
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from device import errors
-from device.errors import BadInput, CommandFailed, NoPhone, SmoothdroidError, TargetLost, TargetTimeout
-from device.sha256 import sha256_of
-from device.target import Completed, OnOutput, Progress, Target
-from host.farm import lab
-from host.farm.crew import Member
+from smoothdroid.device.common import errors
+from smoothdroid.device.common.errors import (
+    BadInput,
+    CommandFailed,
+    NoPhone,
+    SmoothdroidError,
+    TargetLost,
+    TargetTimeout,
+)
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.transport.target import Completed, OnOutput, Progress, Target
+from smoothdroid.host.farm import lab
+from smoothdroid.host.farm.coordinator import Member
 
 SMALL_BYTES = 1 << 20  # goes with the call itself
 PIECE_BYTES = 8 << 20
@@ -82,7 +89,7 @@ class Farm:
         return [found[name] for name in sorted(found) if not names or name in names]
 
     def open(self, machine: str, phone: str) -> Target:
-        """Take hold of a phone. Raises as device.targets.open_target does over there."""
+        """Take hold of a phone. Raises as smoothdroid.device.transport.resolve.open_target does over there."""
         return RemoteTarget(self, machine, phone)
 
     def ask(self, machine: str, phone: str, verb: str, *arguments: Any, timeout_s: float = CALL_S) -> Any:  # noqa: ANN401

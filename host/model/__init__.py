@@ -1,1 +1,1 @@
-"""Checkpoint -> smoothed, quantised GGUF. The only package that imports torch."""
+"""Checkpoint to smoothed, quantised GGUF. The only package that imports torch."""

@@ -13,14 +13,16 @@ from typing import get_args
 
 from gguf import GGUFReader
 
-from device.errors import BadInput
-from device.sha256 import sha256_of
-from host.model.checkpoint import Checkpoint, hash_files, open_checkpoint
-from host.model.child import OnProgress
-from host.model.convert import converter, converter_id, to_gguf
-from host.model.folds import BLOCKS, EMBEDDING, HEAD, alphas_of, block_of, parse_folds, require_turnable
-from host.model.loading import require_loads
-from host.model.manifest import (
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.common.child_process import OnProgress
+from smoothdroid.host.common.workspace import publish, require_space, workspace
+from smoothdroid.host.model.checkpoint.folder import Checkpoint, hash_files, open_checkpoint
+from smoothdroid.host.model.checkpoint.staging import changed_bytes, stage, staging_folder
+from smoothdroid.host.model.checkpoint.vocabulary import require_rows
+from smoothdroid.host.model.convert.conversion import converter, converter_id, to_gguf
+from smoothdroid.host.model.convert.loading import require_loads
+from smoothdroid.host.model.provenance.manifest import (
     METADATA_KEY,
     PREPARATION_VERSION,
     Auto,
@@ -35,11 +37,17 @@ from host.model.manifest import (
     manifest_path,
     read_finished,
 )
-from host.model.prose import Prose, calibration_prose
-from host.model.smoothing import SmoothJob, smooth
-from host.model.staging import changed_bytes, stage, staging_folder
-from host.model.vocabulary import require_rows
-from host.model.workspace import publish, require_space, workspace
+from smoothdroid.host.model.smoothing import SmoothJob, smooth
+from smoothdroid.host.model.smoothquant.architectures import (
+    BLOCKS,
+    EMBEDDING,
+    HEAD,
+    alphas_of,
+    block_of,
+    parse_folds,
+    require_turnable,
+)
+from smoothdroid.host.model.texts.prose import Prose, calibration_prose
 
 QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)

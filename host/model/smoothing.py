@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from host.model.child import Job, OnProgress, run_child
-from host.model.manifest import Outcome, Smoothing
+from smoothdroid.host.common.child_process import Job, OnProgress, run_child
+from smoothdroid.host.model.provenance.manifest import Outcome, Smoothing
 
 
 class SmoothJob(Job):
@@ -35,7 +35,7 @@ def smooth(
     """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` and `run_converter` do."""
     who = f"smoothing {job.checkpoint.name}"
     run_child(
-        "host.model.smoothing_process",
+        "smoothdroid.host.model.smoothing_process",
         job,
         log,
         name=who,

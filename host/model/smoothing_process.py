@@ -1,4 +1,4 @@
-"""The process that smooths: `python -m host.model.smoothing_process JOB.json`."""
+"""The process that smooths: `python -m smoothdroid.host.model.smoothing_process JOB.json`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 
-from device.errors import BadInput, SmoothdroidError
-from host.model.changes import save_changes
-from host.model.checkpoint import open_checkpoint
-from host.model.child import Events
-from host.model.head import settle_head
-from host.model.llama_converter import Wanted, run_converter
-from host.model.network import Network
-from host.model.prose import Prose
-from host.model.saving import save_changed
-from host.model.smooth_checkpoint import smooth_checkpoint
-from host.model.smoothing import SmoothJob
-from host.model.weights import Weights
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.host.common.child_process import Events
+from smoothdroid.host.model.calibration.network import Network
+from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
+from smoothdroid.host.model.checkpoint.folder import open_checkpoint
+from smoothdroid.host.model.checkpoint.head import settle_head
+from smoothdroid.host.model.checkpoint.saving import save_changed
+from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.convert.llama_converter import Wanted, run_converter
+from smoothdroid.host.model.smoothing import SmoothJob
+from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
+from smoothdroid.host.model.texts.prose import Prose
 
 
 def main(job: SmoothJob) -> None:

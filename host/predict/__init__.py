@@ -1,0 +1,1 @@
+"""The speed to expect of a model on a SoC, and the ceiling."""

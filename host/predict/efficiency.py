@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,10 +21,10 @@ from pathlib import Path
 
 from scipy import stats
 
-from device import socs, toml
-from device.socs import Soc
-from host.predict import work
-from host.predict.work import Work
+from smoothdroid.device.info import socs
+from smoothdroid.device.info.socs import Soc
+from smoothdroid.host.predict import work
+from smoothdroid.host.predict.work import Work
 
 PUBLISHED = Path(__file__).with_name("published.toml")
 CONFIDENCE = 0.95
@@ -83,7 +84,7 @@ class Fitted:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows, in the order of the file."""
-    return tuple(_row(**row) for row in toml.loads(PUBLISHED.read_text(encoding="utf-8"))["measured"])
+    return tuple(_row(**row) for row in tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))["measured"])
 
 
 @cache

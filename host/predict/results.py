@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from device import socs
-from device.errors import BadInput
-from host.bench.artifact import Header
-from host.bench.cell import Cell
-from host.predict import roofline, work
-from host.predict.efficiency import fitted
-from host.predict.roofline import Against
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info import socs
+from smoothdroid.host.gguf.artifact import Header
+from smoothdroid.host.predict import roofline, work
+from smoothdroid.host.predict.efficiency import fitted
+from smoothdroid.host.predict.roofline import Against
+from smoothdroid.host.results.cell import Cell
 
 
 def measured_against(tokens_per_s: float, cell: Cell, model: Header, soc: str) -> Against | None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from device.socs import Soc
-from host.predict.efficiency import Efficiency, Fitted
-from host.predict.work import Work
+from smoothdroid.device.info.socs import Soc
+from smoothdroid.host.predict.efficiency import Efficiency, Fitted
+from smoothdroid.host.predict.work import Work
 
 Answer = Literal["as predicted", "faster than predicted", "slower than predicted", "above the ceiling"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +12,10 @@ from typing import Any
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from device import toml
-from device.errors import BadInput
-from host.bench import artifact
-from host.bench.artifact import Header
-from host.bench.shape import Shape
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.gguf.artifact import Header
+from smoothdroid.host.gguf.memory_shape import Shape
 
 SHAPES = Path(__file__).with_name("shapes.toml")
 CONFIG = "config.json"
@@ -174,4 +174,4 @@ def _count(config: Mapping[str, Any], key: str, name: str, default: int | None =
 
 @cache
 def _shapes() -> dict[str, dict[str, Any]]:
-    return toml.loads(SHAPES.read_text(encoding="utf-8"))
+    return tomllib.loads(SHAPES.read_text(encoding="utf-8"))

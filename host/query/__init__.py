@@ -1,0 +1,1 @@
+"""All results in SQL. The only package that imports duckdb."""

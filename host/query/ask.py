@@ -16,10 +16,10 @@ from typing import Any, Literal
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation, StatementType
 
-from device.errors import BadInput
-from host.query.index import Current, create_tables, home
-from host.query.tables import TABLES, Table
-from host.report.shown import csv_cell
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.query.index import Current, create_tables, home
+from smoothdroid.host.query.tables import TABLES, Table
+from smoothdroid.host.report.data.safe_text import csv_cell
 
 READS = (StatementType.SELECT, StatementType.EXPLAIN)
 _CHOOSE = """

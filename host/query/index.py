@@ -21,11 +21,11 @@ from pathlib import Path
 
 import duckdb
 
-from device.cache import cache_root
-from device.errors import BadInput
-from host.bench.results import CAMPAIGN, RUNS, SAMPLES
-from host.lock import exclusive
-from host.query.tables import TABLES, Facts, rows_of
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.common.lock import exclusive
+from smoothdroid.host.query.tables import TABLES, Facts, rows_of
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, SAMPLES
 
 FEW = 4
 """Campaigns that are judged in this process: to start another takes about as long."""
@@ -81,8 +81,8 @@ def home() -> Path:
 def rules() -> str:
     """The version of what judges: a hash of its code and its tables, and of what is here."""
     top = Path(__file__).parents[2]
-    folders = (top / "device", top / "device/data", top / "host/bench", top / "host/report", top / "host/query")
-    files = sorted(file for folder in folders for file in folder.iterdir() if file.suffix in (".py", ".toml"))
+    folders = ("device/info", "device/telemetry", "host/results", "host/report/data", "host/query")
+    files = sorted(file for folder in folders for file in (top / folder).rglob("*") if file.suffix in (".py", ".toml"))
     told = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

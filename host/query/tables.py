@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device.series import Conditions
-from host.bench.artifact import Artifact
-from host.bench.results import Campaign, Run, conditions
-from host.report.rows import Row, interval_facts, section
+from smoothdroid.device.telemetry.series import Conditions
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.report.data.rows import Row, interval_facts, section
+from smoothdroid.host.results.record import Campaign, Run, conditions
 
 Facts = dict[str, Any]
 """Of one row: column -> value."""
@@ -253,4 +253,4 @@ def _run_facts(run: Run, row: Row, seen: Conditions | None, counted: bool) -> Fa
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ")

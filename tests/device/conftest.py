@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from device import virtual
-from device.adb import AdbTarget
-from device.ssh import SshTarget
-from device.targets import open_target
+from smoothdroid.device import virtual
+from smoothdroid.device.transport.adb import AdbTarget
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.ssh import SshTarget
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from device.ssh import SshOptions, SshTarget
-from device.virtual.host import as_root
+from smoothdroid.device.transport.ssh import SshOptions, SshTarget
+from smoothdroid.device.virtual.host import as_root
 
 UID = 10217  # Termux's apps have such numbers
 HOST_KEYS = {"host_key": "ed25519", "host_key_ecdsa": "ecdsa", "host_key_rsa": "rsa"}

@@ -18,9 +18,9 @@ import adbutils
 import paramiko
 import pytest
 
-from device import virtual
-from device.errors import BadInput, SmoothdroidError
-from device.virtual import boot, host, profile, render, state, tree
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.virtual import boot, host, profile, render, state, tree
 
 SHIPPED = (profile.PROFILES / "pixel-8.toml").read_text()
 

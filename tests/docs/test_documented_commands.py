@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from host.cli import app
+from smoothdroid.host.cli import app
 from tests.docs.blocks import NEEDS, PAGES, ROOT, Block, blocks_of, calls, in_sentences
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -7,14 +7,14 @@ import re
 import pytest
 import typer
 
-from device import socs as known
-from host.bench import throttling, verdict
-from host.bench.request import Words
-from host.bench.results import Campaign, Run
-from host.cli import app
-from reference import commands, plan, results, socs, verdicts
+from reference import commands, modules, plan, results, socs, verdicts
 from reference.fields import docstrings, kind
 from reference.markdown import code, plain, table
+from smoothdroid.device.info import socs as known
+from smoothdroid.host.bench.request import Words
+from smoothdroid.host.cli import app
+from smoothdroid.host.results import checks, throttling_checks
+from smoothdroid.host.results.record import Campaign, Run
 from tests.docs.blocks import ROOT
 
 
@@ -63,26 +63,26 @@ def test_docstrings_of_a_field_are_its_own() -> None:
 @pytest.mark.parametrize(
     ("check", "words"),
     [
-        (verdict.wandered, ["mask not held"]),
-        (throttling.tripped, ["throttled"]),
-        (verdict.charging, ["energy withheld"]),
-        (verdict.unread, ["not checked"]),
+        (checks.wandered, ["mask not held"]),
+        (throttling_checks.tripped, ["throttled"]),
+        (checks.charging, ["energy withheld"]),
+        (checks.unread, ["not checked"]),
     ],
 )
-def test_the_words_of_a_check(check: verdict.Check, words: list[str]) -> None:
+def test_the_words_of_a_check(check: checks.Check, words: list[str]) -> None:
     assert verdicts.words(check) == words
 
 
 def test_every_check_has_a_word_and_the_explanation_names_them_all() -> None:
-    found = {word for check in (*verdict.OF_A_RUN, *verdict.OF_A_CELL) for word in verdicts.words(check)}
-    assert all(verdicts.words(check) for check in verdict.CHECKS)
+    found = {word for check in (*checks.OF_A_RUN, *checks.OF_A_CELL) for word in verdicts.words(check)}
+    assert all(verdicts.words(check) for check in checks.CHECKS)
     page = (ROOT / "docs/explanation/validity.md").read_text()
     listed = page.partition("it says why\nnot:")[2].partition("\n\n[")[0]
     assert set(re.findall(r"\*([a-z -]+)\*", listed)) == found
 
 
 def test_every_limit_with_its_value() -> None:
-    assert f"| `WIDEST_SHARE` | `{verdict.WIDEST_SHARE}` |" in verdicts.write()
+    assert f"| `WIDEST_SHARE` | `{checks.WIDEST_SHARE}` |" in verdicts.write()
 
 
 def test_every_soc_with_its_source() -> None:
@@ -96,3 +96,9 @@ def test_what_acts_as_markdown_is_told_as_text() -> None:
     assert plain("a_b *c* <d> [e]|`f_g`") == r"a\_b \*c\* &lt;d> \[e\]&#124;`f_g`"
     assert table(["x"], [["a\nb|c"]]) == "| x |\n| --- |\n| a b\\|c |"
     assert code("") == ""
+
+
+def test_the_module_map_is_todays() -> None:
+    page = modules.PAGE.read_text(encoding="utf-8")
+    assert "`device/` — " in page
+    assert page == modules.with_map(page), "run `python -m reference.modules`"

@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
-from device import adb, virtual
-from device.virtual import VirtualPhone
-from device.virtual.profile import PROFILES
+from smoothdroid.device import virtual
+from smoothdroid.device.transport import adb
+from smoothdroid.device.virtual import VirtualPhone
+from smoothdroid.device.virtual.profile import PROFILES
 
 TARGET = os.environ.get("SMOOTHDROID_TEST_TARGET", "")
 SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")

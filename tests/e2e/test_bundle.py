@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from device.target import Target, remove
-from device.targets import open_target
-from device.virtual import VirtualPhone
-from host.build.variants import usable
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.target import Target, remove
+from smoothdroid.device.virtual import VirtualPhone
+from smoothdroid.host.llamacpp.variants import usable
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually
 from tests.host.tiny_gguf import Q8_0, write_llama
 

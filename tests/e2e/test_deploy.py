@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from device.session import Session, Task
-from device.sha256 import sha256_of
-from device.targets import open_target
-from device.virtual import VirtualPhone
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually
 from tests.host.tiny_gguf import Q8_0, write_llama
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from device import adb, virtual
-from device.cache import cache_root
+from smoothdroid.device import virtual
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.transport import adb
 from tests.docs.blocks import PAGES, ROOT, blocks_of
 from tests.e2e.conftest import SMOOTHDROID, TARGET
 from tests.host.tiny_gguf import Q8_0, write_llama

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from device import adb, virtual
-from device.session import Session
-from device.targets import open_target
-from device.virtual import VirtualPhone
-from host.bench.results import read_runs
+from smoothdroid.device import virtual
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.transport import adb
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.virtual import VirtualPhone
+from smoothdroid.host.results.record import read_runs
 from tests.e2e.conftest import SMOOTHDROID, Cli, changed, eventually
 
 pytestmark = pytest.mark.e2e

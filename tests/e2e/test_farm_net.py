@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from device import virtual
-from device.cache import cache_root
-from host.bench.results import read_campaign, read_runs
+from smoothdroid.device import virtual
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.host.results.record import read_campaign, read_runs
 from tests.e2e.conftest import SMOOTHDROID, TARGET, Cli, eventually
 
 pytest.importorskip("distributed")

@@ -22,22 +22,25 @@ from pathlib import Path
 import adbutils
 import pytest
 
-from device import adb, store, virtual
-from device.errors import BadInput, CommandFailed, NoPhone, TargetLost
-from device.session import Cooling, Session, Task
-from device.sha256 import sha256_of
-from device.ssh import SshOptions, SshTarget
-from device.stored import listing
-from device.target import Target, read, remove
-from device.targets import open_target
-from device.virtual import VirtualPhone, tree
-from device.virtual.host import as_root, kill_as_root
-from host.bench.artifact import inspect
-from host.bench.campaign import Binaries, Outcome, Watch, run_campaign
-from host.bench.cell import Protocol
-from host.bench.plan import Plan, make
-from host.bench.request import Request
-from host.bench.results import Run, conditions, read_runs
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.job.session import Cooling, Session, Task
+from smoothdroid.device.store import upload
+from smoothdroid.device.store.inventory import listing
+from smoothdroid.device.transport import adb
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.ssh import SshOptions, SshTarget
+from smoothdroid.device.transport.target import Target, read, remove
+from smoothdroid.device.virtual import VirtualPhone, tree
+from smoothdroid.device.virtual.host import as_root, kill_as_root
+from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, run_campaign
+from smoothdroid.host.bench.plan import make
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.gguf.artifact import inspect
+from smoothdroid.host.results.cell import Protocol
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Run, conditions, read_runs
 from tests.e2e.cable import Cable
 from tests.e2e.conftest import Cli, emulated, eventually
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
@@ -280,11 +283,11 @@ def test_the_phone_loses_power_and_leaves_zeros(way: Way, own_phone: VirtualPhon
 
 HOST = """
 import sys
-from device.session import Session
+from smoothdroid.device.job.session import Session
 from tests.e2e.test_faults import tasks
-from device.ssh import SshOptions, SshTarget
-from device.stored import listing
-from device.adb import AdbTarget
+from smoothdroid.device.transport.ssh import SshOptions, SshTarget
+from smoothdroid.device.store.inventory import listing
+from smoothdroid.device.transport.adb import AdbTarget
 from pathlib import Path
 
 name, key, known_hosts = sys.argv[1:]
@@ -479,7 +482,7 @@ def test_the_way_is_cut_while_a_result_is_collected(way: Way) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     file = tmp_path / "model.gguf"
-    file.write_bytes(random.Random(1).randbytes(store.CHUNK + 999_999))  # noqa: S311 (not a secret)
+    file.write_bytes(random.Random(1).randbytes(upload.CHUNK + 999_999))  # noqa: S311 (not a secret)
     return file
 
 
@@ -505,20 +508,20 @@ def there(target: Target, path: str) -> str:
 def test_the_way_is_cut_while_a_model_is_sent(way: Way, model: Path) -> None:
     target, sha256, size = way.open(), sha256_of(model), model.stat().st_size
     remove(target, f"{target.root}/store")
-    way.cable.pull_after(store.CHUNK * 3 // 4)
+    way.cable.pull_after(upload.CHUNK * 3 // 4)
     with pytest.raises(TargetLost):
-        store.ensure(target, model, sha256)
+        upload.ensure(target, model, sha256)
     target, counted = way.plug_and_open(), Counted()
     (part,) = listing(target)
     assert not part.whole
     arrived = part.size_bytes
-    path = store.ensure(target, model, sha256, progress=counted)
+    path = upload.ensure(target, model, sha256, progress=counted)
     assert there(target, path) == sha256
     assert arrived > 0
     assert counted.last == size
-    assert counted.first > store.CHUNK // 4, "what had arrived was not sent again"
+    assert counted.first > upload.CHUNK // 4, "what had arrived was not sent again"
     again = Counted()
-    assert store.ensure(target, model, sha256, progress=again) == path
+    assert upload.ensure(target, model, sha256, progress=again) == path
     assert again.last == 0
 
 
@@ -536,16 +539,16 @@ def test_the_storage_fills_up_while_a_model_is_sent(
     target.run(["mkdir", "-p", place])
     owner = "2000" if target.name.startswith("adb") else "10217"
     room = model.stat().st_size + (4 << 20)
-    monkeypatch.setattr(store, "RESERVE_BYTES", -(1 << 30))  # it was free when somebody looked
+    monkeypatch.setattr(upload, "RESERVE_BYTES", -(1 << 30))  # it was free when somebody looked
     with mounted(
         virtual.get(own_phone.name), place, "-t", "tmpfs", "-o", f"size={room},uid={owner},gid={owner}", "full"
     ):
         target.run(["sh", "-c", f"head -c 16000000 /dev/zero >{place}/ballast"])
         with pytest.raises(BadInput, match=r"has 0 MiB free where model\.gguf .*What was sent is kept"):
-            store.ensure(target, model, sha256)
+            upload.ensure(target, model, sha256)
         remove(target, f"{place}/ballast")
         counted = Counted()
-        path = store.ensure(target, model, sha256, progress=counted)
+        path = upload.ensure(target, model, sha256, progress=counted)
         assert there(target, path) == sha256
         assert counted.first > 1_000_000
 
@@ -576,7 +579,7 @@ def test_a_phone_without_a_tool_is_found_at_first_contact(
             ]
             assert (tools["state"], fix in tools["mend"]) == ("missing", True)
             with pytest.raises(NoPhone, match=f"lacks sha256sum .*Nothing was sent.*{fix}"):
-                store.ensure(target, model, sha256_of(model))
+                upload.ensure(target, model, sha256_of(model))
         assert target.run(["test", "-e", f"{target.root}/store"], check=False).exit_status == 1
 
 
@@ -590,8 +593,8 @@ def test_what_lies_on_a_phone_is_its_users_alone(way: Way, model: Path) -> None:
     target.run(["rm", "-rf", f"{target.root}/runner"])
     program = model.with_name("program")
     program.write_text("#!/system/bin/sh\necho ran\n")
-    store.ensure(target, model, sha256_of(model))
-    path = store.ensure(target, program, sha256_of(program), executable=True)
+    upload.ensure(target, model, sha256_of(model))
+    path = upload.ensure(target, program, sha256_of(program), executable=True)
     session = Session(target)
     session.start("job", [Task("one", [path], 60)])
     assert [done.stdout for done in session.follow("job")] == ["ran\n"]
@@ -738,7 +741,7 @@ FAULTS = {
 def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
     way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 3)
+    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 3)
     bench = Bench(way, tmp_path, "1-6")
     faults = "\n".join(f"{threads}) {does} ;;" for threads, (does, _) in FAULTS.items())
     first = bench(llama_bench(f"case $t in\n{faults}\nesac"))
@@ -774,7 +777,7 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     way: Way, own_phone: VirtualPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel's clock is this machine's too, so it is `date` that goes back: the runner knows no other clock."""
-    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 4)
+    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 4)
     programs = tmp_path / "bin"
     shutil.copytree(tree.ensure(lambda step: None) / "system/bin", programs, symlinks=True)
     (programs / "date").unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device.virtual import VirtualPhone
+from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import Cli, emulated, pixel
 from tests.host.tiny_gguf import Q8_0, write_llama
 

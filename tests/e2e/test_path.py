@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from device.targets import open_target
-from device.virtual import VirtualPhone
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
 

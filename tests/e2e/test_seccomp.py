@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from device.virtual.host import QEMU
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device.virtual.host import QEMU
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
 from tests.host.tiny_gguf import Q8_0, write_llama
 
 pytestmark = pytest.mark.e2e

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from device.target import Target
-from device.targets import open_target
-from device.virtual import VirtualPhone
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.target import Target
+from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, changed, eventually
 
 pytestmark = pytest.mark.e2e

@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from device import series
-from device.errors import SmoothdroidError
-from device.journal import Journal
-from device.kernels import parse_kernels
-from device.parse import NoNumber, parse_bench, parse_completion
-from device.phone import parse as parse_phone
-from device.phone import parse_battery, parse_clusters, parse_features, parse_lacking
-from host.bench import artifact, request
-from host.bench.results import CAMPAIGN, RUNS, conditions, observation, read_campaign, read_runs
-from host.farm import inventory
-from host.model import inspect
-from host.report.rows import as_facts, section
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.info.phone import parse as parse_phone
+from smoothdroid.device.info.phone import parse_battery, parse_clusters, parse_features, parse_lacking
+from smoothdroid.device.job.journal import Journal
+from smoothdroid.device.telemetry import series
+from smoothdroid.host.bench import request
+from smoothdroid.host.farm import inventory
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp.kernel_log import parse_kernels
+from smoothdroid.host.llamacpp.tool_output import NoNumber, parse_bench, parse_completion
+from smoothdroid.host.model.provenance import inspect
+from smoothdroid.host.report.data.rows import as_facts, section
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, conditions, observation, read_campaign, read_runs
 from tests.host.fakes import write_gguf
 from tests.host.tiny_gguf import write_llama
 

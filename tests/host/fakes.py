@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import GGUFWriter
 
-from device.errors import CommandFailed
-from device.local import LocalTarget
-from device.parse import BenchRecord
-from device.phone import Battery, Cluster, Phone
-from device.sha256 import sha256_of
-from device.target import Completed, OnOutput, Progress
-from host.bench.artifact import Artifact
-from host.bench.cell import Cell, Test
-from host.bench.plan import Plan
-from host.bench.results import Campaign, Run, append, write_campaign
-from host.build import source
-from host.build.compile import BuildManifest
+from smoothdroid.device.common.errors import CommandFailed
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.info.phone import Battery, Cluster, Phone
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.target import Completed, OnOutput, Progress
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp import source
+from smoothdroid.host.llamacpp.compile import BuildManifest
+from smoothdroid.host.llamacpp.tool_output import BenchRecord
+from smoothdroid.host.results.cell import Cell, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Campaign, Run, append, write_campaign
 
 BUILD_ID = "0123456789abcdef"
 
@@ -133,7 +133,7 @@ def campaign(plan: Plan, on: Phone, way: str = "adb") -> Campaign:
     """The record of a campaign that begins."""
     return Campaign(
         id="cafe0000",
-        started_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
         smoothdroid="0.1.0, protocol 1",
         target=f"{way}:SERIAL",
         way=way,
@@ -151,7 +151,7 @@ def run_of(known: Campaign, cell: Cell, rates: Sequence[float] = (), failure: st
     return Run(
         fingerprint=cell.fingerprint(known.phone.id, known.way, known.build_id),
         cell=cell,
-        started_at=datetime(2026, 1, 2, tzinfo=timezone.utc),
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
         wall_s=1.5,
         failure=failure,
         tokens_per_s=list(rates),

@@ -18,14 +18,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from device import socs
-from device.errors import BadInput
-from host import cli
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.build import source, toolchain, variants
-from host.build.compile import Build, BuildManifest
-from host.cli.builds import why_this_build
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info import socs
+from smoothdroid.host import cli
+from smoothdroid.host.cli.builds import why_this_build
+from smoothdroid.host.llamacpp import source, toolchain, variants
+from smoothdroid.host.llamacpp.compile import Build, BuildManifest
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
 from tests.host.bundle.builds import build_of
 from tests.host.fakes import campaign, model, phone, run_of, write_build, write_gguf, write_results
 from tests.host.tiny_gguf import write_llama
@@ -281,7 +281,7 @@ def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothd
 
 def test_devices_that_are_named_are_listed_alone(smoothdroid: Smoothdroid, monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is attached, and may be offline, is not asked."""
-    monkeypatch.setattr("host.cli.phones.all_attached", lambda: ["nosuch:"])
+    monkeypatch.setattr("smoothdroid.host.cli.phones.all_attached", lambda: ["nosuch:"])
     assert smoothdroid("devices", "--on", "local:").status == 0
     assert smoothdroid("devices").status == 2
 
@@ -715,7 +715,7 @@ class Blocker:
 if "block" in sys.argv[1]:
     sys.meta_path.insert(0, Blocker())
 sys.argv[:] = ["smoothdroid", *sys.argv[2:]]
-from host.cli import main
+from smoothdroid.host.cli import main
 try:
     main()
 finally:

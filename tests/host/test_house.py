@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.relative_to(ROOT) for top in ("host", "device") for path in (ROOT / top).rglob("*.py"))
+PACKAGES = sorted({path.parent for path in MODULES})
 EVERYTHING = sorted([*MODULES, *(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))])
 
 
@@ -40,59 +42,85 @@ def under(name: str, *packages: str) -> bool:
 
 
 def breaches(inside: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[str]:
-    """What modules below `inside` import from `forbidden`, except `but`."""
+    """The imports of modules below `inside` from `forbidden` packages, except `but`. Names lack `smoothdroid.`."""
     return [
         f"{path} imports {name}"
         for path in MODULES
         if path.is_relative_to(inside)
         for name in imports(path)
-        if under(name, *forbidden) and not under(name, *but)
+        if under(name, *names(forbidden)) and not under(name, *names(but))
     ]
 
 
+def names(packages: Iterable[str]) -> list[str]:
+    return [f"smoothdroid.{package}" for package in packages]
+
+
 def test_there_is_something_to_look_at() -> None:
-    assert {Path("host/cli/command.py"), Path("device/adb.py"), Path("host/model/smooth.py")} <= set(MODULES)
-    assert "host.bench.cell.Cell" in imports(Path("host/bench/campaign.py"))
+    looked_at = {Path("host/cli/command.py"), Path("device/transport/adb.py"), Path("host/model/prepare.py")}
+    assert looked_at <= set(MODULES)
+    assert "smoothdroid.host.results.cell.Cell" in imports(Path("host/bench/campaign.py"))
+
+
+def test_everything_is_imported_by_one_name() -> None:
+    """A module that is imported as `host.x` and as `smoothdroid.host.x` would be there twice."""
+    files = [*EVERYTHING, *(path.relative_to(ROOT) for path in (ROOT / "benchmarks").rglob("*.py"))]
+    assert [f"{path}: {name}" for path in files for name in imports(path) if under(name, "host", "device")] == []
 
 
 def test_device_does_not_know_host() -> None:
     assert breaches("device", "host") == []
 
 
-@pytest.mark.parametrize("package", ["model", "build", "bench"])
+def package_of(name: str) -> Path | None:
+    """The package of this project that a name like `smoothdroid.host.results.cell.Cell` is imported from."""
+    parts = name.split(".")[1:] if under(name, "smoothdroid.host", "smoothdroid.device") else []
+    folders = (Path(*parts[:count]) for count in range(len(parts), 0, -1))
+    return next((folder for folder in folders if folder in PACKAGES), None)
+
+
+def test_packages_do_not_import_each_other_in_a_circle() -> None:
+    imported: dict[Path, set[Path]] = {package: set() for package in PACKAGES}
+    for path in MODULES:
+        found = {package_of(name) for name in imports(path)}
+        imported[path.parent] |= {package for package in found if package and package != path.parent}
+    list(TopologicalSorter(imported).static_order())  # raises CycleError
+
+
+def test_a_package_has_few_files() -> None:
+    sizes = {package: sum(path.parent == package for path in MODULES) for package in PACKAGES}
+    assert {str(package): size for package, size in sizes.items() if size > 18} == {}
+
+
+@pytest.mark.parametrize("package", ["model", "llamacpp", "bench"])
 def test_the_arrows_do_not_know_each_other(package: str) -> None:
-    arrows = {"model", "build", "bench", "report", "query", "predict", "bundle"}
-    others = (arrows | {"cli", "console", "doctor", "prompt"}) - {package}
-    assert breaches(f"host/{package}", *(f"host.{other}" for other in others)) == []
+    lower = {"bench": {"llamacpp"}}  # a cell's command line and output are llama.cpp's
+    arrows = {"model", "llamacpp", "bench", "report", "compare", "query", "predict", "bundle"}
+    others = (arrows | {"cli", "doctor", "run"}) - {package} - lower.get(package, set())
+    parsers = ("host.llamacpp.tool_output", "host.llamacpp.exit_causes")
+    assert breaches(f"host/{package}", *(f"host.{other}" for other in others), but=parsers) == []
+
+
+RECORDS = (
+    "host.results",
+    "host.gguf.artifact.Artifact",
+    "host.model.evaluate.record",
+    "host.model.provenance.manifest",
+)
 
 
 def test_report_reads_results_only() -> None:
-    records = (
-        "host.bench.results",
-        "host.bench.artifact.Artifact",
-        "host.bench.plan",
-        "host.bench.cell",
-        "host.model.evaluation",
-        "host.model.manifest",
-    )
     predictions = ("host.predict.results", "host.predict.roofline.Against")
-    pure = ("host.bench.stats", "host.bench.judged", "host.bench.verdict", "host.bench.finding", "host.bench.masks")
-    assert breaches("host/report", "host", but=("host.report", *predictions, *records, *pure)) == []
+    assert breaches("host/report", "host", but=("host.report", *predictions, *RECORDS)) == []
 
 
 def test_query_reads_what_a_report_reads() -> None:
-    records = ("host.bench.results", "host.bench.artifact.Artifact")
-    assert (
-        breaches(
-            "host/query", "host", but=("host.query", "host.report.rows", "host.report.shown", "host.lock", *records)
-        )
-        == []
-    )
+    data = ("host.report.data.rows", "host.report.data.safe_text", "host.common.lock")
+    assert breaches("host/query", "host", but=("host.query", *data, *RECORDS)) == []
 
 
 def test_predict_knows_models_and_cells_and_nothing_that_measures() -> None:
-    records = ("host.bench.artifact", "host.bench.shape", "host.bench.cell")
-    assert breaches("host/predict", "host", but=("host.predict", *records)) == []
+    assert breaches("host/predict", "host", but=("host.predict", "host.gguf", "host.results.cell")) == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +153,7 @@ def test_no_shell_no_pickle(path: Path) -> None:
         assert not under(name, "pickle", "cPickle", "dill", "joblib", "shelve", "marshal"), name
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path != Path("host/console.py")], ids=str)
+@pytest.mark.parametrize("path", [path for path in MODULES if path != Path("host/common/console.py")], ids=str)
 def test_only_the_console_prints(path: Path) -> None:
     runs_on_its_own = path == Path("device/virtual/init.py")  # the emulated phone's process 1: stderr is its log
     for call in calls(path):
@@ -145,7 +173,7 @@ def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
     """Left to itself, pytest does not look into a folder called `build`."""
     passed_over = pytestconfig.getini("norecursedirs")
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
-    assert Path("tests/host/build") in folders
+    assert Path("tests/host/llamacpp") in folders
     parts = {part for folder in folders for part in folder.parts}
     assert [part for part in parts if any(fnmatch(part, pattern) for pattern in passed_over)] == []
 

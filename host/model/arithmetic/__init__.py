@@ -13,9 +13,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from device.errors import BadInput
-from host.model.arithmetic.ggml import Ggml
-from host.model.arithmetic.kleidiai import Kleidiai
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.arithmetic.ggml import Ggml
+from smoothdroid.host.model.arithmetic.kleidiai import Kleidiai
 
 
 class Arithmetic(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from device.errors import BadInput
+from smoothdroid.device.common.errors import BadInput
 
 BLOCK = 32
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from host.model.arithmetic.ggml import Ggml, checked, round_half_away
+from smoothdroid.host.model.arithmetic.ggml import Ggml, checked, round_half_away
 
 LOWEST, HIGHEST = -128, 127
 

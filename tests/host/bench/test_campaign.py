@@ -14,19 +14,29 @@ from typing import Any, cast
 
 import pytest
 
-from device import series
-from device.errors import BadInput, Damaged, PhoneBusy, TargetLost
-from device.session import Session, Task
-from device.sha256 import sha256_of
-from device.target import Completed, Progress, Target
-from host.bench.artifact import Artifact, inspect
-from host.bench.campaign import Binaries, Outcome, Watch, check_runnable, finished, run_campaign
-from host.bench.cell import Options, Protocol, Test
-from host.bench.plan import Plan, make
-from host.bench.request import Request
-from host.bench.results import CAMPAIGN, RUNS, Run, alone, conditions, observation, read_campaign, read_runs
-from host.bench.schedule import LEAST_PROCESSES
-from host.bench.stats import interval
+from smoothdroid.device.common.errors import BadInput, Damaged, PhoneBusy, TargetLost
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.telemetry import series
+from smoothdroid.device.transport.target import Completed, Progress, Target
+from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, check_runnable, finished, run_campaign
+from smoothdroid.host.bench.plan import make
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.bench.schedule import LEAST_PROCESSES
+from smoothdroid.host.gguf.artifact import Artifact, inspect
+from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import (
+    CAMPAIGN,
+    RUNS,
+    Run,
+    alone,
+    conditions,
+    observation,
+    read_campaign,
+    read_runs,
+)
+from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
@@ -234,7 +244,7 @@ def test_two_records_are_not_one(bench: Bench, small: Plan) -> None:
 def test_a_cell_that_does_not_end_is_a_failure_and_others_go_on(
     bench: Bench, small: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("host.bench.campaign.CELL_TIMEOUT_S", 2)
+    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 2)
     outcome = bench(llama_bench('[ "$t" = 2 ] && sleep 60'), small)
     assert (len(outcome.measured), len(outcome.failed)) == (1, 1)
     assert str(outcome.failed[0].failure).startswith("it had not ended after 2 s, and was ended. If it hangs,")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from host.bench.results import CAMPAIGN, RUNS, read_campaign, read_runs
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, read_campaign, read_runs
 
 ROOT = Path(__file__).parents[3]
 PROMPT = "안녕하세요? °C ±"
@@ -19,10 +19,10 @@ import locale, sys
 from pathlib import Path
 locale.setlocale(locale.LC_ALL, "")
 print(locale.getpreferredencoding(False))
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import append, read_campaign, read_runs, write_campaign
-from host.query.index import current
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import append, read_campaign, read_runs, write_campaign
+from smoothdroid.host.query.index import current
 from tests.host.fakes import campaign, model, phone, run_of
 tests = [Test(prompt={PROMPT!a}, n_gen=4)]
 plan = Plan(models=[model("a")], threads=[1], tests=tests, protocol=Protocol(repetitions=1))

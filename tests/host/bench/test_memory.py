@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from device.errors import BadInput
-from host.bench.artifact import Artifact, inspect
-from host.bench.memory import MB, check, check_plan, needed
-from host.bench.plan import Plan, make
-from host.bench.request import Request
-from host.bench.shape import Shape
-from host.build import compile as compiler
-from host.build import source, variants
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.bench.memory import MB, check, check_plan, needed
+from smoothdroid.host.bench.plan import make
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.gguf.artifact import Artifact, inspect
+from smoothdroid.host.gguf.memory_shape import Shape
+from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import model as fake
 from tests.host.fakes import phone
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from device.errors import BadInput
-from device.session import Cooling
-from host.bench.artifact import Artifact
-from host.bench.cell import Options, Test
-from host.bench.plan import Plan, make
-from host.bench.request import Request
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.job.session import Cooling
+from smoothdroid.host.bench.plan import make
+from smoothdroid.host.bench.request import Request
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.results.cell import Options, Test
+from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import model, phone
 
 SMALL = Request(threads="1,2", prompt="16", generate="8", repetitions=3)

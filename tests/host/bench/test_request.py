@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput
-from host.bench.request import Request, files, read
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.bench.request import Request, files, read
 
 
 def write(folder: Path, text: str) -> Path:

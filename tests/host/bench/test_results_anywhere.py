@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import read_runs
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import read_runs
 from tests.host import without
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
@@ -20,9 +20,9 @@ KNOWN = campaign(PLAN, phone())
 WRITES = """
 import sys
 from pathlib import Path
-from host.bench.results import alone, append, read_runs
-from host.farm.health import Ledger
-from host.query.index import current
+from smoothdroid.host.results.record import alone, append, read_runs
+from smoothdroid.host.farm.health import Ledger
+from smoothdroid.host.query.index import current
 folder = Path(sys.argv[1])
 with alone(folder):
     append(folder, read_runs(folder)[0].model_copy(update={"round": 1}), "column\\ttime\\n")
@@ -61,7 +61,7 @@ def test_results_are_written_where_there_are_no_locks(folder: Path, tmp_path: Pa
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_results_that_can_only_be_read_are_shown(folder: Path, tmp_path: Path, command: list[str]) -> None:
     environment = {**os.environ, "SMOOTHDROID_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(without.ROOT)}
-    main = f"import sys; from host.cli import main; sys.argv[1:] = {command!r}; main()"
+    main = f"import sys; from smoothdroid.host.cli import main; sys.argv[1:] = {command!r}; main()"
     argv = ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", str(folder), sys.executable, "-c", main]
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

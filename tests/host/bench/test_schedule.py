@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from host.bench.cell import Cell, Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import Run
-from host.bench.schedule import LEAST_PROCESSES, MOST_REPETITIONS, MOST_ROUNDS, Order, Turn, due, finished
+from smoothdroid.host.bench.schedule import LEAST_PROCESSES, MOST_REPETITIONS, MOST_ROUNDS, Order, Turn, due, finished
+from smoothdroid.host.results.cell import Cell, Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Run
 from tests.host.fakes import campaign, model, phone, run_of
 
 STEADY, NOISY = [9.99, 10.0, 10.01], [8.0, 10.0, 12.0]

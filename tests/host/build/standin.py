@@ -10,7 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from host.build.toolchain import _zig
+from smoothdroid.host.llamacpp.toolchain import _zig
 
 TRIPLES = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}
 PREBUILT = "toolchains/llvm/prebuilt/linux-x86_64"

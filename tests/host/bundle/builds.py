@@ -6,13 +6,13 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from device.sha256 import sha256_of
-from host.bench import artifact
-from host.build import source
-from host.build.compile import Build, BuildManifest
-from host.build.variants import Variant
-from host.bundle import archive, contents
-from host.bundle.contents import TOOLS, Contents
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.bundle import archive, contents
+from smoothdroid.host.bundle.contents import TOOLS, Contents
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import source
+from smoothdroid.host.llamacpp.compile import Build, BuildManifest
+from smoothdroid.host.llamacpp.variants import Variant
 from tests.host.fakes import write_gguf
 
 BUILD_ID = "0123456789abcdef"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput, SmoothdroidError
-from host.bundle import archive
-from host.bundle.archive import Entry, check_output, stem, write
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.host.bundle import archive
+from smoothdroid.host.bundle.archive import Entry, check_output, stem, write
 
 BYTES = bytes(range(256)) * 5000
 

@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput
-from host.bench import artifact
-from host.build import source
-from host.build.variants import VARIANTS, Variant, find
-from host.bundle.archive import Entry
-from host.bundle.contents import Contents, built, check_tools, entries, facts, not_built, unpack_lines, wanted
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.bundle.archive import Entry
+from smoothdroid.host.bundle.contents import (
+    Contents,
+    built,
+    check_tools,
+    entries,
+    facts,
+    not_built,
+    unpack_lines,
+    wanted,
+)
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.llamacpp import source
+from smoothdroid.host.llamacpp.variants import VARIANTS, Variant, find
 from tests.host.bundle.builds import build_of
 from tests.host.fakes import write_gguf
 

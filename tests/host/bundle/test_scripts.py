@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from device.phone import parse_features
-from host.bench import commands
-from host.build.variants import VARIANTS, runnable
-from host.bundle import contents
+from smoothdroid.device.info.phone import parse_features
+from smoothdroid.host.bench import command_lines
+from smoothdroid.host.bundle import contents
+from smoothdroid.host.llamacpp.variants import VARIANTS, runnable
 from tests.host.bundle.builds import build_of, packed
 
 PHONES = Path(__file__).parents[2] / "data/phones"
@@ -165,7 +165,7 @@ def test_run_asks_what_smoothdroid_run_would_ask(
     assert done.stdout.startswith("An answer\n")
     asked = (tmp_path / "asked").read_bytes().decode().split("\0")[:-1]
     threads = 3 if raw else int(asked[asked.index("-t") + 1])
-    like = commands.llama_completion(
+    like = command_lines.llama_completion(
         str(folder / "bin/fp16/llama-completion"),
         str(folder / "models/tiny model's.gguf"),
         HOSTILE,

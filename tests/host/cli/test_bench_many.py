@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from device.errors import SmoothdroidError
-from device.local import LocalTarget
-from host.bench.campaign import Outcome
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import CAMPAIGN, RUNS
-from host.cli.bench import _bench_many
-from host.farm.board import Row
-from host.farm.crew import Crew, Ended, Member
-from host.farm.health import Ledger
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.host.bench.campaign import Outcome
+from smoothdroid.host.cli.bench import _bench_many
+from smoothdroid.host.farm.coordinator import Crew, Ended, Member
+from smoothdroid.host.farm.health import Ledger
+from smoothdroid.host.farm.progress_table import Row
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import CAMPAIGN, RUNS
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 
 PLAN = Plan(models=[model("a")], threads=[1], tests=[Test(n_gen=8)], protocol=Protocol(repetitions=3))

@@ -141,7 +141,7 @@ def test_a_report_leaves_nothing_out_however_narrow_the_terminal(columns: int, t
 
 def test_on_windows_it_says_what_to_do() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.platform = 'win32'; import host.cli"],
+        [sys.executable, "-c", "import sys; sys.platform = 'win32'; import smoothdroid.host.cli"],
         capture_output=True,
         text=True,
         check=False,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from device import system
-from device.errors import NoPhone
-from device.targets import FIRST_PHONE
-from device.usb import UsbPhone
-from host import doctor
-from host.doctor import Check, are_met, machine
+from smoothdroid.device.common import system
+from smoothdroid.device.common.errors import NoPhone
+from smoothdroid.device.transport.resolve import FIRST_PHONE
+from smoothdroid.device.transport.usb import UsbPhone
+from smoothdroid.host import doctor
+from smoothdroid.host.doctor import Check, are_met, machine
 
 DEBIAN = system.identify("linux", {"ID": "debian"}, "6.1")
 

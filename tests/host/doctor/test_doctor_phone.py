@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from device import virtual
-from device.errors import BadInput
-from device.local import LocalTarget
-from device.phone import Battery, Phone, describe
-from device.ssh import SshOptions
-from device.target import Completed
-from host.doctor import Check, examine_phone
-from host.doctor.phone import checks, stuck_sensors
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Battery, Phone, describe
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.target import Completed
+from smoothdroid.host.doctor import Check, examine_phone
+from smoothdroid.host.doctor.phone import checks, stuck_sensors
 from tests.host.fakes import phone as pixel
 
 AT_REST = "low_power 0\nscreen mWakefulness=Awake\ntaskset /system/bin/taskset\n"

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost
-from device.local import LocalTarget
-from device.target import Target
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import Run
-from host.farm.crew import Ended, Member
-from host.farm.health import Ledger, judge, look
+from smoothdroid.device.common.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.farm.coordinator import Ended, Member
+from smoothdroid.host.farm.health import Ledger, judge, look
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import Run
 from tests.host.fakes import campaign, model, phone, run_of
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import BadInput
-from device.local import LocalTarget
-from device.target import Target
-from host.farm.inventory import read
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.target import Target
+from smoothdroid.host.farm.inventory import read
 
 FARM = """
 quarantine_after = 2

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from device.errors import BadInput, CommandFailed, NoPhone, TargetLost
-from device.session import Session, Task
+from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
+from smoothdroid.device.job.session import Session, Task
 
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 
-from host.farm import lab, remote  # noqa: E402
-from host.farm.remote import Farm  # noqa: E402
+from smoothdroid.host.farm import lab, remote  # noqa: E402
+from smoothdroid.host.farm.remote import Farm  # noqa: E402
 
-SMOOTHDROID = [sys.executable, "-c", "from host.cli import main; main()"]
+SMOOTHDROID = [sys.executable, "-c", "from smoothdroid.host.cli import main; main()"]
 
 
 class Process:
@@ -256,7 +256,7 @@ def test_with_certificates_the_farm_speaks_tls_and_to_nobody_without_one(tmp_pat
 
 def make_certificates(folder: Path) -> None:
     """A CA, and a certificate of it for everybody."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "farm")}
     for name, file in (("ca", "ca.pem"), ("farm", "cert.pem")):
         subject, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in (name, "ca"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from host.model.sample import make_sample
+from smoothdroid.host.model.checkpoint.sample import make_sample
 from tests.host.model.tiny_models import PROSE, write_tiny_model
 
 MakeCheckpoint = Callable[..., Path]

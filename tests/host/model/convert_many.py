@@ -13,15 +13,15 @@ import os
 import sys
 from pathlib import Path
 
-from device.errors import SmoothdroidError
-from host.model.checkpoint import open_checkpoint
-from host.model.folds import BLOCKS
-from host.model.head import settle_head
-from host.model.llama_converter import Wanted, run_converter
-from host.model.network import Network
-from host.model.staging import stage
-from host.model.vocabulary import require_rows
-from host.model.weights import Weights
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.host.model.calibration.network import Network
+from smoothdroid.host.model.checkpoint.folder import open_checkpoint
+from smoothdroid.host.model.checkpoint.head import settle_head
+from smoothdroid.host.model.checkpoint.staging import stage
+from smoothdroid.host.model.checkpoint.vocabulary import require_rows
+from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.convert.llama_converter import Wanted, run_converter
+from smoothdroid.host.model.smoothquant.architectures import BLOCKS
 
 
 def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:

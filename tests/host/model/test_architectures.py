@@ -9,16 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from device.errors import BadInput
-from host.model.calibrate import Seen, Windows
-from host.model.changes import Change, Changes, fold_changes, touched, turn_changes
-from host.model.checkpoint import Checkpoint, open_checkpoint
-from host.model.folds import BLOCKS, FINAL_NORM, HEAD, HEAD_FOLD, KINDS, Fold, block_of, expand, folds_of, stream_of
-from host.model.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
-from host.model.network import Network
-from host.model.rotation import Rotation
-from host.model.strength import Choice, Given, Source
-from host.model.weights import Weights
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.calibration.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
+from smoothdroid.host.model.calibration.network import Network
+from smoothdroid.host.model.calibration.strength import Choice, Given, Source
+from smoothdroid.host.model.calibration.windows import Seen, Windows
+from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
+from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.smoothquant.architectures import (
+    BLOCKS,
+    FINAL_NORM,
+    HEAD,
+    HEAD_FOLD,
+    KINDS,
+    Fold,
+    block_of,
+    expand,
+    folds_of,
+    stream_of,
+)
+from smoothdroid.host.model.smoothquant.rotation import Rotation
+from smoothdroid.host.model.smoothquant.tensor_changes import Change, Changes, fold_changes, touched, turn_changes
 from tests.host.model.tiny_models import LOUD_CHANNEL, write_tiny_model
 
 CALIBRATION = torch.randint(3, 200, (3, 48), generator=torch.Generator().manual_seed(0))

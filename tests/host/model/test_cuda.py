@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from host.model.changes import Changes
-from host.model.checkpoint import open_checkpoint
-from host.model.folds import KINDS, block_of
-from host.model.manifest import Auto, Outcome, Smoothing
-from host.model.prose import Prose
-from host.model.smooth_checkpoint import smooth_checkpoint
+from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
+from smoothdroid.host.model.checkpoint.folder import open_checkpoint
+from smoothdroid.host.model.provenance.manifest import Auto, Outcome, Smoothing
+from smoothdroid.host.model.smoothquant.architectures import KINDS, block_of
+from smoothdroid.host.model.smoothquant.tensor_changes import Changes
+from smoothdroid.host.model.texts.prose import Prose
 from tests.host.model.tiny_models import CONFIGS, PROSE, write_tiny_model
 
 if not torch.cuda.is_available():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from gguf import GGUFReader, TokenType
 
-from host.model.loading import require_loads
+from smoothdroid.host.model.convert.loading import require_loads
 from tests.host.model.odd_checkpoints import (
     EMBEDDING,
     HEAD,

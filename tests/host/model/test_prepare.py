@@ -21,10 +21,10 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
 
-from device.errors import BadInput, SmoothdroidError
-from device.sha256 import sha256_of
-from host.model.manifest import METADATA_KEY, Story
-from host.model.prepare import Settings, parse_types, prepare
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.model.prepare import Settings, parse_types, prepare
+from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Story
 
 MakeCheckpoint = Callable[..., Path]
 

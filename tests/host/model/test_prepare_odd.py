@@ -15,8 +15,8 @@ import pytest
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
-from device.errors import BadInput, SmoothdroidError
-from host.model.prepare import Settings, prepare
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.host.model.prepare import Settings, prepare
 from tests.host import without
 from tests.host.model.odd_checkpoints import (
     EMBEDDING,

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from benchmarks import efficiency as command
-from host.predict import work
-from host.predict.efficiency import fit, fitted, left_out, published
+from smoothdroid.host.predict import work
+from smoothdroid.host.predict.efficiency import fit, fitted, left_out, published
 
 
 def test_published_speeds_are_possible() -> None:

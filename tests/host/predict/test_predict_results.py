@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from device import socs
-from host.bench.artifact import Header
-from host.bench.cell import Cell, Options, Protocol, Test
-from host.bench.shape import Shape
-from host.predict import roofline, work
-from host.predict.efficiency import fitted
-from host.predict.results import measured_against
+from smoothdroid.device.info import socs
+from smoothdroid.host.gguf.artifact import Header
+from smoothdroid.host.gguf.memory_shape import Shape
+from smoothdroid.host.predict import roofline, work
+from smoothdroid.host.predict.efficiency import fitted
+from smoothdroid.host.predict.results import measured_against
+from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
 
 LLAMA = work.of("llama-2-7b")
 SHAPE = Shape(

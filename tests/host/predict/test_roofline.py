@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from device import socs
-from device.socs import Soc
-from host.bench.finding import Measured
-from host.bench.verdict import impossible
-from host.predict import roofline, work
-from host.predict.efficiency import Efficiency, Fitted, fitted
+from smoothdroid.device.info import socs
+from smoothdroid.device.info.socs import Soc
+from smoothdroid.host.predict import roofline, work
+from smoothdroid.host.predict.efficiency import Efficiency, Fitted, fitted
+from smoothdroid.host.results.checks import impossible
+from smoothdroid.host.results.finding import Measured
 
 SHARES = Fitted(Efficiency(0.4, 0.2, 0.9, 6), Efficiency(0.1, 0.05, 0.3, 6), ())
 LLAMA = work.of("llama-2-7b")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from gguf import GGMLQuantizationType, quants
 
-from device.errors import BadInput
-from host.bench import artifact
-from host.predict import work
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.gguf import artifact
+from smoothdroid.host.predict import work
 from tests.host import tiny_gguf
 from tests.host.fakes import write_gguf
 from tests.host.tiny_gguf import write_llama

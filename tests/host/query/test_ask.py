@@ -8,12 +8,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from device.errors import BadInput
-from host.bench.results import find_campaigns
-from host.query import ask, index
-from host.query.index import Current
-from host.query.tables import TABLES
-from host.report.shown import csv_cell
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.query import ask, index
+from smoothdroid.host.query.index import Current
+from smoothdroid.host.query.tables import TABLES
+from smoothdroid.host.report.data.safe_text import csv_cell
+from smoothdroid.host.results.record import find_campaigns
 from tests.host.query.conftest import MEASURED
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from host.bench.results import CAMPAIGN, RUNS, find_campaigns
-from host.query import index
-from host.query.index import Current
+from smoothdroid.host.query import index
+from smoothdroid.host.query.index import Current
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, find_campaigns
 from tests.host.query.conftest import MEASURED
 
 
@@ -89,7 +89,7 @@ def test_the_rules_are_the_code_that_judges() -> None:
             "import pathlib, sys; original = pathlib.Path.read_bytes\n"
             f"more, name = {change.encode()!r}, 'socs.toml'\n"
             "pathlib.Path.read_bytes = lambda self: original(self) + more * (self.name == name)\n"
-            "from host.query import index; print(index.rules())"
+            "from smoothdroid.host.query import index; print(index.rules())"
         )
         told.append(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert told[0].strip() == index.rules()
@@ -163,7 +163,10 @@ def test_an_index_that_cannot_be_read_is_made_again(results: Path) -> None:
 
 @contextmanager
 def judging(results: Path) -> Iterator[subprocess.Popen[str]]:
-    code = "import sys; from host.cli import main; sys.argv[1:] = ['query', 'FROM campaigns', sys.argv[1]]; main()"
+    code = (
+        "import sys; from smoothdroid.host.cli import main; "
+        "sys.argv[1:] = ['query', 'FROM campaigns', sys.argv[1]]; main()"
+    )
     command = [sys.executable, "-c", code, str(results)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

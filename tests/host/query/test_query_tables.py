@@ -4,11 +4,11 @@ import json
 import statistics
 from pathlib import Path
 
-from host.bench.cell import Protocol, Test
-from host.bench.plan import Plan
-from host.bench.results import read_runs
-from host.query.tables import CAMPAIGNS, CELLS, RUNS, TABLES, rows_of
-from host.report.rows import as_facts, section
+from smoothdroid.host.query.tables import CAMPAIGNS, CELLS, RUNS, TABLES, rows_of
+from smoothdroid.host.report.data.rows import as_facts, section
+from smoothdroid.host.results.cell import Protocol, Test
+from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.results.record import read_runs
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 from tests.host.query.conftest import MEASURED
 from tests.host.report.whole import PLAN, whole, write_whole

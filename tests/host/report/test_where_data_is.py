@@ -9,19 +9,19 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import StepPatch
 from matplotlib.text import Annotation
 
-from host.bench.stats import interval
-from host.report.distance_plot import over_bytes, over_speed
-from host.report.forms import forms
-from host.report.groups import groups
-from host.report.inputs import Inputs
-from host.report.phones_plot import side_by_side
-from host.report.quality_plot import kld_over, sizes
-from host.report.strengths_plot import alpha_by_layer
-from host.report.sustained import of
-from host.report.sustained_plot import over_time
-from host.report.threads_plot import threads
+from smoothdroid.host.report.data.forms import forms
+from smoothdroid.host.report.data.groups import groups
+from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.sustained import of
+from smoothdroid.host.report.plots.distance import over_bytes, over_speed
+from smoothdroid.host.report.plots.phones import side_by_side
+from smoothdroid.host.report.plots.quality import kld_over, sizes
+from smoothdroid.host.report.plots.strengths import alpha_by_layer
+from smoothdroid.host.report.plots.sustained import over_time
+from smoothdroid.host.report.plots.threads import threads
+from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import model
-from tests.host.report.test_strengths_plot import STRENGTHS, manifest
+from tests.host.report.plots.test_strengths import STRENGTHS, manifest
 from tests.host.report.whole import evaluation
 
 Point = tuple[float, float]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from device.errors import BadInput
-from host.model.arithmetic import NAMES, arithmetic_of
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.arithmetic import NAMES, arithmetic_of
 
 
 @pytest.mark.parametrize("name", NAMES)

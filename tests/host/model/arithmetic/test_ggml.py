@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from host.model.arithmetic.ggml import Ggml, round_half_away
+from smoothdroid.host.model.arithmetic.ggml import Ggml, round_half_away
 
 TYPES = {"q8_0": GGMLQuantizationType.Q8_0, "q4_0": GGMLQuantizationType.Q4_0}
 

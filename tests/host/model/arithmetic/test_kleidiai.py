@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.model.arithmetic.ggml import Ggml
-from host.model.arithmetic.kleidiai import Kleidiai, takes
+from smoothdroid.host.model.arithmetic.ggml import Ggml
+from smoothdroid.host.model.arithmetic.kleidiai import Kleidiai, takes
 
 SEEDS = st.integers(0, 2**32)
 F = np.float32

@@ -1,0 +1,1 @@
+"""What all packages share: errors, file hashes, safe text, the cache folder."""

@@ -1,0 +1,116 @@
+"""Phone SoCs: what their memory and their cores can deliver at most, as far as public sources tell."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SOCS = Path(__file__).with_name("data") / "socs.toml"
+CORES = Path(__file__).with_name("data") / "cores.toml"
+
+CACHES_MB = 64
+"""More than the caches of any phone hold: what is smaller need not be read from DRAM for each token."""
+
+OPERATIONS = {"f32": 8, "f16": 16, "dotprod": 32, "i8mm": 64}
+"""Multiplications and additions of one vector instruction of 128 bits, by what it multiplies: 4 floats, 8 halves, or
+8-bit integers in sums of four (SDOT) or in two rows times two columns of eight (SMMLA)."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """One row of cores.toml."""
+
+    name: str
+    pipes: int
+    """Vector operations of 128 bits in a cycle."""
+    int8: str
+    """Its widest instruction for 8-bit integers: dotprod or i8mm."""
+    source: str
+
+
+@dataclass(frozen=True)
+class CoresOfASoc:
+    """Cores of one kind and clock."""
+
+    core: Core
+    cores: int
+    ghz: float
+    """The highest."""
+
+
+@dataclass(frozen=True)
+class Soc:
+    """One row of socs.toml."""
+
+    name: str
+    """As people call it."""
+    codes: tuple[str, ...]
+    """As phones call it."""
+    peak_gb_s: float
+    """10^9 bytes a second: transfers a second times the width of the bus; no access pattern reaches it."""
+    dram: str
+    dram_source: str
+    clusters: tuple[CoresOfASoc, ...] = ()
+    """Nothing where no source tells all of them."""
+    clusters_source: str = ""
+
+    def decode_ceiling(self, bytes_per_token: int) -> float | None:
+        """Tokens/s that its DRAM allows at most, or None where the caches may hold what a token reads."""
+        return self.peak_gb_s * 1e9 / bytes_per_token if bytes_per_token >= CACHES_MB * 1e6 else None
+
+    def operations_per_s(self, kind: str) -> float | None:
+        """Multiplications and additions a second, all cores at their highest clock; None where they are not known.
+
+        `kind`: int8, f16 or f32. llama.cpp runs one build on all cores, so the least of them says which instruction
+        multiplies integers.
+        """
+        if not self.clusters:
+            return None
+        if kind == "int8":
+            kind = min((cluster.core.int8 for cluster in self.clusters), key=lambda name: OPERATIONS[name])
+        return sum(part.cores * part.ghz * 1e9 * part.core.pipes * OPERATIONS[kind] for part in self.clusters)
+
+
+def find(soc: str) -> Soc | None:
+    """The row for what a phone calls its SoC, or None where its memory is not known.
+
+    A bin of a chip has its memory: `SM8550-AC` and `SM8550P` are `SM8550`.
+    """
+    asked = _plain(soc)
+    rows = _by_code()
+    bin_of = re.match(r"(sm\d{4}|mt\d{4}|s5e\d{4})", asked)
+    return rows.get(asked) or (rows.get(bin_of[1]) if bin_of else None)
+
+
+def named(soc: str) -> Soc | None:
+    """The row for what a phone or a person calls a SoC: `SM8550`, `Snapdragon 8 Gen 2`, `8 gen 2`."""
+    asked = _plain(soc)
+    names = {_plain(row.name): row for row in everything()}
+    ends = [row for name, row in names.items() if asked and name.endswith(asked)]
+    return find(soc) or names.get(asked) or (ends[0] if len(ends) == 1 else None)
+
+
+@cache
+def everything() -> tuple[Soc, ...]:
+    """All rows, in the order of the file."""
+    cores = {row["name"]: Core(**row) for row in tomllib.loads(CORES.read_text(encoding="utf-8"))["core"]}
+    return tuple(_soc(row, cores) for row in tomllib.loads(SOCS.read_text(encoding="utf-8"))["soc"])
+
+
+def _soc(row: dict[str, Any], cores: Mapping[str, Core]) -> Soc:
+    clusters = tuple(CoresOfASoc(cores[part["name"]], part["cores"], part["ghz"]) for part in row.get("clusters", ()))
+    return Soc(**{**row, "codes": tuple(row["codes"]), "clusters": clusters})
+
+
+@cache
+def _by_code() -> dict[str, Soc]:
+    return {_plain(code): row for row in everything() for code in row.codes}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,84 @@
+"""The wait for a cool phone: which thermal zones there are, and how hot each may be."""
+
+from __future__ import annotations
+
+import re
+import statistics
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from smoothdroid.device.info import readings
+from smoothdroid.device.info.readings import PLAUSIBLE_CELSIUS
+
+MOST_ZONES = 1000
+_LINE = re.compile(r"(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60}) (-?[0-9]{1,10})(?: (.*))?")
+
+
+class Zone(BaseModel):
+    """A sensor's temperature at the start of a campaign."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60})$")
+    """As the runner calls it: `thermal_zone5`, or `hal:SKIN` where only Android's service shows temperatures."""
+    kind: str
+    """What the phone calls it."""
+    celsius: float = Field(ge=PLAUSIBLE_CELSIUS[0], le=PLAUSIBLE_CELSIUS[1])
+    per_degree: int = Field(ge=1, le=1000)
+    """How many of its units a degree is."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.name})"
+
+
+class Zones(BaseModel):
+    """A phone's thermal zones at one time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    zones: list[Zone] = Field(max_length=MOST_ZONES)
+    stuck: list[Zone] = Field(default_factory=list, max_length=MOST_ZONES)
+    """Sensors that are not waited for, since they would never be cool."""
+
+    @classmethod
+    def parse(cls, text: str) -> Zones:
+        """The answer to the runner's `zones`, some readings of each zone in lines `ZONE VALUE TYPE`.
+
+        Each zone's temperature is the median of its plausible readings. What is no temperature is left out.
+        """
+        raw: dict[tuple[str, str], list[int | None]] = {}
+        for line in text.split("\n"):
+            match = _LINE.fullmatch(line.rstrip("\r"))
+            if match and len(raw) < MOST_ZONES:
+                kind = (match[3] or match[1]).strip().removeprefix("hal:")[:60].encode("ascii", "replace").decode()
+                raw.setdefault((match[1], kind), []).append(readings.number(match[2]))
+        zones: dict[str, Zone] = {}
+        celsius: dict[str, list[float]] = {}
+        for (name, kind), values in raw.items():
+            unit = 1000 if name.startswith("hal:") else readings.zone_unit(values)
+            found = readings.temperatures(values, [float(second) for second in range(len(values))], unit).values
+            known = [value for value in found if value is not None]
+            if known and not readings.NO_TEMPERATURE.fullmatch(kind):
+                zones[name] = Zone(name=name, kind=kind, celsius=statistics.median_low(known), per_degree=unit or 1)
+                celsius[name] = known
+        stuck = readings.stuck(celsius)
+        return cls(
+            zones=[zone for zone in zones.values() if zone.name not in stuck],
+            stuck=[zone for zone in zones.values() if zone.name in stuck],
+        )
+
+    def limits(self, celsius: float | None, above_start: float | None) -> str:
+        """The runner's file `cool`, a line `ZONE LIMIT LOWEST HIGHEST KIND` for each zone, in the zone's own unit.
+
+        No zone may be above `celsius`, nor more than `above_start` above what it is here. Values beyond LOWEST and
+        HIGHEST are no temperatures.
+        """
+        lines = []
+        for zone in self.zones:
+            limits = [celsius, None if above_start is None else zone.celsius + above_start]
+            limit = min((limit for limit in limits if limit is not None), default=None)
+            if limit is not None:
+                ends = (round(end * zone.per_degree) for end in (limit, *PLAUSIBLE_CELSIUS))
+                kind = re.sub(r"[^A-Za-z0-9_.:+-]", "_", zone.kind)
+                lines.append(" ".join([zone.name, *map(str, ends), kind]) + "\n")
+        return "".join(lines)

@@ -1,0 +1,1 @@
+"""Files on a phone, identified by content: upload, inventory, programs with their libraries."""

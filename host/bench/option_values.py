@@ -1,0 +1,81 @@
+"""What a user writes for lists, temperatures, shares and durations -> values."""
+
+from __future__ import annotations
+
+import re
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.job.session import Cooling
+
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
+_COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
+_SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,9})?)%", re.ASCII)
+_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
+MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
+
+
+def numbers(text: str, option: str, *, least: int = 1) -> list[int]:
+    """llama-bench's lists: `1,2,4`, `1-8`, `2-8+2`, `1-8*2` -> numbers, in order, each once.
+
+    Raises BadInput when it is empty, malformed, holds a number below `least`, or a range that never ends.
+    """
+    values: dict[int, None] = {}
+    for item in text.split(","):
+        match = _RANGE.fullmatch(item.strip())
+        if not match:
+            raise BadInput(
+                f"{option} {text!r}: `{item}` is no number and no range; write 1,2,4 or 1-8 or 2-8+2 or 1-8*2"
+            )
+        if max(len(number or "") for number in match.group(1, 2, 4)) > MOST_DIGITS:
+            raise BadInput(f"{option} {text[:40]!r}: a number of more than {MOST_DIGITS} digits is too large")
+        first = int(match[1])
+        last, operator, step = int(match[2] or first), match[3] or "+", int(match[4] or 1)
+        if last < first:
+            raise BadInput(f"{option} {text!r}: the range {item} is empty, {last} is below {first}")
+        value = first
+        while value <= last:
+            if value < least:
+                raise BadInput(f"{option} {text!r}: {value} is below {least}")
+            values[value] = None
+            following = value + step if operator == "+" else value * step
+            if following <= value:
+                raise BadInput(f"{option} {text!r}: the range {item} never ends")
+            value = following
+            if len(values) > MOST_VALUES:
+                raise BadInput(f"{option} {text!r}: more than {MOST_VALUES} values")
+    return list(values)
+
+
+def choices(text: str, option: str, allowed: tuple[str, ...]) -> list[str]:
+    """`f16,q8_0` -> each once, in order. Raises BadInput for a word that is not `allowed`."""
+    words = [word.strip() for word in text.split(",")]
+    if unknown := [word for word in words if word not in allowed]:
+        raise BadInput(f"{option} {text!r}: `{unknown[0]}` is none of {', '.join(allowed)}")
+    return list(dict.fromkeys(words))
+
+
+def cooling(text: str, within_s: int) -> Cooling:
+    """`40` (degrees Celsius) or `start+2` (above what it was when the job began). Raises BadInput."""
+    match = _COOLING.fullmatch(text.replace(" ", ""))
+    if not match:
+        raise BadInput(f"--cool {text!r}: write degrees, as in 40, or above the start, as in start+2")
+    above, degrees = match[1], float(match[2] or 0)
+    return Cooling(above_start=degrees, within_s=within_s) if above else Cooling(celsius=degrees, within_s=within_s)
+
+
+def share(text: str, option: str) -> float:
+    """`5%` -> 0.05. Raises BadInput for anything else: `5` may mean 5 % to one and 500 % to another."""
+    match = _SHARE.fullmatch(text)
+    if not match:
+        raise BadInput(f"{option} {text[:40]!r}: say it in percent, from 0% to below 100%, as in 5%")
+    return float(match[1]) / 100
+
+
+def seconds(text: str, option: str) -> int:
+    """`90s`, `10m`, `1h` -> seconds. Raises BadInput for anything else, a bare number too: of what would it be?"""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise BadInput(f"{option} {text[:40]!r}: write a time with its unit, as in 90s, 10m or 1h")
+    return int(match[1]) * _SECONDS[match[2]]

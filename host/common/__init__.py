@@ -1,0 +1,1 @@
+"""What all packages of the workstation share: console, locks, child processes, downloads."""

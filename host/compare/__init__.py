@@ -1,0 +1,1 @@
+"""Two sides of results compared: two folders, or two values of one setting."""

@@ -1,0 +1,145 @@
+"""The setting in which two sides of one results folder differ: `--by threads=4,8`, `--models plain,smooth`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.results import cpu_masks
+from smoothdroid.host.results.cell import Cell, Options
+from smoothdroid.host.results.record import Campaign
+
+DEFAULT = "default"
+"""A setting that was left to llama.cpp."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting of a cell, or the build that measured it."""
+
+    name: str
+    """The name of its option in `smoothdroid bench`, where it has one."""
+    value: Callable[[Campaign, Cell], str]
+    """A cell -> its value, as tables show it."""
+    inside: Any
+    """The place in a cell's JSON, as pydantic's `exclude`."""
+    by_part: bool = False
+    """Whether an unambiguous part of a value stands for it."""
+    spelled: Callable[[Campaign, str], str] = lambda campaign, text: text
+    """A user's spelling -> the value, as tables show it."""
+
+
+@dataclass(frozen=True)
+class By:
+    """A field and its two values."""
+
+    field: Field
+    a: str
+    b: str
+
+
+def _spelled_cpus(campaign: Campaign, text: str) -> str:
+    try:
+        return cpu_masks.label(cpu_masks.cpus_of(text, campaign.phone.clusters), campaign.phone.clusters)
+    except BadInput:
+        return text
+
+
+def _option(name: str) -> Field:
+    def value(_: Campaign, cell: Cell) -> str:
+        found = getattr(cell.options, name)
+        return DEFAULT if found is None else str(found)
+
+    return Field(name.replace("_", "-"), value, {"options": {name: True}})
+
+
+_FIELDS = (
+    Field(
+        "model",
+        lambda _, cell: cell.model,
+        {"model": True, "model_sha256": True},
+        by_part=True,
+        spelled=lambda _, text: PurePath(text).name.removesuffix(".gguf"),  # a model is called as its file is
+    ),
+    Field("test", lambda _, cell: cell.test.name, {"test": True}),
+    Field("threads", lambda _, cell: str(cell.threads), {"threads": True}),
+    Field(
+        "cpus",
+        lambda campaign, cell: cpu_masks.label(cell.cpus, campaign.phone.clusters),
+        {"cpus": True},
+        spelled=_spelled_cpus,
+    ),
+    *(_option(name) for name in Options.model_fields),
+    Field("build", lambda c, _: f"{c.build_id} ({c.build_isa}, llama.cpp {c.build_commit})", {}, by_part=True),
+)
+FIELDS = {field.name: field for field in _FIELDS}
+"""Every field that two sides may differ in, by its name."""
+
+
+def parse(text: str) -> tuple[Field, str]:
+    """`threads=4,8` -> the field and what is said of its values. Raises BadInput for an unknown field."""
+    name, equals, said = text.partition("=")
+    name = name.strip().replace("_", "-")
+    if not equals:
+        raise BadInput(f"--by {text}: write FIELD=A,B, as in threads=4,8; FIELD is one of {', '.join(FIELDS)}")
+    if name not in FIELDS:
+        raise BadInput(f"--by {text}: there is no field `{name}`; {_meant(name, list(FIELDS))}")
+    return FIELDS[name], said
+
+
+def choose(field: Field, said: str, there: Iterable[tuple[Campaign, Cell]]) -> By:
+    """Find the two values that `said` names among those that cells have.
+
+    Raises BadInput, with the values that are there, unless exactly two different values are meant.
+    """
+    cells = list(there)
+    values = list(dict.fromkeys(field.value(campaign, cell) for campaign, cell in cells))
+    campaigns = list({id(campaign): campaign for campaign, _ in cells}.values())
+
+    def fitting(text: str) -> list[str]:
+        return _fitting([text, *(field.spelled(campaign, text) for campaign in campaigns)], values, field.by_part)
+
+    option = f"--models {said}" if field.name == "model" else f"--by {field.name}={said}"
+    if not values:
+        raise BadInput(f"{option}: these results have no cell yet")
+    halves = _halves(said)
+    clear = [found for found in ((fitting(a), fitting(b)) for a, b in halves) if list(map(len, found)) == [1, 1]]
+    if len(clear) == 1:
+        (a,), (b,) = clear[0]
+        if a == b:
+            raise BadInput(f"{option}: both are {a}; {_listed(values)}")
+        return By(field, a, b)
+    if len(halves) != 1 or not all(halves[0]):
+        raise BadInput(f"{option}: name two values, with one comma between them; {_listed(values)}")
+    text = next(text for text in halves[0] if len(fitting(text)) != 1)
+    if found := fitting(text):
+        raise BadInput(f"{option}: `{text}` fits {' and '.join(found)}; write more of the one that is meant")
+    raise BadInput(f"{option}: no cell has {field.name} `{text}`; {_meant(text, values)}")
+
+
+def _fitting(spelled: Sequence[str], values: Sequence[str], by_part: bool) -> list[str]:
+    """Return the values that equal a text; without one, those that differ in case; without one, those that hold it."""
+    texts = {text.casefold() for text in spelled}
+    same = [value for value in values if value in spelled]
+    alike = [value for value in values if value.casefold() in texts]
+    if same or alike or not by_part:
+        return same or alike
+    return [value for value in values if any(text and text in value.casefold() for text in texts)]
+
+
+def _halves(said: str) -> list[tuple[str, str]]:
+    """Return every way to read a text as two values: a comma may also stand inside one, as in `0-3,7`."""
+    return [(said[:at].strip(), said[at + 1 :].strip()) for at, letter in enumerate(said) if letter == ","]
+
+
+def _meant(text: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(text, known, n=1)
+    return (f"did you mean `{close[0]}`? " if close else "") + _listed(known)
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"there {'are' if len(values) > 1 else 'is'} {', '.join(values)}"

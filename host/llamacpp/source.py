@@ -1,0 +1,119 @@
+"""The llama.cpp source: the pinned one, or the user's own checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothdroid.device.common.cache_folder import cache_root
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.common.lock import exclusive
+from smoothdroid.host.common.pypi import Pin, fetch
+
+PINNED = Pin(
+    package="llama-cpp-python",
+    version="0.3.36",
+    filename="llama_cpp_python-0.3.36.tar.gz",
+    sha256="832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+)
+PINNED_COMMIT = "0c1e57098"
+INSIDE = "llama_cpp_python-0.3.36/vendor/llama.cpp/"
+
+# What goes into a binary or converts a model; tests, documents and pictures may change without a rebuild.
+COMPILED = ("CMakeLists.txt", "cmake", "common", "ggml", "include", "src", "tools", "vendor")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An unpacked llama.cpp."""
+
+    folder: Path
+    id: str
+    """The hash of what it is: equal ids build equal binaries."""
+    commit: str
+    """What llama-bench reports as `build_commit`."""
+
+
+def pinned() -> Source:
+    """The llama.cpp that this release was tested with; `unpacked` brings it here."""
+    folder = cache_root() / "sources" / f"llama.cpp-{PINNED.sha256[:12]}"
+    return Source(folder, PINNED.sha256[:16], PINNED_COMMIT)
+
+
+def unpacked(source: Source) -> Source:
+    """`source`, on this machine: the pinned one is downloaded and unpacked unless it was before."""
+    if source.folder.exists():
+        return source
+    source.folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(source.folder.parent / ".lock", wait=True):
+        if not source.folder.exists():
+            unpack(fetch(PINNED), source.folder)
+    return source
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The llama.cpp in the pinned archive, as `folder`; visible only whole."""
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpack-"))
+    try:
+        with tarfile.open(archive) as tar:
+            # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
+            # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
+            # link to nowhere; with it, cmake asks git and is told nonsense.
+            wanted = [
+                member
+                for member in tar.getmembers()
+                if member.isfile()
+                and member.name.startswith(INSIDE)
+                and ".." not in member.name.split("/")
+                and member.name != INSIDE + ".git"
+            ]
+            tar.extractall(work, members=wanted)  # noqa: S202 (checked above, and pinned by hash)
+        os.replace(work / INSIDE, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def checkout(folder: Path) -> Source:
+    """A llama.cpp of the user's own. Raises BadInput when `folder` does not hold one."""
+    for needed in ("CMakeLists.txt", "ggml/CMakeLists.txt", "tools/llama-bench"):
+        if not (folder / needed).exists():
+            raise BadInput(f"{folder} is no llama.cpp checkout: {needed} is not there")
+    digest = _digest(folder, COMPILED)
+    return Source(folder.resolve(), digest[:16], f"checkout-{digest[:9]}")
+
+
+@dataclass(frozen=True)
+class KleidiAI:
+    """Arm's kernels, which llama.cpp can be built with."""
+
+    folder: Path | None
+    """None: cmake downloads the release that llama.cpp names, by its hash."""
+    id: str
+
+
+def kleidiai(folder: Path | None) -> KleidiAI:
+    """KleidiAI from a source tree, or as llama.cpp downloads it. Raises BadInput when `folder` does not hold it."""
+    if folder is None:
+        return KleidiAI(None, "as llama.cpp names it")
+    for needed in ("CMakeLists.txt", "kai/kai_common.h"):
+        if not (folder / needed).exists():
+            raise BadInput(f"{folder} is no source tree of KleidiAI: {needed} is not there")
+    return KleidiAI(folder.resolve(), _digest(folder, ("CMakeLists.txt", "cmake", "kai"))[:16])
+
+
+def _digest(folder: Path, names: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        top = folder / name
+        files = [top] if top.is_file() else sorted(top.rglob("*"))
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(folder)}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,200 @@
+"""One pass over a checkpoint's decoder layers: ranges, scales, folds, and the proof that the function stayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.host.common.child_process import OnProgress
+from smoothdroid.host.model.calibration.float64_proof import InFloat64
+from smoothdroid.host.model.calibration.network import Network, Stream
+from smoothdroid.host.model.calibration.strength import Choice, Choose
+from smoothdroid.host.model.calibration.windows import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, watching
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.provenance.manifest import Equivalence
+from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.tensor_changes import Changes, fold_changes
+
+# Folding is exact but for float32's rounding. Rounding is relative to what is rounded, so what is allowed is a part of
+# the logits' range: an absolute bound would refuse a sound model with a loud head, and miss a wrong fold in one whose
+# logits hardly differ. 3e-5 is 1e-3 on a range of 33, which is usual. Rounding alone is some 1e-6 of the range on
+# SmolLM2-135M (7e-5 of 80) and on random models of every architecture, 1e-5 at worst; a wrong fold (a linear left
+# out, a norm that feeds something else too) is 1e-3 or more of it.
+MAX_RELATIVE_DIFFERENCE = 3e-5
+
+# The same in float64, which is asked where float32's answer is no: some models amplify rounding (a random Gemma 2:
+# 6e-5 in float32). It has nine more digits, of which as many may be lost.
+MAX_IN_FLOAT64 = 1e-7
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a pass found: what to change, which strength each fold got, and the proof."""
+
+    changes: Changes
+    choices: Mapping[Fold, Choice]
+    equivalence: Equivalence
+    calibrated_in: str
+    trial: Mapping[str, float]
+    """Where a trial was asked for: mean KLD to float32 of the emulated kernel, "plain" and "folded"."""
+
+
+class Trial(Protocol):
+    """A kernel to try the model under, plain and folded, on held-out text."""
+
+    def emulating(self, layer: nn.Module) -> AbstractContextManager[None]:
+        """Within this context the layer's linears compute as the kernel does."""
+        ...
+
+    def stored(self, rows: Tensor) -> Tensor:
+        """Rows of the embedding as the file holds them."""
+        ...
+
+    def head(self, weights: Weights) -> nn.Module:
+        """The head, computed as the kernel does."""
+        ...
+
+
+def fold_layers(
+    network: Network,
+    checkpoint: Checkpoint,
+    windows: Windows,
+    folds: Sequence[Fold],
+    choose: Choose,
+    *,
+    turned: Changes | None = None,
+    trial: Trial | None = None,
+    on_progress: OnProgress | None = None,
+) -> Folded:
+    """Go through the layers once; each one's weights are read, calibrated on, folded, proven and dropped.
+
+    `turned`: what turning the residual stream changes, before the folds. `trial`: a kernel to try the model under.
+    Raises BadInput where a weight or an
+    activation is no finite number, SmoothdroidError where the folded model is not the same function.
+    """
+    original, before = Weights(checkpoint), Weights(checkpoint, turned)
+    dtype = _calibration_dtype(checkpoint, network.device)
+    unseen = windows.held_out if trial else windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
+    calibrated = network.begin(windows.calibration, before, dtype)
+    reference, folded = network.begin(unseen, original), network.begin(unseen, before)
+    tried: dict[str, Stream] = {}
+    if trial:
+        for name, weights in (("plain", original), ("folded", before)):
+            tried[name] = network.begin(unseen, weights, rounding=trial.stored)
+    changes: Changes = before.changes
+    choices: dict[Fold, Choice] = {}
+    for number in range(network.sizes.n_layers):
+        in_layer = [fold for fold in folds if fold.layer == number]
+        with (
+            network.layer(number, lambda name: before.read(name, dtype)) as layer,
+            watching(layer, number, in_layer, choose.keep_every) as seen,
+        ):
+            network.advance(calibrated, number, layer)
+        chosen = choose(in_layer, seen, before)
+        choices.update(chosen)
+        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
+        after = Weights(checkpoint, changes)
+        for name, weights, stream in (("plain", original, reference), ("folded", after, folded)):
+            with network.layer(number, weights.read) as layer:
+                network.advance(stream, number, layer)
+                if trial:
+                    with trial.emulating(layer):
+                        network.advance(tried[name], number, layer)
+        if on_progress:
+            on_progress("layers", number + 1, network.sizes.n_layers)
+    if head := [fold for fold in folds if fold.layer is None]:
+        seen = {fold: network.seen_by_head(calibrated, before, choose.keep_every) for fold in head}
+        choices.update(chosen := choose(head, seen, before))
+        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
+    after = Weights(checkpoint, changes)
+    wanted = network.logits(reference, original)
+    equivalence = compare(wanted, network.logits(folded, after))
+    if not is_equivalent(equivalence):
+        equivalence = compare_in_float64(network, original, after, unseen[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS])
+    require_equivalent(checkpoint, equivalence)
+    return Folded(
+        changes,
+        choices,
+        equivalence,
+        calibrated_in=str(dtype).removeprefix("torch."),
+        trial={
+            name: mean_kld(wanted, network.logits(tried[name], weights, trial.head(weights)))
+            for name, weights in (("plain", original), ("folded", after))
+            if trial
+        },
+    )
+
+
+def mean_kld(reference: Tensor, other: Tensor) -> float:
+    """The mean over tokens of KL(reference || other), in nats, of logits [windows, tokens, vocabulary]."""
+    total = 0.0
+    for wanted, got in zip(reference, other, strict=True):  # a window at a time: a vocabulary may be large
+        expected = wanted.log_softmax(dim=-1)
+        total += (expected.exp() * (expected - got.log_softmax(dim=-1))).sum().item()
+    return total / reference.shape[:-1].numel()
+
+
+def compare(reference: Tensor, folded: Tensor) -> Equivalence:
+    """How far the logits [windows, tokens, vocabulary] of the folded model are from the reference's."""
+    low, high = reference.aminmax()
+    return Equivalence(
+        max_abs_logit_difference=(folded - reference).abs().max().item(),
+        logit_range=(high - low).item(),
+        n_tokens=reference.shape[:-1].numel(),
+    )
+
+
+def compare_in_float64(network: Network, original: Weights, folded: Weights, windows: Tensor) -> Equivalence:
+    """`compare` of two models on these windows, both computed in float64, the changes too.
+
+    Some models amplify float32's rounding beyond what is allowed, on the way through their layers, folded or not.
+    """
+    logits = []
+    with InFloat64():
+        for weights in (original, folded):
+            stream = network.begin(windows, weights, torch.float64)
+            for number in range(network.sizes.n_layers):
+                with network.layer(number, partial(weights.read, dtype=torch.float64)) as layer:
+                    network.advance(stream, number, layer)
+            logits.append(network.logits(stream, weights))
+        return compare(*logits).model_copy(update={"computed_in": "float64"})
+
+
+def is_equivalent(equivalence: Equivalence) -> bool:
+    """Has no logit moved by more than rounding moves it, and is each a number?"""
+    return equivalence.max_abs_logit_difference <= _allowed(equivalence)  # false of NaN
+
+
+def _allowed(equivalence: Equivalence) -> float:
+    in_float64 = equivalence.computed_in == "float64"
+    return (MAX_IN_FLOAT64 if in_float64 else MAX_RELATIVE_DIFFERENCE) * equivalence.logit_range
+
+
+def require_equivalent(checkpoint: Checkpoint, equivalence: Equivalence) -> None:
+    """Raise SmoothdroidError where a logit moved by more than rounding does, or is not a number."""
+    if not is_equivalent(equivalence):
+        difference, allowed = equivalence.max_abs_logit_difference, _allowed(equivalence)
+        raise SmoothdroidError(
+            f"{checkpoint.path}: the smoothed model is not the same function: a logit differs by {difference:.3g} in "
+            f"{equivalence.computed_in}, and rounding explains {allowed:.3g} (the logits' range is "
+            f"{equivalence.logit_range:.3g}). Nothing was written. Either the weights are damaged, or this is no usual "
+            f"{checkpoint.architecture}: its norms or linears feed something that the table of folds leaves out."
+        )
+
+
+def _calibration_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    """bfloat16 where the model was made in it and the machine multiplies it: four times as fast as float32.
+
+    Ranges need no more digits; all that is written is computed in float32.
+    """
+    in_bf16 = {tensor.dtype for tensor in checkpoint.tensors.values() if len(tensor.shape) > 1} == {"BF16"}
+    able = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if in_bf16 and able else torch.float32

@@ -1,0 +1,152 @@
+"""Auto alpha: for each fold the strength that loses least under the target kernel's own arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from smoothdroid.host.model.arithmetic import Arithmetic, arithmetic_of
+from smoothdroid.host.model.arithmetic.ggml import Ggml
+from smoothdroid.host.model.calibration.network import Head
+from smoothdroid.host.model.calibration.strength import Choice, Divided, Source, no_scales
+from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.formulas import (
+    column_absmax,
+    column_rms,
+    max_over_shared_heads,
+    repeat_over_shared_heads,
+    smoothing_scales,
+)
+
+# Rows of activations that a fold's strengths are compared on. The loss is a sum over rows and outputs: its ranking
+# settles with a few hundred.
+MEASURED_ROWS = 512
+
+# Of a weight that are quantised at once: a head of 128,000 rows would take some GB more.
+SOME_ROWS = 4096
+
+EXPERTS_DIM = 3  # [experts, out, in]
+
+# Held out for the verdict over plain, folded and turned.
+HELD_OUT_TOKENS = 2048
+
+ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+# What of activations and weights is balanced: their largest magnitudes, as in the paper, or their root mean squares.
+# A block's or a token's scale follows what is large in that block or token, which one rare spike does not tell.
+STATISTICS = ("absmax", "rms")
+
+
+def held_out_windows(seq_len: int) -> int:
+    return max(2, math.ceil(HELD_OUT_TOKENS / seq_len))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Chooses by measuring: implements Choose, and the trial on held-out text."""
+
+    arithmetic: Arithmetic
+    quantisation: str
+    keep_every: int
+
+    @classmethod
+    def for_kernel(cls, kernel: str, quantisation: str, n_tokens: int) -> Search:
+        """For the kernels of that name; `n_tokens` are calibrated on. Raises BadInput for a kernel not known."""
+        return cls(arithmetic_of(kernel), quantisation, max(1, n_tokens // MEASURED_ROWS))
+
+    @torch.inference_mode()
+    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
+        """See Choose."""
+        choices: dict[Fold, Choice] = {}
+        divided = Divided(source)
+        for fold in folds:
+            readers = divided.readers(fold)
+            choices[fold] = self._best(fold, seen[fold], readers)
+            divided.divide(fold, choices[fold].scales)
+        return choices
+
+    def _best(self, fold: Fold, seen: Seen, readers: Sequence[Tensor]) -> Choice:
+        ranges = seen.ranges(fold)
+        rows = torch.cat(seen.rows)
+        exact = [nn.functional.linear(rows, weight) for weight in readers]
+        candidates = [Choice(None, no_scales(fold, ranges)), *_candidates(fold, ranges, rows, readers)]
+        return min(candidates, key=lambda choice: self._loss(fold, choice.scales, rows, readers, exact))
+
+    def _loss(
+        self, fold: Fold, scales: Tensor, rows: Tensor, readers: Sequence[Tensor], exact: Sequence[Tensor]
+    ) -> float:
+        """The readers' squared error relative to what they give, added up over the readers."""
+        columns = repeat_over_shared_heads(scales, fold.n_heads, fold.n_kv_heads)
+        loss, read = 0.0, {}
+        for reader, weight, wanted in zip(fold.readers, readers, exact, strict=True):
+            kernel = self._multiplies(reader)
+            if kernel not in read:
+                read[kernel] = kernel.activations(rows / columns, self.quantisation)
+            error = torch.zeros(())
+            for rows_of_it, wanted_of_it in zip(
+                torch.split(weight, SOME_ROWS), torch.split(wanted, SOME_ROWS, dim=-1), strict=True
+            ):
+                stored = kernel.weights(rows_of_it * columns, self.quantisation)
+                error += (nn.functional.linear(read[kernel], stored) - wanted_of_it).square().sum()
+            loss += (error / wanted.square().sum()).item()
+        return loss if math.isfinite(loss) else math.inf
+
+    def _multiplies(self, reader: str) -> Arithmetic:
+        """KleidiAI leaves the experts of a mixture to ggml: see `takes` in arithmetic/kleidiai.py."""
+        return Ggml() if ".experts." in reader else self.arithmetic
+
+    @contextmanager
+    def emulating(self, layer: nn.Module) -> Iterator[None]:
+        """Within this context the layer's linears compute as the kernel does; its weights stay as that leaves them.
+
+        Experts that are held together, in one tensor of three dimensions, are stored as the file holds them; what their
+        last linear reads is no module's input, and stays exact.
+        """
+        hooks = []
+        for parameter in layer.parameters():
+            if parameter.dim() == EXPERTS_DIM:
+                parameter.data = self.stored(parameter.data)
+        for module in layer.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.data = self.arithmetic.weights(module.weight.data, self.quantisation)
+                hooks.append(
+                    module.register_forward_pre_hook(
+                        lambda _module, inputs: (self.arithmetic.activations(inputs[0], self.quantisation),)
+                    )
+                )
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def stored(self, rows: Tensor) -> Tensor:
+        """Rows as the file holds them, which is what ggml multiplies with; the embedding is only looked up."""
+        return Ggml().weights(rows, self.quantisation)
+
+    def head(self, weights: Weights) -> nn.Module:
+        """The head, computed as the kernel does."""
+        head = Head(weights, lambda rows: self.arithmetic.weights(rows, self.quantisation))
+        head.register_forward_pre_hook(
+            lambda _head, inputs: (self.arithmetic.activations(inputs[0].float(), self.quantisation),)
+        )
+        return head
+
+
+def _candidates(fold: Fold, ranges: Tensor, rows: Tensor, readers: Sequence[Tensor]) -> Iterator[Choice]:
+    shared = (fold.n_heads, fold.n_kv_heads)
+    sizes = {
+        "absmax": (ranges, column_absmax(readers)),
+        "rms": (column_rms([rows]), column_rms(readers)),
+    }
+    for statistic in STATISTICS:
+        activations, weights = (max_over_shared_heads(size, *shared) for size in sizes[statistic])
+        for alpha in ALPHAS:
+            yield Choice(alpha, smoothing_scales(activations, weights, alpha), statistic)

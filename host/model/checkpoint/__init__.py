@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints: checked, read tensor by tensor, staged, saved."""

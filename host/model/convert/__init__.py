@@ -1,0 +1,1 @@
+"""Checkpoint to GGUF through the converter of llama.cpp."""

@@ -1,0 +1,177 @@
+"""What llama.cpp requires of a GGUF's metadata and tensors before it loads it, for the architectures that are smoothed.
+
+From `load_arch_tensors` of each architecture in llama.cpp's src/models. Needs neither torch nor the gguf package: it
+is asked in the converter's process, before the weights are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smoothdroid.device.common.errors import BadInput
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+"""Tensor name -> shape, rows first."""
+
+TOKENS, SCORES, TYPES = (f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of an architecture's layers that not all have; norms, linears and optional biases are everyone's."""
+
+    fused: bool = False
+    """q, k and v in one tensor, and gate and up in one."""
+    head_norms: bool = False
+    """Norms of q and k."""
+    post_norms: bool = False
+    """Norms behind attention and feed-forward part."""
+    output: bool = True
+    """A head of its own is possible."""
+    biases: tuple[str, ...] = ("attn_q", "attn_k", "attn_v", "attn_qkv")
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "llama": Layout(biases=("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down")),
+    "qwen2": Layout(),
+    "qwen3": Layout(head_norms=True),
+    "gemma": Layout(output=False),
+    "gemma2": Layout(output=False, post_norms=True),
+    "gemma3": Layout(head_norms=True, post_norms=True),
+    "phi3": Layout(fused=True),
+}
+
+# Of no single layer, and optional.
+EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+
+
+def require_layout(name: str, metadata: Mapping[str, Any], shapes: Shapes) -> None:
+    """Raise BadInput where llama.cpp would not load a GGUF of this metadata and these tensors.
+
+    `name` names the model. Of an architecture that is not in LAYOUTS, only vocabulary and embedding are looked at.
+    """
+    wrong = _vocabulary(metadata, shapes)
+    architecture = metadata.get("general.architecture")
+    if not wrong and isinstance(architecture, str) and architecture in LAYOUTS:
+        wrong = _tensors(architecture, metadata, shapes)
+    if wrong:
+        raise BadInput(
+            f"{name}: llama.cpp would not load the GGUF: {wrong}. Vocabulary, config.json and weights do not belong "
+            "together; fetch the checkpoint again, or ask who made it."
+        )
+
+
+def _vocabulary(metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
+    """The fault in the number of tokens, or None."""
+    tokens = metadata.get(TOKENS)
+    if not isinstance(tokens, Sequence):
+        return None  # a model without a vocabulary
+    for key in (SCORES, TYPES):
+        listed = metadata.get(key)
+        if isinstance(listed, Sequence) and len(listed) != len(tokens):
+            return f"it has {len(tokens)} tokens and {len(listed)} entries in {key}"
+    if "token_embd.weight" not in shapes:
+        return None
+    rows = {tensor: shapes[tensor][0] for tensor in ("token_embd.weight", "output.weight") if tensor in shapes}
+    if all(count == len(tokens) for count in rows.values()):
+        return None
+    counted = ", ".join(f"{tensor} {count} rows" for tensor, count in rows.items())
+    return f"the vocabulary has {len(tokens)} tokens, {counted}"
+
+
+def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
+    """The fault in the tensors of an architecture in LAYOUTS, or None."""
+    layout, sizes = LAYOUTS[architecture], _Sizes.of(architecture, metadata)
+    if sizes is None:
+        return None
+    required = _required(layout, sizes)
+    for tensor in ("token_embd.weight", *(["output.weight"] if layout.output and "output.weight" in shapes else [])):
+        required[tensor] = (*shapes.get(tensor, (0,))[:1], sizes.width)
+    for tensor, expected in required.items():
+        found = shapes.get(tensor)
+        if found is None:
+            return f"{tensor} is missing"
+        if found != expected:
+            return f"{tensor} has the shape {list(found)}, expected {list(expected)}"
+    for tensor in sorted(shapes.keys() - required.keys() - set(EXTRA)):
+        part = tensor.split(".")[2] if tensor.startswith("blk.") else tensor
+        weight = tensor.removesuffix(".bias") + ".weight"
+        if not (tensor.endswith(".bias") and part in layout.biases and weight in required):
+            return f"{tensor} has no place in llama.cpp's {architecture}"
+        if shapes[tensor] != required[weight][:1]:
+            return f"{tensor} has the shape {list(shapes[tensor])}, expected {list(required[weight][:1])}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    kv_heads: int
+    key: int
+    value: int
+    experts: int
+
+    @classmethod
+    def of(cls, architecture: str, metadata: Mapping[str, Any]) -> _Sizes | None:
+        """The sizes, or None where they are not one number each for all layers."""
+        heads, width = (metadata.get(f"{architecture}.{key}") for key in ("attention.head_count", "embedding_length"))
+        head = width // heads if type(heads) is int and type(width) is int and heads > 0 else None
+        found = [
+            metadata.get(f"{architecture}.{key}", otherwise)
+            for key, otherwise in (
+                ("block_count", None),
+                ("embedding_length", None),
+                ("feed_forward_length", None),
+                ("attention.head_count", None),
+                ("attention.head_count_kv", heads),
+                ("attention.key_length", head),
+                ("attention.value_length", head),
+                ("expert_count", 0),
+            )
+        ]
+        return cls(*found) if all(type(number) is int for number in found) else None
+
+
+def _required(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+    """Name -> shape of each tensor that must be there; of the embedding the rows are looked at elsewhere."""
+    required: dict[str, Shape] = {"output_norm.weight": (sizes.width,)}
+    for layer in range(sizes.layers):
+        parts = {**_attention(layout, sizes), **_feed_forward(layout, sizes)}
+        required.update({f"blk.{layer}.{part}.weight": shape for part, shape in parts.items()})
+    return required
+
+
+def _attention(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+    q, k, v = sizes.heads * sizes.key, sizes.kv_heads * sizes.key, sizes.kv_heads * sizes.value
+    parts: dict[str, Shape] = {"attn_norm": (sizes.width,), "attn_output": (sizes.width, sizes.heads * sizes.value)}
+    if layout.fused:
+        parts["attn_qkv"] = (q + k + v, sizes.width)
+    else:
+        parts.update({"attn_q": (q, sizes.width), "attn_k": (k, sizes.width), "attn_v": (v, sizes.width)})
+    if layout.head_norms:
+        parts.update({"attn_q_norm": (sizes.key,), "attn_k_norm": (sizes.key,)})
+    if layout.post_norms:
+        parts["post_attention_norm"] = (sizes.width,)
+    return parts
+
+
+def _feed_forward(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+    up, down = (sizes.inner, sizes.width), (sizes.width, sizes.inner)
+    parts: dict[str, Shape] = {"ffn_norm": (sizes.width,)}
+    if layout.fused:
+        parts.update({"ffn_up": (2 * sizes.inner, sizes.width), "ffn_down": down})
+    elif sizes.experts:
+        parts["ffn_gate_inp"] = (sizes.experts, sizes.width)
+        parts.update({f"ffn_{part}_exps": (sizes.experts, *up) for part in ("gate", "up")})
+        parts["ffn_down_exps"] = (sizes.experts, *down)
+    else:
+        parts.update({"ffn_gate": up, "ffn_up": up, "ffn_down": down})
+    if layout.post_norms:
+        parts["post_ffw_norm"] = (sizes.width,)
+    return parts

@@ -1,0 +1,231 @@
+"""llama.cpp's own converter in this process, with tensors changed on their way into the GGUF.
+
+The converter reads tensors lazily and writes each as it is computed, so the changes are part of its stream: there is
+no folded checkpoint and no file of 16-bit floats in between. It is entered at three places: where it lists a
+checkpoint's tensors, where it takes Llama 2's kind of vocabulary from a tokenizer.json, and where it writes. A process
+that runs it must not import the `gguf` package: the converter brings its own.
+"""
+
+# ruff: noqa: ANN401 - the converter is imported at run time and has no types here
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.checkpoint.vocabulary import base_texts, declared_tokens, no_row
+from smoothdroid.host.model.checkpoint.weights import TIED, Weights, require_finite
+from smoothdroid.host.model.convert.conversion_errors import explained
+from smoothdroid.host.model.convert.gguf_layout import require_layout
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
+from smoothdroid.host.model.smoothquant.tensor_changes import Change
+
+# Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
+ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
+
+
+# As large as a layer, and given to the GGUF as they are.
+LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
+
+# The converter's own score for tokens that only hold an id (`_create_vocab_sentencepiece` in conversion/base.py).
+UNUSED_SCORE = -10000.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The GGUF that the converter is to write. `output` None: none, only everything that comes before the weights."""
+
+    quantisation: str
+    output: Path | None
+    name: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: Wanted) -> None:
+    """Convert the checkpoint in the folder `checkpoint`, whose tensors are those of `weights`.
+
+    Raises BadInput where the converter cannot make sense of the vocabulary or of a tensor, or where llama.cpp would
+    not load what it makes; before any weight is written.
+    """
+    sys.path.insert(0, str(llama_cpp))
+    converter: Any = __import__("convert_hf_to_gguf")
+    base: Any = converter.ModelBase
+    lazy: Any = sys.modules[base.__module__].LazyTorchTensor
+    running = _Running(checkpoint, weights, wanted, converter.gguf)
+    in_parts = _in_parts(lazy, converter.gguf)
+    base.index_tensors = _changing(base.index_tensors, lazy, in_parts, weights)
+    base.write = running.writing(base.write)
+    if hasattr(converter.gguf, "LlamaHfVocab"):
+        converter.gguf.LlamaHfVocab = running.vocabulary(converter.gguf.LlamaHfVocab)
+    outtype = "q8_0" if wanted.quantisation == "q4_0" else wanted.quantisation  # the converter knows no q4_0
+    output = wanted.output or checkpoint / "nothing.gguf"
+    sys.argv = [converter.__file__, str(checkpoint), "--outtype", outtype, "--outfile", str(output)]
+    sys.argv += ["--model-name", wanted.name]
+    with explained(checkpoint, lambda: running.model):
+        converter.main()
+    running.model = None  # and with it what it holds of the checkpoint
+
+
+class _Running:
+    """One run of the converter. `model`: its object for the checkpoint, from when it begins to write."""
+
+    def __init__(self, checkpoint: Path, weights: Weights, wanted: Wanted, gguf: Any) -> None:
+        self._checkpoint, self._weights, self._wanted, self._gguf = checkpoint, weights, wanted, gguf
+        self.model: Any = None
+
+    def writing(self, write: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The converter's `write`, with our metadata, with Q4_0 where asked for, and with a look at all before."""
+
+        def written(model: Any) -> None:
+            self.model = model
+            for key, value in self._wanted.metadata.items():
+                model.gguf_writer.add_string(key, value)
+            if self._wanted.quantisation == "q4_0":
+                model.ftype = self._gguf.LlamaFileType.MOSTLY_Q4_0
+                model.tensor_force_quant = partial(_q4_0, model, self._gguf, model.tensor_force_quant)
+            begin = model.gguf_writer.write_header_to_file
+
+            def look_first(*arguments: Any, **options: Any) -> None:
+                self._look()
+                if not self._wanted.output:
+                    raise _Enough
+                begin(*arguments, **options)
+
+            model.gguf_writer.write_header_to_file = look_first
+            with suppress(_Enough):
+                write(model)
+
+        return written
+
+    def _look(self) -> None:
+        """Raise BadInput where llama.cpp would not load what is about to be written."""
+        writer = self.model.gguf_writer
+        metadata = {key: value.value for part in writer.kv_data for key, value in part.items()}
+        shapes = {name: tuple(tensor.shape) for part in writer.tensors for name, tensor in part.items()}
+        require_layout(self._checkpoint.name, metadata, shapes)
+
+    def vocabulary(self, original: type) -> type:
+        """The converter's reader of tokenizer.json, with every token at its id and [PAD...] where an id has none."""
+        folder, gguf, rows = self._checkpoint, self._gguf, self._rows
+
+        class ById(original):  # type: ignore[misc]
+            def __init__(self, base_path: Path) -> None:
+                super().__init__(base_path)
+                self.texts = declared_tokens(folder)
+                known = set(self.texts.values())
+                for text, number in self.tokenizer.get_vocab().items():  # transformers adds special tokens by itself
+                    if text not in known:
+                        self.texts[max(self.texts) + 1 if number in self.texts else number] = text
+                self.vocab_size = rows() or max(self.texts) + 1
+                if max(self.texts) >= self.vocab_size:
+                    raise no_row(folder.name, self.texts, self.vocab_size)
+
+            def all_tokens(self) -> Any:
+                base, special = base_texts(folder), set(self.tokenizer.all_special_tokens)
+                types = gguf.TokenType
+                for number in range(self.vocab_size):
+                    text = self.texts.get(number)
+                    if text is None:
+                        yield f"[PAD{number}]".encode(), UNUSED_SCORE, types.UNUSED
+                        continue
+                    # As the original has it: NORMAL or BYTE of the base, USER_DEFINED of the rest, CONTROL of either.
+                    kind = types.USER_DEFINED
+                    if text in base:
+                        kind = self.get_token_type(number, text.encode(), frozenset())
+                    control = text in special and kind != types.BYTE
+                    yield text.encode(), self.get_token_score(number), types.CONTROL if control else kind
+
+        return ById
+
+    def _rows(self) -> int | None:
+        """The rows of the embedding that is about to be written."""
+        tensors = {name: tensor for part in self.model.gguf_writer.tensors for name, tensor in part.items()}
+        embedding = tensors.get("token_embd.weight")
+        return int(embedding.shape[0]) if embedding else None
+
+
+class _Enough(Exception):
+    """Raised to end the converter before it writes."""
+
+
+def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weights: Weights) -> Callable[..., Any]:
+    """The converter's list of tensors (name -> function that gives it, lazily), each checked and changed."""
+    changes = weights.changes
+
+    def changed(self: Any, *arguments: Any, **options: Any) -> dict[str, Callable[[], Tensor]]:
+        tensors: dict[str, Callable[[], Tensor]] = index_tensors(self, *arguments, **options)
+        for name, source in TIED.items():
+            if name in changes and name not in tensors:  # turning unties the head
+                tensors[name] = tensors[source]
+        if unknown := sorted(changes.keys() - tensors.keys()):
+            raise BadInput(f"{self.dir_model}: llama.cpp's converter does not see {unknown[0]}, which is to be folded.")
+        return {
+            name: partial(in_parts, weights, name)
+            if in_parts and name in LARGE
+            else partial(_lazily, lazy, name, give, changes.get(name))
+            for name, give in tensors.items()
+        }
+
+    return changed
+
+
+def _in_parts(lazy: Any, gguf: Any) -> Any:
+    """A tensor of `LARGE`, lazily, that is read, changed, quantised and written some rows at a time.
+
+    None where this llama.cpp cannot write in chunks: then it takes more memory.
+    """
+    if not hasattr(gguf, "LazyChunkedTensor"):
+        return None
+
+    class InParts(lazy):  # type: ignore[misc]
+        _tensor_type = torch.Tensor
+        parts: tuple[Callable[[], Any], ...] = ()
+
+        def numpy(self) -> Any:
+            # Where the converter has done something to the tensor, it is another one, without parts.
+            return gguf.LazyChunkedTensor(list(self.parts), self.shape, "float32") if self.parts else super().numpy()
+
+    def make(weights: Weights, name: str) -> Any:
+        tensor = InParts(
+            meta=lazy.meta_with_dtype_and_shape(torch.float32, weights.shape(name)), args=(name,), func=weights.read
+        )
+        tensor.parts = tuple(partial(_numpy, part) for part in weights.lazy_parts(name))
+        return tensor
+
+    return make
+
+
+def _numpy(part: Callable[[], Tensor]) -> Any:
+    return part().numpy()
+
+
+def _lazily(lazy: Any, name: str, give: Callable[[], Any], change: Change | None) -> Any:
+    tensor = give()
+    dtype = torch.float32 if change else tensor.dtype
+    meta = lazy.meta_with_dtype_and_shape(dtype, tuple(tensor.shape))
+    return lazy(meta=meta, args=(tensor,), func=partial(_apply, name, change))
+
+
+def _apply(name: str, change: Change | None, tensor: Tensor) -> Tensor:
+    require_finite(name, tensor)
+    return change.apply(tensor) if change else tensor
+
+
+def _q4_0(
+    model: Any, gguf: Any, force: Callable[..., Any], name: str, new_name: str, bid: int | None, n_dims: int
+) -> Any:
+    """`tensor_force_quant` of the converter: the type that a tensor gets; False leaves it to the converter."""
+    forced = force(name, new_name, bid, n_dims)
+    routers = (getattr(gguf.MODEL_TENSOR, router) for router in ROUTERS)
+    if not isinstance(forced, bool) or any(model.match_model_tensor_name(new_name, key, bid) for key in routers):
+        return forced
+    return gguf.GGMLQuantizationType.Q4_0 if new_name.endswith(".weight") else forced

@@ -1,0 +1,152 @@
+"""What a GGUF holds, as torch reads it: settings and tensors, one at a time. The file is hostile until checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf import ReaderTensor
+from gguf.quants import dequantize
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import linear
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.model.arithmetic import Arithmetic
+
+# Taking a matrix through its blocks needs some five times its memory: a head of 128,000 rows is done in parts.
+ROWS_AT_ONCE = 4096
+
+_QUANTISED = {Type.Q8_0: "q8_0", Type.Q4_0: "q4_0"}
+
+# ggml multiplies these with activations of their own type (`vec_dot_type`) and adds in float32.
+_PLAIN = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear under a kernel: float32 [..., in] -> float32 [..., out]."""
+
+    weight: Tensor
+    bias: Tensor | None
+    as_multiplied: Callable[[Tensor], Tensor]
+    """What the kernel makes of activations."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(self.as_multiplied(x), self.weight, self.bias)
+
+
+class GgufWeights:
+    """A file's settings and tensors; the tensors stay on the disk until they are asked for.
+
+    Whatever in the file is missing, damaged or not of the shape that is asked for raises BadInput.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _readable(path):
+            reader = opened(path)
+        self._fields = reader.fields
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+
+    @property
+    def settings(self) -> list[str]:
+        """The names of the settings that are there."""
+        return list(self._fields)
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """The tensors that are there, and their types: `{"output.weight": "Q8_0"}`."""
+        return {name: tensor.tensor_type.name for name, tensor in self._tensors.items()}
+
+    def text(self, setting: str) -> str:
+        """A setting that is a word."""
+        value = self._value(setting)
+        if not isinstance(value, str):
+            raise BadInput(f"{self.path}: its {setting} is {value!r}: a word was expected.")
+        return value
+
+    def number(self, setting: str, default: float | None = None) -> float:
+        """A setting that is a positive number; `default` where it is not there."""
+        value = self._value(setting)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise BadInput(f"{self.path}: its {setting} is {value!r}: a positive number was expected.")
+        return value
+
+    def whole(self, setting: str, default: int | None = None) -> int:
+        """A setting that is a positive whole number; `default` where it is not there."""
+        return int(self.number(setting, default))
+
+    @property
+    def bos(self) -> int | None:
+        """The token that begins a text, where the file names one."""
+        value = self._value("tokenizer.ggml.bos_token_id")
+        return value if isinstance(value, int) else None
+
+    def length(self, name: str) -> int:
+        """How many rows the matrix `name` has."""
+        return int(self._tensor(name).shape[-1])
+
+    def vector(self, name: str, size: int) -> Tensor:
+        """The tensor `name` [size], float32."""
+        return self._dequantised(name, (size,), slice(None))
+
+    def rows(self, name: str, which: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The rows `which` of the matrix `name` [shape], float32: a lookup, which no kernel rounds."""
+        return self._dequantised(name, shape, which.numpy())
+
+    def linear(self, name: str, shape: tuple[int, int], arithmetic: Arithmetic) -> Linear:
+        """The linear of `name`.weight [out, in] and, where there is one, `name`.bias [out], under a kernel."""
+        kind = self._tensor(f"{name}.weight", shape).tensor_type
+        bias = self.vector(f"{name}.bias", shape[0]) if f"{name}.bias" in self._tensors else None
+        quantisation = _QUANTISED.get(kind)
+        if quantisation is None and kind not in _PLAIN:
+            known = ", ".join(kind.name for kind in (*_QUANTISED, *_PLAIN))
+            raise BadInput(
+                f"{self.path}: {name}.weight is {kind.name}, whose arithmetic is not known here. There are {known}; "
+                "llama-quantize keeps to one type when it is told --pure."
+            )
+        weight = torch.empty(shape)
+        for start in range(0, shape[0], ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            stored = self._dequantised(f"{name}.weight", shape, part)
+            weight[part] = arithmetic.weights(stored, quantisation) if quantisation else stored
+        if quantisation:
+            return Linear(weight, bias, lambda x: arithmetic.activations(x, quantisation))
+        return Linear(weight, bias, lambda x: x.to(_PLAIN[kind]).float())
+
+    def _value(self, setting: str) -> object:
+        with _readable(self.path):
+            return self._fields[setting].contents() if setting in self._fields else None
+
+    def _tensor(self, name: str, shape: tuple[int, ...] | None = None) -> ReaderTensor:
+        if name not in self._tensors:
+            raise BadInput(f"{self.path}: the tensor {name} is not there.")
+        there = tuple(int(length) for length in reversed(self._tensors[name].shape))
+        if shape is not None and there != shape:
+            raise BadInput(f"{self.path}: {name} is {list(there)}, and by its settings {list(shape)}.")
+        return self._tensors[name]
+
+    def _dequantised(self, name: str, shape: tuple[int, ...], part: slice | NDArray[np.int64]) -> Tensor:
+        tensor = self._tensor(name, shape)
+        with _readable(self.path):
+            # A copy: the file is mapped read-only, and torch shares what it is given.
+            return torch.from_numpy(np.array(dequantize(tensor.data[part], tensor.tensor_type), np.float32))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
+    except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
+        raise BadInput(f"{path}: cut short, damaged or no GGUF: {error}. Copy or prepare it again.") from error

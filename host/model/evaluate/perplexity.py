@@ -1,0 +1,130 @@
+"""llama-perplexity: a model's log-probabilities over a text, computed by the kernels that will run the model."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothdroid.device.common.errors import BadInput, CommandFailed
+from smoothdroid.host.llamacpp.exit_causes import ToolDied
+from smoothdroid.host.model.evaluate.logits import file_bytes
+from smoothdroid.host.model.evaluate.perplexity_output import (
+    perplexity_of,
+    tokens_of_short_text,
+    windows_done,
+    windows_planned,
+)
+
+OnWindow = Callable[[int, int], None]
+"""Called with (windows done, windows in all), or with finer steps of the same way."""
+
+READ_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted: `windows` windows of `context` tokens, one after the other from the text's beginning."""
+
+    text: Path
+    text_name: str
+    context: int
+    windows: int
+    vocabulary: int
+    tokens: NDArray[np.int32] | None = None
+    """[windows, context] as llama.cpp cut the text for the reference; None while it is the reference that is run."""
+
+    @property
+    def logits_bytes(self) -> int:
+        """How large the file of log-probabilities will be."""
+        return file_bytes(context=self.context, windows=self.windows, vocabulary=self.vocabulary)
+
+
+class Kernels(Protocol):
+    """What computes a model: a quality figure holds for a kernel, not for a file alone."""
+
+    @property
+    def name(self) -> str:
+        """For people: `host-native, llama.cpp 0c1e57098`."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Equal ids compute equal log-probabilities."""
+        ...
+
+    def save_logits(
+        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+    ) -> tuple[int, float]:
+        """Write the model's log-probabilities to `destination` in llama-perplexity's format.
+
+        Returns (windows, the perplexity over them) as it was computed: what is written can be held against it.
+        Raises BadInput when the text is too short, SmoothdroidError when the model does not run.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class HostKernels:
+    """The kernels of a llama-perplexity that runs on this machine; `id` is the hash of the binary."""
+
+    name: str
+    id: str
+    binary: Path
+
+    def save_logits(
+        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+    ) -> tuple[int, float]:
+        """See Kernels.save_logits. Raises CommandFailed when it ends with another status than 0."""
+        argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
+        # Options may also come from the environment, and LLAMA_ARG_CACHE_TYPE_K alone would change the figures.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
+        return perplexity_of(lambda: _log_of(argv, env, task, on_window))
+
+
+def _log_of(argv: Sequence[str], env: Mapping[str, str], task: Task, on_window: OnWindow | None) -> str:
+    """Run llama-perplexity here."""
+    log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+    ) as process:
+        try:
+            while process.stdout and (data := os.read(process.stdout.fileno(), READ_BYTES)):
+                log += decoder.decode(data)
+                check_length(log, task)  # at once: the windows that are there would take their time
+                if on_window and (done := windows_done(log)):
+                    on_window(done, task.windows)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise ToolDied(CommandFailed("this machine", argv, process.returncode, stderr=log))
+    return log
+
+
+def arguments(model: str, text: str, task: Task, destination: str) -> list[str]:
+    """What llama-perplexity is told, with the files' paths where it runs."""
+    argv = ["--model", model, "--file", text, "--ctx-size", str(task.context), "--chunks", str(task.windows)]
+    # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
+    return [*argv, "--batch-size", str(task.context), "--kl-divergence-base", destination]
+
+
+def check_length(log: str, task: Task) -> None:
+    """Raise BadInput when what llama-perplexity has said so far tells that the text is too short for the task."""
+    tokens, planned = tokens_of_short_text(log), windows_planned(log)
+    if tokens is None and (planned is None or planned >= task.windows):
+        return
+    # From two windows on it goes by windows and does not say how many tokens there are.
+    has = f"has {tokens} tokens" if tokens is not None else f"fills {planned} windows"
+    raise BadInput(
+        f"{task.text_name}: the text {has}, and {task.windows} windows of {task.context} tokens "
+        f"({task.windows * task.context} tokens) are asked for. Give a longer text (--text), fewer windows (--chunks; "
+        "at least 2) or shorter ones (--context)."
+    )

@@ -1,0 +1,111 @@
+"""The record of an evaluation: quality-ID.json. Every token's figures are kept; what they come to, the report says."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from smoothdroid.device.common.errors import BadInput
+
+FILES = "quality-*.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(_Record):
+    """A GGUF that was evaluated."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    bits_per_weight: float
+
+
+class Candidate(_Record):
+    """A model beside the reference; lists are [windows][predicted tokens]."""
+
+    model: Model
+    kld: list[list[float]]
+    """KL divergence from the reference, nats."""
+    nll: list[list[float]]
+    """Negative log-likelihood of the token that came, nats."""
+    same_top: list[list[bool]]
+    """Whether the reference's likeliest token is the candidate's too."""
+
+
+class Evaluation(_Record):
+    """Candidates beside one reference, all over the same tokens."""
+
+    kind: Literal["smoothdroid-evaluation"] = "smoothdroid-evaluation"
+    schema_version: Literal[1] = 1
+    text: str
+    """Its name."""
+    text_sha256: str
+    context: int
+    """Tokens a window; the second half of each is predicted."""
+    windows: int = Field(ge=2)
+    kernels: str
+    """What computed the models, for people."""
+    kernels_id: str
+    reference_kernels: str | None = None
+    """What computed the reference, where something else did."""
+    reference_kernels_id: str | None = None
+    reference: Model
+    reference_nll: list[list[float]]
+    candidates: list[Candidate] = Field(min_length=1)
+
+    @property
+    def id(self) -> str:
+        """The hash of what was evaluated, on what and by what: a repeated evaluation has the same."""
+        models = [self.reference, *(candidate.model for candidate in self.candidates)]
+        named = [(model.name, model.sha256) for model in models]
+        key = [self.schema_version, self.text_sha256, self.context, self.windows, self.kernels_id, named]
+        key += [self.reference_kernels_id] if self.reference_kernels_id else []
+        return sha256(json.dumps(key).encode()).hexdigest()[:12]
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write quality-ID.json into `folder`, visible only whole; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"quality-{evaluation.id}.json"
+    new = folder / f".{path.name}.new"
+    new.write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
+    os.replace(new, path)
+    return path
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Raises BadInput when the record is damaged or of another version."""
+    try:
+        found = Evaluation.model_validate_json(path.read_bytes())
+        _check(found)
+    except (ValidationError, ValueError) as error:
+        problem = (
+            f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
+        )
+        raise BadInput(f"{path} is damaged or of another version: {problem}") from error
+    return found
+
+
+def _check(found: Evaluation) -> None:
+    """Raises ValueError unless all models have figures of the same tokens."""
+    tokens = {len(window) for window in found.reference_nll}
+    if len(found.reference_nll) != found.windows or len(tokens) != 1 or 0 in tokens:
+        raise ValueError(f"the reference has not {found.windows} windows of one length")
+    lengths = [len(window) for window in found.reference_nll]
+    for candidate in found.candidates:
+        for figures in (candidate.kld, candidate.nll, candidate.same_top):
+            if [len(window) for window in figures] != lengths:
+                raise ValueError(f"{candidate.model.name} has not the reference's tokens")
+        if not all(
+            math.isfinite(figure) for windows in (candidate.kld, candidate.nll) for w in windows for figure in w
+        ):
+            raise ValueError(f"{candidate.model.name} has figures that are none")

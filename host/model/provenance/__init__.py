@@ -1,0 +1,1 @@
+"""What a GGUF was made from and how."""

@@ -1,0 +1,137 @@
+"""What a GGUF tells of how it was made. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from gguf import ReaderField
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Auto, Smoothing, Story
+
+
+class Inspected(BaseModel):
+    """A GGUF by itself, without the file beside it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    architecture: str
+    name: str | None
+    size_bytes: int
+    n_parameters: int
+    bits_per_weight: float
+    types: dict[str, int]
+    """llama.cpp's name of a type -> how many tensors have it."""
+    story: Story | None
+    """None where smoothdroid did not write it."""
+
+
+def inspect(path: Path) -> Inspected:
+    """Read the GGUF in `path`. Raises BadInput where it is none, or where its story cannot be read."""
+    try:
+        reader = opened(path)
+        tensors = reader.tensors
+        fields = {name: _text(reader.fields[name]) for name in NAMES if name in reader.fields}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
+    except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
+        raise BadInput(f"{path}: cut short, damaged or no GGUF: {error}. Copy or prepare it again.") from error
+    n_parameters = sum(int(tensor.n_elements) for tensor in tensors)
+    if not n_parameters:
+        raise BadInput(f"{path}: it holds no tensors (a vocabulary alone?).")
+    try:
+        story = Story.model_validate_json(fields[METADATA_KEY]) if METADATA_KEY in fields else None
+    except ValidationError as error:
+        raise BadInput(
+            f"{path}: how it was made cannot be read ({error.error_count()} fields are not as this version writes "
+            "them): another version of smoothdroid wrote it. Prepare it again."
+        ) from error
+    return Inspected(
+        path=path,
+        architecture=fields.get("general.architecture", "?"),
+        name=fields.get("general.name"),
+        size_bytes=path.stat().st_size,
+        n_parameters=n_parameters,
+        bits_per_weight=sum(int(tensor.n_bytes) for tensor in tensors) * 8 / n_parameters,
+        types=dict(Counter(tensor.tensor_type.name for tensor in tensors).most_common()),
+        story=story,
+    )
+
+
+NAMES = ("general.architecture", "general.name", METADATA_KEY)
+
+
+def _text(field: ReaderField) -> str:
+    """Raises ValueError where the field holds something else."""
+    value = field.contents()
+    if not isinstance(value, str):
+        raise ValueError(f"{field.name} is no text")
+    return value
+
+
+def lines(found: Inspected) -> list[tuple[str, str]]:
+    """(what, value), for people."""
+    types = ", ".join(f"{count} {name}" for name, count in found.types.items())
+    told = [
+        ("file", f"{found.path} ({found.size_bytes / 1e6:.0f} MB)"),
+        ("model", f"{found.name or 'without a name'}, {found.architecture}, {found.n_parameters / 1e6:.0f} M weights"),
+        ("stored as", f"{types}; {found.bits_per_weight:.2f} bits per weight"),
+    ]
+    if found.story is None:
+        return [*told, ("made by", "another tool: it does not tell how")]
+    recipe, outcome = found.story.recipe, found.story.outcome
+    told += [
+        (
+            "made from",
+            f"{recipe.source.name}{f', revision {recipe.source.revision}' if recipe.source.revision else ''}",
+        ),
+        *((f"  {file}", f"sha256 {sha256}") for file, sha256 in recipe.source.weights_sha256.items()),
+        ("with", ", ".join(f"{name} {version}" for name, version in found.story.versions.items())),
+        ("converter", recipe.llama_cpp),
+    ]
+    if recipe.smoothing is None or outcome is None:
+        return [*told, ("smoothing", "none: plain")]
+    told += _smoothing(recipe.smoothing)
+    told.append(("came to", outcome.chosen))
+    if outcome.held_out:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in outcome.held_out.kld.items())
+        told.append(("held-out KLD", f"{shown} (emulated, {outcome.held_out.n_tokens} tokens)"))
+    if outcome.equivalence:
+        same = outcome.equivalence
+        told.append(
+            (
+                "proof",
+                f"{same.computed_in} logits differ by at most {same.max_abs_logit_difference:.2g} of a range of "
+                f"{same.logit_range:.3g}, on {same.n_tokens} unseen tokens",
+            )
+        )
+    for kind in dict.fromkeys(strength.kind for strength in outcome.strengths):
+        alphas = Counter(strength.alpha for strength in outcome.strengths if strength.kind == kind)
+        shown = ", ".join(
+            f"{'not folded' if alpha is None else f'{alpha:g}'} x{count}"
+            for alpha, count in sorted(alphas.items(), key=lambda item: -1 if item[0] is None else item[0])
+        )
+        told.append((f"alpha, {kind}", shown))
+    return told
+
+
+def _smoothing(settings: Smoothing) -> list[tuple[str, str]]:
+    auto = settings.alpha
+    alpha = (
+        f"auto, for {auto.quantisation} on {auto.kernel}"
+        if isinstance(auto, Auto)
+        else ", ".join(f"{kind} {value:g}" for kind, value in auto.items())
+    )
+    folds = ", ".join((*settings.folds, *(["rotate"] if settings.rotate else [])))
+    return [
+        ("smoothing", f"alpha {alpha}; folds {folds}"),
+        (
+            "calibrated on",
+            f"{settings.n_samples} windows of {settings.seq_len} tokens of {settings.calibration_text} "
+            f"(sha256 {settings.calibration_sha256[:16]}…), seed {settings.seed}",
+        ),
+    ]

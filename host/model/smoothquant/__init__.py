@@ -1,0 +1,1 @@
+"""The pure part of SmoothQuant: architectures, formulas, rotation, changes of tensors."""

@@ -1,0 +1,1 @@
+"""Texts for calibration and for evaluation, from different sources."""

@@ -1,0 +1,89 @@
+"""The prose that every CPython carries, in two parts: one to calibrate on, one to be evaluated on.
+
+A model that is evaluated on the text of its calibration looks better than it is. Calibration draws its windows from
+anywhere in its text, by seed, so the two need texts of their own. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from smoothdroid.device.common.errors import BadInput
+
+# Of the text. A quarter is some 25,000 tokens: enough for 40 windows of 512, and calibration keeps three times that.
+CALIBRATION_SHARE = 0.75
+
+PARAGRAPH = "\n\n"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A text that no word of a model is taken from; `name` is for people, `sha256` (of its UTF-8) says which it was."""
+
+    name: str
+    content: str
+
+    @property
+    def sha256(self) -> str:
+        return sha256(self.content.encode()).hexdigest()
+
+
+def split(topics: list[str]) -> tuple[str, str]:
+    """(calibration, evaluation): the first topics, and of the others each paragraph that is nowhere else.
+
+    Cut between topics, so that no sentence is in both. A topic of Python's documentation may repeat another whole
+    (`compound` holds `for`, `while` and `try`): a fifth of the paragraphs occur twice, hence the second look.
+    """
+    calibration: list[str] = []
+    wanted = CALIBRATION_SHARE * sum(map(len, topics))
+    while sum(map(len, calibration)) < wanted:
+        calibration.append(topics[len(calibration)])
+    seen = {paragraph.strip() for topic in calibration for paragraph in topic.split(PARAGRAPH)}
+    evaluation: list[str] = []
+    for topic in topics[len(calibration) :]:
+        for paragraph in topic.split(PARAGRAPH):
+            if paragraph.strip() not in seen:
+                seen.add(paragraph.strip())
+                evaluation.append(paragraph)
+    return PARAGRAPH.join(calibration), PARAGRAPH.join(evaluation)
+
+
+def calibration_prose(file: Path | None) -> Prose:
+    """The text to calibrate on: the user's, or the first part of Python's prose (some 350 KB).
+
+    Raises BadInput where the file cannot be read, is empty or is not UTF-8.
+    """
+    return _read(file) if file else Prose(f"{_source()}, first part", split(_topics())[0])
+
+
+def evaluation_prose(file: Path | None) -> Prose:
+    """The text to evaluate on: the user's, or the part of Python's prose that calibration does not draw from.
+
+    Raises BadInput where the file cannot be read, is empty or is not UTF-8.
+    """
+    return _read(file) if file else Prose(f"{_source()}, last part", split(_topics())[1])
+
+
+def _read(file: Path) -> Prose:
+    try:
+        content = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{file}: the text cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file}: the text is not UTF-8 (byte {error.start}). Convert it to UTF-8.") from error
+    if not content.strip():
+        raise BadInput(f"{file}: the text is empty.")
+    return Prose(file.name, content)
+
+
+def _topics() -> list[str]:
+    from pydoc_data.topics import topics  # large, and only this road needs it
+
+    return [topics[name] for name in sorted(topics)]
+
+
+def _source() -> str:
+    return f"pydoc_data.topics of Python {sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,1 @@
+"""Results as the rows that tables, plots and sections show."""

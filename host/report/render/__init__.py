@@ -1,0 +1,1 @@
+"""A report as files: HTML page, Markdown, CSV, figures."""

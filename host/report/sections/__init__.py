@@ -1,0 +1,1 @@
+"""The sections of a report, as sentences, tables and figures."""

@@ -1,0 +1,1 @@
+"""Rows as tables: on the terminal, in Markdown, as CSV."""

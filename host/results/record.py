@@ -1,0 +1,385 @@
+"""The record of a campaign: campaign.json, written once, and runs.jsonl, which only grows.
+
+What a campaign's phone was like is kept once: as the samples, a file for each run, from which all else is derived.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
+from smoothdroid.device.job.journal import Waited
+from smoothdroid.device.telemetry import series
+from smoothdroid.device.telemetry.samples import Observation
+from smoothdroid.device.telemetry.series import Conditions, Samples
+from smoothdroid.host.common.lock import exclusive
+from smoothdroid.host.llamacpp.kernel_log import Kernels
+from smoothdroid.host.llamacpp.tool_output import BenchRecord, CompletionRecord
+from smoothdroid.host.results import upgrade
+from smoothdroid.host.results.cell import Cell
+from smoothdroid.host.results.plan import Plan
+
+CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
+TAIL_BYTES = 1 << 16
+"""How much of a record's end is read at a time, to see whether its last line is whole."""
+MOST_IN_SHORT = 1000
+"""Runs whose conditions stay in memory."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[3] = 3
+
+
+class Campaign(_Record):
+    """What was asked, of which phone, with what."""
+
+    id: str
+    started_at: datetime
+    smoothdroid: str
+    """Version."""
+    target: str
+    way: str
+    """`adb`, `ssh` or `local`."""
+    phone: Phone
+    build_id: str
+    build_isa: str
+    build_commit: str
+    build_tools: dict[str, str]
+    """Tool -> sha256."""
+    build_reason: str = ""
+    """Why this build and no better one: which CPU lacks what."""
+    plan: Plan
+    token: str = ""
+    """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""
+    share: str = ""
+    """The same in the campaigns of equal phones that share a plan: what is not measured here is, or will be, there."""
+
+
+class Run(_Record):
+    """One process of a cell, measured or failed. Every repetition is kept."""
+
+    fingerprint: str
+    cell: Cell
+    round: int = 0
+    started_at: datetime
+    wall_s: float
+    failure: str | None = None
+    """Why there is no measurement."""
+    tokens_per_s: list[float] = Field(default_factory=list)
+    """One value a repetition; of a prompt, the answer's."""
+    bench: BenchRecord | None = None
+    completion: CompletionRecord | None = None
+    """Of a prompt."""
+    kernels: Kernels | None = None
+    """What its log says of the kernels that really ran."""
+    job: str = ""
+    """On the phone, of which this cell was a part; with the fingerprint, what must not be recorded twice."""
+    attempt: int = 1
+    """More than 1 when a runner or a phone went down in the middle of this cell."""
+    waited: Waited | None = None
+    mask_held: bool | None = None
+    """Whether every thread was always allowed on exactly the cell's CPUs; None when none were asked or none seen."""
+    runner_cpu_s: float | None = None
+    """What the runner itself took of one core meanwhile."""
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> Run:
+        if self.failure is None and not self.tokens_per_s:
+            raise ValueError("neither a failure nor tokens/s")
+        return self
+
+    @property
+    def samples(self) -> str:
+        """Where in a campaign's folder the samples lie, as device/telemetry/series.py reads them."""
+        return f"{SAMPLES}/{self.fingerprint}-{self.round}.{self.job}.tsv"
+
+    @property
+    def mean(self) -> float:
+        """Mean tokens/s of the repetitions. Raises StatisticsError for a run that failed."""
+        return statistics.fmean(self.tokens_per_s)
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Of a prompt: from when the model is loaded to the answer's first token."""
+        return self.completion.prompt_tokens / self.completion.prompt_tps if self.completion else None
+
+    @property
+    def measured_s(self) -> float:
+        """How long the repetitions themselves took, which are the last that a process does."""
+        if self.completion:
+            told = self.completion
+            return told.prompt_tokens / told.prompt_tps + told.generated_tokens / told.generated_tps
+        return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
+
+
+def way_of(target: str) -> str:
+    """`adb`, `ssh` or `local`, from a target's name."""
+    return target.partition(":")[0]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder / LOCK):
+        yield
+
+
+def append(folder: Path, run: Run, samples: str = "") -> None:
+    """Add a run and its samples to the record; on disk when this returns, the samples first."""
+    if samples:
+        kept = folder / SAMPLES
+        if not kept.is_dir():
+            kept.mkdir(exist_ok=True)
+            _sync_folder(folder)
+        write_whole(folder / run.samples, samples.encode("utf-8", "replace"))
+    path = folder / RUNS
+    begins = not path.exists()
+    with path.open("ab+") as file:
+        _drop_torn_tail(file.fileno())
+        file.write(run.model_dump_json().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if begins:
+        _sync_folder(folder)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is visible only whole, also after a power failure."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk, where its file system can: some network and FUSE file systems cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _drop_torn_tail(descriptor: int) -> None:
+    """Cut off the last line when a kill in the middle of a write left it without its end. Only the tail is read."""
+    size = whole = os.fstat(descriptor).st_size
+    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    while whole:
+        start = max(0, whole - TAIL_BYTES)
+        found = os.pread(descriptor, whole - start, start).rfind(b"\n") + 1
+        whole = start + found
+        if found:
+            break
+    os.ftruncate(descriptor, whole)
+
+
+def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
+    """The runs of a campaign, oldest first; none when nothing was measured yet. Older schemas are upgraded.
+
+    Raises BadInput naming the line when the record is damaged; a torn last line is what a kill leaves, no damage.
+    With a list for the damage, each damaged line is named there instead, and the others are returned.
+    """
+    runs = []
+    for number, _, found in read_lines(folder):
+        if isinstance(found, Run):
+            runs.append(found)
+            continue
+        named = f"{folder / RUNS}, line {number} is damaged: {_problem(found)}"
+        if damage is None:
+            raise BadInput(named) from found
+        damage.append(named)
+    return runs
+
+
+def read_lines(folder: Path) -> Iterator[tuple[int, bytes, Run | ValueError]]:
+    """Yield each whole line of the record: its number from 1, its bytes, and its run or what is wrong with it."""
+    path = folder / RUNS
+    if not path.exists():
+        return
+    campaign = _campaign_if_sound(folder)
+    models = {model.sha256 for model in campaign.plan.models} if campaign else None
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            run = _run(folder, line, campaign)
+            if models is not None and run.cell.model_sha256 not in models:
+                raise ValueError("its model is none of the campaign's")
+        except ValueError as error:
+            yield number, line, error
+        else:
+            yield number, line, run
+
+
+def _campaign_if_sound(folder: Path) -> Campaign | None:
+    try:
+        return read_campaign(folder)
+    except (BadInput, OSError):
+        return None
+
+
+def _run(folder: Path, line: bytes, campaign: Campaign | None) -> Run:
+    """Raises ValueError, of which ValidationError is one; BadInput where a campaign is needed and damaged."""
+    try:
+        return Run.model_validate_json(line)
+    except ValidationError as error:
+        facts = _older(line)
+        if facts is None:
+            raise error
+    try:
+        run = Run.model_validate_json(json.dumps(upgrade.run(facts)))  # stricter with texts than from Python's
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a record of version {upgrade.version(facts)} without {error}") from error
+    if not upgrade.has_old_name(facts):
+        return run
+    campaign = campaign or read_campaign(folder)
+    name = run.cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
+    return run.model_copy(update={"fingerprint": name})
+
+
+def _older(text: bytes) -> dict[str, Any] | None:
+    """A record of an older schema; None where it is none."""
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return facts if upgrade.version(facts) in upgrade.OLDER else None
+
+
+def _problem(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{problem['loc']}: {problem['msg']}"
+    return str(error)
+
+
+def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Observation:
+    """What was seen while a run of this campaign was measured; nothing where there are no samples of it.
+
+    Raises BadInput when the samples are damaged. With a list for the damage it is named there, and nothing was seen.
+    """
+    found = _samples(folder / run.samples, damage)
+    return found.observation if found else Observation()
+
+
+def conditions(folder: Path, run: Run, damage: list[str] | None = None) -> Conditions | None:
+    """The samples of a run in short; None where there are none. Raises BadInput as `observation`."""
+    path = folder / run.samples
+    known = _in_short.of(path)
+    if known is None and (found := _samples(path, damage)):
+        return found.conditions()
+    return known
+
+
+def _samples(path: Path, damage: list[str] | None) -> Samples | None:
+    try:
+        found = series.parse(path.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, ArithmeticError) as error:
+        named = f"{path} is damaged: {error}"
+        if damage is None:
+            raise BadInput(named) from error
+        if named not in damage:
+            damage.append(named)
+        return None
+    _in_short.keep(path, found)
+    return found
+
+
+class _InShort:
+    """The conditions of the samples files that were read last: who judges a run often shows its conditions next."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: dict[Path, tuple[tuple[int, int], Conditions]] = {}
+
+    def of(self, path: Path) -> Conditions | None:
+        """The conditions that are kept; None where there are none, or the file has changed."""
+        stamp = self._stamp(path)
+        kept = self._kept.get(path)
+        return kept[1] if kept and kept[0] == stamp else None
+
+    def keep(self, path: Path, samples: Samples) -> None:
+        """Keep them, in the place of the oldest where there are too many."""
+        if (stamp := self._stamp(path)) is None:
+            return
+        with self._lock:
+            self._kept[path] = stamp, samples.conditions()
+            if len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+
+    @staticmethod
+    def _stamp(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+_in_short = _InShort(MOST_IN_SHORT)
+
+
+def write_campaign(folder: Path, campaign: Campaign) -> None:
+    """Write campaign.json; visible only whole. Raises BadInput for bytes that are no text, in a prompt for example."""
+    try:
+        text = campaign.model_dump_json(indent=2)
+    except PydanticSerializationError as error:
+        raise BadInput(
+            "the plan, or what the phone says of itself, holds bytes that are no text. Where a prompt or a file's name "
+            "has letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CAMPAIGN, f"{text}\n".encode())
+
+
+def read_campaign(folder: Path) -> Campaign:
+    """The campaign in `folder`; an older schema is upgraded. Raises BadInput when the record is damaged or newer."""
+    path = folder / CAMPAIGN
+    text = path.read_bytes()
+    try:
+        facts = _older(text)
+        return Campaign.model_validate_json(json.dumps(upgrade.campaign(facts)) if facts else text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = _problem(error) if isinstance(error, ValueError) else f"it lacks {error}"
+        raise BadInput(f"{path} is damaged or of another version: {problem}") from error
+
+
+def find_campaigns(places: Iterable[Path]) -> list[Path]:
+    """The folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
+    found: set[Path] = set()
+    for place in places:
+        here = set(campaigns_below(place))
+        if not here:
+            raise BadInput(
+                f"{place} holds no results (no {CAMPAIGN}); `smoothdroid bench MODEL.gguf -o {place}` makes some"
+            )
+        found |= here
+    return sorted(found)
+
+
+def campaigns_below(place: Path) -> Iterator[Path]:
+    """The folders at or below `place` that hold a campaign; none where there is no such folder."""
+    for folder, folders, files in os.walk(place):
+        if CAMPAIGN in files:
+            folders[:] = [name for name in folders if name != SAMPLES]  # a file for each run: not to be listed
+            yield Path(folder)

@@ -1,0 +1,39 @@
+"""How warm a phone was when its campaign began: kept beside the record, for every later call of the campaign."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from smoothdroid.device.job.cooling import Zones
+from smoothdroid.device.job.session import Session
+
+START = "start-temperatures.json"
+
+
+def zones(folder: Path, session: Session) -> Zones:
+    """The zones as the campaign in `folder` first found them, without the sensors that are stuck now.
+
+    Read from the campaign's folder, else from the phone and kept there. A file that is damaged counts as none: the next
+    measurement starts from what the phone is like now.
+    """
+    path, now = folder / START, session.zones()
+    try:
+        first = Zones.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        first = now
+        if now.zones:
+            _write(path, now)
+    stuck = {zone.name for zone in now.stuck}
+    return Zones(zones=[zone for zone in first.zones if zone.name not in stuck], stuck=now.stuck)
+
+
+def _write(path: Path, found: Zones) -> None:
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(found.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

@@ -1,0 +1,90 @@
+"""One prompt on a phone: what it answers, and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from smoothdroid.device.common.errors import CommandFailed, SmoothdroidError
+from smoothdroid.device.store import upload
+from smoothdroid.device.store.program import File, Installed, install
+from smoothdroid.device.transport.target import OnOutput, Progress, Target
+from smoothdroid.host.bench import command_lines
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp.exit_causes import why_it_died
+from smoothdroid.host.llamacpp.tool_output import CompletionRecord, NoNumber, parse_completion
+
+TIMEOUT_S = 3600.0
+END_OF_TEXT = "[end of text]"  # llama-completion's own remark, not the model's
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to answer."""
+
+    threads: int
+    max_tokens: int
+    temperature: float
+    seed: int
+    raw: bool
+    """Continue the text as it is, without the model's chat template."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    text: str
+    timings: CompletionRecord | None
+    """None when prompt or answer were a single token, for which llama.cpp tells an infinite rate."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What an answer needs, on the phone."""
+
+    tool: Installed
+    model: str
+
+
+def deploy(
+    target: Target,
+    tool: File,
+    model: Artifact,
+    *,
+    beside: Sequence[File] = (),
+    on_step: Callable[[str], None] = lambda step: None,
+    on_push: Progress | None = None,
+) -> Deployed:
+    """Put llama-completion (`tool`), what must lie `beside` it, and the model on the phone, unless they are there."""
+    on_step(f"deploying {model.name}")
+    installed = install(target, tool, beside, progress=on_push)
+    return Deployed(installed, upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
+
+
+def ask(
+    target: Target, deployed: Deployed, prompt: str, sampling: Sampling, *, on_output: OnOutput | None = None
+) -> Answer:
+    """Run `prompt` through the model on the phone.
+
+    Raises SmoothdroidError when llama-completion dies, saying what that means.
+    """
+    argv = command_lines.llama_completion(
+        deployed.tool.path,
+        deployed.model,
+        prompt,
+        max_tokens=sampling.max_tokens,
+        threads=sampling.threads,
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+    )
+    argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
+    try:
+        done = target.run(argv, env=deployed.tool.env, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)
+    except CommandFailed as error:
+        raise SmoothdroidError(why_it_died(error)) from error
+    text = done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip()
+    try:
+        return Answer(text, parse_completion(done.stderr))
+    except NoNumber:
+        return Answer(text, None)

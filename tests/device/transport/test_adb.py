@@ -1,0 +1,122 @@
+"""A phone over adb: what is its own. What every target promises is in test_target.py."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import CommandFailed, NoPhone
+from smoothdroid.device.transport import adb
+from smoothdroid.device.transport.adb import AdbTarget
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def test_the_states_of_a_listing() -> None:
+    no_permissions = "no permissions (user in plugdev group; are your udev rules wrong?)"
+    listing = f"R58M\tdevice\n127.0.0.1:20123\toffline\nHT4\t{no_permissions}\n"
+    assert adb.parse_listing(listing) == {"R58M": "device", "127.0.0.1:20123": "offline", "HT4": no_permissions}
+    assert adb.parse_listing("") == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        ("unauthorized", "accept this computer's key"),
+        ("authorizing", "look at its screen"),
+        ("offline", "plug it out and in again"),
+        ("no permissions (user in plugdev group; are your udev rules wrong?)", "udev"),
+        ("recovery", "let it start Android"),
+        ("bootloader", "let it start Android"),
+        ("sideload", "waits for an update.*let it start Android"),
+        ("rescue", "rescue mode.*let it start Android"),
+        ("host", "give the address of the phone itself"),
+        ("connecting", "still connecting.*try again"),
+        ("detached", "`adb attach` gives it back"),
+        ("no permissions", "may not open the USB device"),
+        ("unheard-of", "does not know this state.*plug it out and in again"),
+    ],
+)
+@pytest.mark.fault(
+    "a phone is in a state in which it cannot work: unauthorized, offline, sideload, recovery, detached, ...",
+    transport="adb",
+    outcome="the message names the state and says what to do about it",
+)
+def test_a_phone_that_is_not_ready_comes_with_advice(state: str, advice: str) -> None:
+    with pytest.raises(NoPhone, match=advice) as error:
+        adb.check_ready("R58M", state)
+    assert "R58M" in str(error.value)
+    assert f"`{state}`" in str(error.value)
+
+
+def test_a_phone_on_the_network_is_not_at_a_cable() -> None:
+    assert "adb connect 192.168.1.5:5555" in adb.what_to_do("offline", "192.168.1.5:5555")
+    assert "plug" not in adb.what_to_do("offline", "192.168.1.5:5555")
+
+
+def test_a_ready_phone_is_ready() -> None:
+    adb.check_ready("R58M", "device")
+
+
+@pytest.mark.e2e
+def test_no_such_serial(phone: virtual.VirtualPhone, adb_target: AdbTarget) -> None:
+    with pytest.raises(NoPhone, match="adb has no phone NO-SUCH") as error:
+        AdbTarget("NO-SUCH")
+    assert phone.adb_address in str(error.value)
+
+
+@pytest.mark.e2e
+def test_nothing_listens_at_the_address() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(NoPhone, match=f"could not connect to {address}"):
+        adb.connect(address)
+    assert address not in adb.attached()
+
+
+@pytest.mark.e2e
+def test_no_server_there() -> None:
+    port = free_port()
+    with pytest.raises(NoPhone, match=f"no adb server at 127.0.0.1:{port}"):
+        AdbTarget("R58M", "127.0.0.1", port)
+
+
+@pytest.mark.e2e
+def test_who_only_looks_starts_no_server(phone: virtual.VirtualPhone, adb_target: AdbTarget) -> None:
+    assert adb.attached_already()[phone.adb_address] == "device"
+    port = free_port()
+    assert adb.attached_already(port) == {}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+@pytest.mark.e2e
+def test_connecting_again_changes_nothing(phone: virtual.VirtualPhone, adb_target: AdbTarget) -> None:
+    adb.connect(phone.adb_address)
+    assert adb.attached()[phone.adb_address] == "device"
+    assert adb_target.run(["echo", "here"]).stdout == "here\n"
+
+
+@pytest.mark.e2e
+@pytest.mark.fault(
+    "a command is longer than adb's 64 KiB",
+    transport="adb",
+    outcome="refused with its length before it is sent",
+)
+def test_a_command_longer_than_adb_takes_says_so(adb_target: AdbTarget) -> None:
+    assert len(adb_target.run(["echo", "x" * 60_000]).stdout) == 60_001
+    with pytest.raises(CommandFailed, match="too long"):
+        adb_target.run(["echo", "x" * 70_000])
+
+
+@pytest.mark.e2e
+def test_a_refused_push_says_what_adbd_said(adb_target: AdbTarget) -> None:
+    with pytest.raises(CommandFailed, match=r"(?i)is a directory"):
+        adb_target.push(Path(__file__), "/data/local/tmp")

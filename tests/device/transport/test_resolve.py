@@ -1,0 +1,79 @@
+"""From what the user wrote after --on to an open target."""
+
+from __future__ import annotations
+
+import pytest
+
+from smoothdroid.device import virtual
+from smoothdroid.device.common.errors import BadInput, NoPhone
+from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.transport.resolve import choose, open_target
+
+
+@pytest.mark.parametrize("on", ["local:", "local"])
+def test_this_machine(on: str) -> None:
+    assert isinstance(open_target(on), LocalTarget)
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        ("", "no such kind of target"),
+        ("usb", "no such kind of target"),
+        ("R58M12ABCDE", r"no such kind of target.*adb:SERIAL"),
+        ("adb", "no such kind of target"),
+        ("adb:", "no such kind of target"),
+        ("virtual:", "no such kind of target"),
+        ("ssh:phone", "no such kind of target"),
+        ("adb:R58M@farm:usb", "`usb` is no port"),
+        ("virtual:phone/usb", "virtual:phone/ssh"),
+        ("virtual:No Name", "cannot be a phone's name"),
+        ("virtual:nobody-here", "`smoothdroid phone start nobody-here`"),
+        ("ssh://", "ssh://user@"),
+        ("ssh://user@host:99999", "Port out of range"),
+    ],
+)
+def test_what_names_no_target_is_refused(on: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        open_target(on)
+
+
+def test_without_a_choice_the_one_phone_is_taken() -> None:
+    assert choose(["R58M"], {}) == "adb:R58M"
+    assert choose([], {"127.0.0.1:20123": "desk"}) == "virtual:desk"
+    assert choose(["127.0.0.1:20123"], {"127.0.0.1:20123": "desk"}) == "virtual:desk"
+    assert choose(["192.168.1.5:5555"], {}) == "adb:192.168.1.5:5555"
+
+
+def test_without_a_phone_it_says_what_to_do() -> None:
+    with pytest.raises(NoPhone) as error:
+        choose([], {})
+    _, cable, network, none = str(error.value).splitlines()
+    assert "7 times" in cable
+    assert "USB debugging" in cable
+    assert "`pkg install openssh`" in network
+    assert "--on ssh://ADDRESS:8022" in network
+    assert "`smoothdroid phone start`" in none
+
+
+def test_several_phones_are_named() -> None:
+    with pytest.raises(BadInput, match=r"^3 phones .* --on: adb:A, adb:B, virtual:desk$"):
+        choose(["B", "A", "127.0.0.1:20123"], {"127.0.0.1:20123": "desk"})
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("way", ["", "/adb", "/ssh"])
+def test_an_emulated_phone_by_its_name(phone: virtual.VirtualPhone, way: str) -> None:
+    target = open_target(f"virtual:{phone.name}{way}")
+    assert target.name == (phone.ssh_url if way == "/ssh" else f"adb:{phone.adb_address}")
+    assert target.run(["getprop", "ro.product.model"]).stdout == "Pixel 8\n"
+    target.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.usefixtures("adb_target")
+@pytest.mark.parametrize("server", ["", "@", "@127.0.0.1", "@127.0.0.1:5037"])
+def test_a_phone_of_an_adb_server(phone: virtual.VirtualPhone, server: str) -> None:
+    target = open_target(f"adb:{phone.adb_address}{server}")
+    assert target.name == f"adb:{phone.adb_address}"
+    assert target.run(["echo", "here"]).stdout == "here\n"

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from smoothdroid.host.common import console
+
+
+def test_what_a_table_shows_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("", ["what"], [["pip install 'smoothdroid[model]' [bold]x[/bold]"]])
+    assert "pip install 'smoothdroid[model]' [bold]x[/bold]" in capsys.readouterr().out
+
+
+HOSTILE = "Pixel\x1b[2J\x1b]0;owned\x07\x9b8m \u202e\u2066\u200f\u061c\udcff\U000e0041\r 안녕\n"
+ACTING = ("\x1b", "\x07", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\udcff", "\U000e0041", "\r")
+
+
+@pytest.mark.fault(
+    "a phone, model or file whose name holds escape sequences or bidirectional control characters",
+    transport="any",
+    outcome="they are shown as replacement characters, on every way to the terminal",
+)
+def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("", ["phone"], [[HOSTILE]])
+    console.table("", list("abcde"), [[HOSTILE.rstrip() + "x" * 60] * 5])  # too wide: as blocks
+    console.step(HOSTILE)
+    console.error(HOSTILE)
+    console.warning(HOSTILE)
+    console.stream(HOSTILE)
+    console.out.print(HOSTILE)
+    console.out.print(Text(HOSTILE), style="bold")
+    console.table(HOSTILE, [HOSTILE], [[Text(HOSTILE)]])
+    captioned = Table(title=HOSTILE, caption=HOSTILE)
+    captioned.add_column(HOSTILE)
+    console.show(captioned)
+    console.facts({HOSTILE: [HOSTILE]})
+    with console.bar() as bar, console.transfers() as transfers:
+        bar.update(HOSTILE, 1, 2)
+        transfers.sending(HOSTILE, HOSTILE, 1, 1)
+    printed = capsys.readouterr()
+    for text in printed:
+        assert "안녕" in text
+        assert not any(control in text for control in ACTING)
+    console.facts([HOSTILE])
+    assert json.loads(capsys.readouterr().out) == [HOSTILE], "a program reads what there was"
+
+
+HOSTILE_ON_A_TERMINAL = """
+import sys, time
+from host import console
+hostile = "Pixel\\x9b8m\\x07\\u202e\\u2066 phone"
+with console.board([hostile, "b"], lambda: [[hostile, hostile]]):
+    time.sleep(0.7)
+with console.bar() as bar:
+    bar.update(hostile, 1, 2)
+    time.sleep(0.3)
+with console.transfers() as transfers:
+    transfers.sending(hostile, hostile, 1, 2)
+    time.sleep(0.3)
+"""
+
+
+def test_no_control_character_reaches_a_live_table_or_a_progress_line() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", closefd=True) as terminal:
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        code = [sys.executable, "-c", HOSTILE_ON_A_TERMINAL]
+        subprocess.run(code, stdout=subprocess.PIPE, stderr=theirs, check=True, env=environment)
+        os.close(theirs)
+        shown = terminal.read1(1 << 20).decode()
+    assert shown.count("\ufffd8m\ufffd\ufffd\ufffd phone") >= 3
+    assert not any(control in shown for control in ("\x9b", "\x07", "\u202e", "\u2066"))
+
+
+ON_A_TERMINAL = """
+import sys
+from host import console
+with console.bar() as bar:
+    bar.update("measuring", 1, 2)
+    console.step("what began")
+    console.stream("the answer")
+"""
+
+
+def test_with_a_progress_line_stdout_is_stdout_and_a_step_is_one_line() -> None:
+    """stderr is a terminal, stdout is not: `smoothdroid run ... > answer.txt` at a desk."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", closefd=True) as terminal:
+        done = subprocess.run(
+            [sys.executable, "-c", ON_A_TERMINAL],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        os.close(theirs)
+        shown = terminal.read1(1 << 16).decode()
+    assert done.stdout == b"the answer"
+    assert "measuring" in shown, "there was a progress line"
+    assert re.search("· (?:\x1b\\[0m)?what began", shown)

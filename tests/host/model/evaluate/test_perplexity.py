@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from smoothdroid.device.common.errors import BadInput, CommandFailed
+from smoothdroid.host.llamacpp.tool_output import NoNumber
+from smoothdroid.host.model.evaluate.perplexity import HostKernels, Task
+from smoothdroid.host.model.evaluate.perplexity_output import MOST_RUNS
+
+
+def kernels(folder: Path, script: str) -> HostKernels:
+    """A llama-perplexity that is `script`."""
+    binary = folder / "llama-perplexity"
+    binary.write_text(f"#!/bin/sh\n{script}\n")
+    binary.chmod(0o755)
+    return HostKernels("fake", "fake", binary)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    return Task(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3, vocabulary=288)
+
+
+def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_ARG_CACHE_TYPE_K", "q4_0")
+    tool = kernels(
+        tmp_path,
+        f"printf '%s\\n' \"$@\" > {tmp_path}/argv; env > {tmp_path}/env\n"
+        "echo 'calculating perplexity over 3 chunks' >&2\n"
+        "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done",
+    )
+    told: list[tuple[int, int]] = []
+    model, destination = tmp_path / "a model.gguf", tmp_path / "out"
+    assert tool.save_logits(model, task, destination, lambda *done: told.append(done)) == (3, 9.5)
+    assert (tmp_path / "argv").read_text().splitlines() == [
+        *("--model", str(model), "--file", str(task.text)),
+        *("--ctx-size", "64", "--chunks", "3", "--batch-size", "64", "--kl-divergence-base", str(destination)),
+    ]
+    assert "LLAMA_" not in (tmp_path / "env").read_text()
+    assert told[-1] == (3, 3)
+    assert told == sorted(told)
+
+
+@pytest.mark.fault(
+    "a text is too short for the windows that are asked for",
+    transport="workstation",
+    outcome="it is refused at once, with the number of tokens or windows that are missing",
+)
+def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 60")
+    began = time.monotonic()
+    with pytest.raises(BadInput, match=r"prose\.txt: the text fills 2 windows, and 3 windows of 64 .*\(192 tokens\)"):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.fault(
+    "llama-perplexity fails",
+    transport="workstation",
+    outcome="the line of its log that names the cause is shown",
+)
+def test_a_failure_shows_its_last_words(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, "echo 'llama_perplexity: unable to load model' >&2; exit 1")
+    with pytest.raises(CommandFailed, match=r"ended with status 1: llama_perplexity: unable to load model"):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: Task, lost: int) -> None:
+    """What llama.cpp logs at its end is lost now and then; of a tiny model that is all of it."""
+    runs = tmp_path / "runs"
+    tool = kernels(tmp_path, f"echo run >>{runs}; [ $(wc -l <{runs}) -le {lost} ] || printf '[1]9.5,'")
+    if lost < MOST_RUNS:
+        assert tool.save_logits(tmp_path / "m", task, tmp_path / "out") == (1, 9.5)
+    else:
+        with pytest.raises(NoNumber, match="told no perplexity; its last words: none"):
+            tool.save_logits(tmp_path / "m", task, tmp_path / "out")
+    assert len(runs.read_text().splitlines()) == min(lost + 1, MOST_RUNS)
+
+
+def test_an_interruption_ends_it(tmp_path: Path, task: Task) -> None:
+    tool = kernels(tmp_path, f"printf '[1]9.5,'; sleep 1; touch {tmp_path}/lived-on")
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tool.save_logits(tmp_path / "m", task, tmp_path / "out", interrupt)
+    time.sleep(1.5)
+    assert not (tmp_path / "lived-on").exists()
