@@ -111,7 +111,7 @@ class Drawn:
         )
         self.campaign: Campaign = known.model_copy(update={"plan": plan})
         self.cells = list(plan.cells())
-        where = self.campaign.phone.id, self.campaign.way, self.campaign.build_id
+        where = self.campaign.phone.id, self.campaign.transport, self.campaign.build_id
         self.names = {cell: cell.fingerprint(*where) for cell in self.cells}
 
     def run(self, cell: Cell, number: int, rates: Sequence[float]) -> Run:

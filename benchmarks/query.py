@@ -117,7 +117,7 @@ def _make(folder: Path, number: int, cells: int) -> Path:
     (folder / SAMPLES).mkdir()
     lines = []
     for cell in plan.cells():
-        name = cell.fingerprint(phone.id, campaign.way, campaign.build_id)
+        name = cell.fingerprint(phone.id, campaign.transport, campaign.build_id)
         rates = [chance.gauss(10, 0.05) for _ in template.tokens_per_s]
         run = template.model_copy(update={"cell": cell, "fingerprint": name, "tokens_per_s": rates})
         lines.append(run.model_dump_json() + "\n")

@@ -123,10 +123,10 @@ def conduct(
 ) -> Outcome:
     """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
     watch = watch or Watch()
-    way = record.way_of(session.target.name)
-    names = {cell: cell.fingerprint(phone.id, way, binaries.id) for cell in plan.cells()}
+    transport = record.transport_of(session.target.name)
+    names = {cell: cell.fingerprint(phone.id, transport, binaries.id) for cell in plan.cells()}
     campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
-    folder = results_root / f"{_slug(phone.model)}-{campaign.way}-{campaign.id}"
+    folder = results_root / f"{_slug(phone.model)}-{campaign.transport}-{campaign.id}"
     with record.alone(folder):
         if damaged := repair.repair_campaign(folder):
             watch.on_warning(damaged)
@@ -143,7 +143,7 @@ def finished(folder: Path) -> set[Cell]:
     """The cells of a recorded campaign that need no further run. Raises BadInput when the record is damaged."""
     campaign, runs = record.read_campaign(folder), record.read_runs(folder)
     plan = campaign.plan
-    names = {cell: cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id) for cell in plan.cells()}
+    names = {cell: cell.fingerprint(campaign.phone.id, campaign.transport, campaign.build_id) for cell in plan.cells()}
     return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_believed(folder, campaign, run))
 
 
@@ -305,7 +305,7 @@ def _campaign(
         started_at=datetime.now(UTC),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
-        way=record.way_of(target.name),
+        transport=record.transport_of(target.name),
         phone=phone,
         build_id=binaries.id,
         build_isa=binaries.isa,

@@ -36,11 +36,11 @@ class Side:
 
     @property
     def name(self) -> str:
-        """Model, test, setting, phone and way, for a message."""
+        """Model, test, setting, phone and transport, for a message."""
         cell, campaign = self.cell, self.campaign
         where = f"{cell.threads} threads" + (f" on CPUs {self.cpus}" if cell.cpus else "")
         setting = ", ".join(filter(None, [where, str(cell.options)]))
-        return f"{cell.model} {cell.test.name}, {setting}, {campaign.phone.model} over {campaign.way}"
+        return f"{cell.model} {cell.test.name}, {setting}, {campaign.phone.model} over {campaign.transport}"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ UNREMARKABLE = (ENERGY, NOT_CHECKED, "one process")
 """Findings without a remark: they touch no ratio, or the comparison has a remark of its own."""
 
 Key = tuple[str, str, str, str]
-"""Phone, way, build where it must be equal, and setting: cells with equal keys form a pair."""
+"""Phone, transport, build where it must be equal, and setting: cells with equal keys form a pair."""
 
 
 def load(a: Path, b: Path, threshold: float) -> Compared:
@@ -118,7 +118,7 @@ def _sides(found: Iterable[Side], inside: dict[str, Any], *, of_build: bool) -> 
     for side in found:
         campaign = side.campaign
         setting = side.cell.model_dump_json(exclude={"protocol": NOT_THE_QUESTION, **inside})
-        key = (campaign.phone.id, campaign.way, campaign.build_id if of_build else "", setting)
+        key = (campaign.phone.id, campaign.transport, campaign.build_id if of_build else "", setting)
         sides[key] = _joined(sides[key], side) if key in sides else side
     return sides
 
@@ -154,11 +154,10 @@ def _why_not(ours: dict[Key, Side], theirs: dict[Key, Side]) -> str:
     if not {phone for phone, *_ in a} & {phone for phone, *_ in b}:
         phones = (", ".join(sorted({side.campaign.phone.model for side in sides.values()})) for sides in (a, b))
         return "A was measured on {}, B on {}, another phone; a ratio of two phones is not of a change".format(*phones)
-    ways = [sorted({way for _, way, *_ in sides}) for sides in (a, b)]
-    if not set(ways[0]) & set(ways[1]):
-        return (
-            f"A was measured over {', '.join(ways[0])}, B over {', '.join(ways[1])}, where Android schedules otherwise"
-        )
+    transports = [sorted({transport for _, transport, *_ in sides}) for sides in (a, b)]
+    if not set(transports[0]) & set(transports[1]):
+        a_over, b_over = (", ".join(names) for names in transports)
+        return f"A was measured over {a_over}, B over {b_over}, where Android schedules processes differently"
     one, other = min(product(list(a)[:MOST_LOOKED_AT], list(b)[:MOST_LOOKED_AT]), key=lambda keys: len(_apart(*keys)))
     apart = ", ".join(_apart(one, other))
     return f"no cell was measured in both; A has {a[one].name}, B has {b[other].name}, and these differ in {apart}"
@@ -166,7 +165,10 @@ def _why_not(ours: dict[Key, Side], theirs: dict[Key, Side]) -> str:
 
 def _apart(*keys: Key) -> list[str]:
     """Name what makes two keys unequal."""
-    a, b = ({"phone": phone, "way": way, "build": build, **_flat(json.loads(cell))} for phone, way, build, cell in keys)
+    a, b = (
+        {"phone": phone, "transport": transport, "build": build, **_flat(json.loads(cell))}
+        for phone, transport, build, cell in keys
+    )
     return [name for name, value in a.items() if b.get(name) != value]
 
 
@@ -211,7 +213,7 @@ def _pair_facts(pair: Pair, asked: By | None) -> dict[str, Any]:
         cell |= dict.fromkeys({asked.field.name} & cell.keys())
     return {
         "phone": pair.a.campaign.phone.model,
-        "way": pair.a.campaign.way,
+        "transport": pair.a.campaign.transport,
         **cell,
         "processes": {"a": len(found.a), "b": len(found.b)},
         "paired": found.paired,

@@ -20,11 +20,11 @@ WORDS = ("model", "test", "CPUs", "settings", "B is", "remark")
 
 
 def terminal(compared: Compared) -> Iterator[Table]:
-    """Yield a table for each phone and way."""
+    """Yield a table for each phone and transport."""
     groups: dict[str, list[Pair]] = {}
     for pair in compared.pairs:
         campaign = pair.a.campaign
-        groups.setdefault(f"{campaign.phone.model} ({campaign.phone.soc}), over {campaign.way}", []).append(pair)
+        groups.setdefault(f"{campaign.phone.model} ({campaign.phone.soc}), over {campaign.transport}", []).append(pair)
     asked = compared.by.field.name if compared.by else ""
     for title, pairs in groups.items():
         table = Table(title=title, caption=compared.caveat or None)

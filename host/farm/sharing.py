@@ -29,12 +29,12 @@ class Unit:
     """About; only to have the longest begun first."""
 
 
-def identity(plan: Plan, phone: Phone, way: str, build_id: str) -> str:
-    """The same for equal phones: model, SoC, way, build and cells."""
+def identity(plan: Plan, phone: Phone, transport: str, build_id: str) -> str:
+    """The same for equal phones: model, SoC, transport, build and cells."""
     asked = plan.model_dump_json(exclude={"models"}, exclude_defaults=True)
     models = sorted(model.sha256 for model in plan.models)
-    told = json.dumps([PROTOCOL_VERSION, phone.model, phone.soc, way, build_id, models, asked])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    facts = json.dumps([PROTOCOL_VERSION, phone.model, phone.soc, transport, build_id, models, asked])
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def units(plan: Plan) -> tuple[Unit, ...]:

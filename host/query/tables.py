@@ -48,7 +48,7 @@ def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
 
 
 _CELL = _columns(
-    ("fingerprint", "VARCHAR", "the measurement's identity: phone, way, build, model and settings"),
+    ("fingerprint", "VARCHAR", "the measurement's identity: phone, transport, build, model and settings"),
     ("model", "VARCHAR", "the file's name"),
     ("test", "VARCHAR", "pp512, tg128, `tg128 for 10 min`, a prompt's first words"),
     ("n_threads", "INTEGER", "as asked for"),
@@ -64,7 +64,7 @@ CAMPAIGNS = Table(
         ("phone", "VARCHAR", "maker and model"),
         ("phone_id", "VARCHAR", "a hash of its serial number"),
         ("soc", "VARCHAR", "as the phone calls it"),
-        ("way", "VARCHAR", "adb, ssh or local"),
+        ("transport", "VARCHAR", "adb, ssh or local"),
         ("emulated", "BOOLEAN", "then its tokens/s say nothing of a phone's speed"),
         ("android", "VARCHAR", "version; empty where there is none"),
         ("kernel", "VARCHAR", "version"),
@@ -121,7 +121,7 @@ CELLS = Table(
             ("remark", "VARCHAR", "what was found, or why there is no number"),
         ),
     ),
-    _of_its_campaign("campaign", "phone", "soc", "way", "emulated", "build_isa"),
+    _of_its_campaign("campaign", "phone", "soc", "transport", "emulated", "build_isa"),
 )
 
 RUNS = Table(
@@ -146,7 +146,7 @@ RUNS = Table(
             ("runner_cpu_s", "DOUBLE", "what measuring took of one core"),
         ),
     ),
-    _of_its_campaign("campaign", "phone", "soc", "way", "emulated"),
+    _of_its_campaign("campaign", "phone", "soc", "transport", "emulated"),
 )
 
 TABLES = (CAMPAIGNS, CELLS, RUNS)
@@ -156,7 +156,7 @@ def rows_of(folder: Path) -> dict[str, list[Facts]]:
     """Table -> the rows of the campaign in `folder`, judged by today's rules. Raises BadInput when it is damaged."""
     found = section(folder)
     campaign = found.campaign
-    where = campaign.phone.id, campaign.way, campaign.build_id
+    where = campaign.phone.id, campaign.transport, campaign.build_id
     named = {row.judged.cell.fingerprint(*where): row for row in found.rows}
     counted = {id(run) for row in found.rows for run in row.judged.counted}
     models = {model.sha256: model for model in campaign.plan.models}
@@ -179,7 +179,7 @@ def _campaign_facts(folder: Path, campaign: Campaign) -> Facts:
         "phone": phone.model,
         "phone_id": phone.id,
         "soc": phone.soc,
-        "way": campaign.way,
+        "transport": campaign.transport,
         "emulated": phone.emulated,
         "android": phone.android,
         "kernel": phone.kernel,

@@ -107,14 +107,14 @@ class Cell(_Part):
         """The same, short: what a sustained cell takes its number of repetitions from."""
         return self.model_copy(update={"test": self.test.burst})
 
-    def fingerprint(self, phone_id: str, way: str, build_id: str) -> str:
-        """The identity of a measurement: equal fingerprints need not be measured twice.
+    def fingerprint(self, phone_id: str, transport: str, build_id: str) -> str:
+        """Return the identity of a measurement: equal fingerprints need not be measured twice.
 
-        `way` is in it because Android schedules a Termux process differently from one of adb's shell. What is not set
-        is not in it, so that a setting that is added later leaves old results be.
+        `transport` is in it because Android schedules a Termux process differently from one of adb's shell. A setting
+        that has its default is not in it, so that a setting that is added later leaves old results be.
         """
         settings = self.model_dump(mode="json", exclude={"model"}, exclude_defaults=True)
-        identity = json.dumps([PROTOCOL_VERSION, phone_id, way, build_id, settings], sort_keys=True)
+        identity = json.dumps([PROTOCOL_VERSION, phone_id, transport, build_id, settings], sort_keys=True)
         return _hash(identity)[:16]
 
 

@@ -81,7 +81,7 @@ def is_believed(folder: Path, campaign: Campaign, run: Run) -> bool:
 
 
 def _name(campaign: Campaign, cell: Cell) -> str:
-    return cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
+    return cell.fingerprint(campaign.phone.id, campaign.transport, campaign.build_id)
 
 
 def _latest(tried: Iterable[Run]) -> list[Run]:

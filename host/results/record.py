@@ -41,18 +41,17 @@ MOST_IN_SHORT = 1000
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[3] = 3
-
 
 class Campaign(_Record):
     """What was asked, of which phone, with what."""
 
+    schema_version: Literal[4] = 4
     id: str
     started_at: datetime
     smoothdroid: str
     """Version."""
     target: str
-    way: str
+    transport: str
     """`adb`, `ssh` or `local`."""
     phone: Phone
     build_id: str
@@ -72,6 +71,7 @@ class Campaign(_Record):
 class Run(_Record):
     """One process of a cell, measured or failed. Every repetition is kept."""
 
+    schema_version: Literal[3] = 3
     fingerprint: str
     cell: Cell
     round: int = 0
@@ -126,7 +126,7 @@ class Run(_Record):
         return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
 
 
-def way_of(target: str) -> str:
+def transport_of(target: str) -> str:
     """`adb`, `ssh` or `local`, from a target's name."""
     return target.partition(":")[0]
 
@@ -248,10 +248,10 @@ def _run(folder: Path, line: bytes, campaign: Campaign | None) -> Run:
         run = Run.model_validate_json(json.dumps(upgrade.run(facts)))  # stricter with texts than from Python's
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a record of version {upgrade.version(facts)} without {error}") from error
-    if not upgrade.has_old_name(facts):
+    if not upgrade.has_old_fingerprint(facts):
         return run
     campaign = campaign or read_campaign(folder)
-    name = run.cell.fingerprint(campaign.phone.id, campaign.way, campaign.build_id)
+    name = run.cell.fingerprint(campaign.phone.id, campaign.transport, campaign.build_id)
     return run.model_copy(update={"fingerprint": name})
 
 

@@ -25,7 +25,7 @@ def repair_campaign(folder: Path) -> str:
     try:
         read_campaign(folder)
     except BadInput as error:
-        _refuse_newer(path, path.read_bytes())
+        _refuse_newer(path, path.read_bytes(), upgrade.CAMPAIGN_SCHEMA)
         os.replace(path, folder / f"{DAMAGED}{CAMPAIGN}")
         return f"{error}. It is kept as {DAMAGED}{CAMPAIGN} and written anew"
     return ""
@@ -43,7 +43,7 @@ def repair_runs(folder: Path) -> list[str]:
         if isinstance(found, Run):
             sound.append(line)
             continue
-        _refuse_newer(folder / RUNS, line)
+        _refuse_newer(folder / RUNS, line, upgrade.RUN_SCHEMA)
         damaged.append(line)
         problems.append(
             f"{folder / RUNS}, line {number} was damaged. It is kept in {DAMAGED}{RUNS}; its cell is measured again"
@@ -57,10 +57,10 @@ def repair_runs(folder: Path) -> list[str]:
     return problems
 
 
-def _refuse_newer(path: Path, text: bytes) -> None:
+def _refuse_newer(path: Path, text: bytes, newest: int) -> None:
     try:
         version = upgrade.version(json.loads(text))
     except (ValueError, RecursionError):
         return
-    if version is not None and version > upgrade.TODAY:
+    if version is not None and version > newest:
         raise BadInput(f"{path} was written by a newer smoothdroid (schema {version}): update, or give another -o")

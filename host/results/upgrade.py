@@ -1,11 +1,12 @@
-"""Records of an older schema -> today's, as plain JSON; what is checked is the result.
+"""Upgrade records of an older schema to today's, as plain JSON; the models check the result.
 
-Version 2 kept, with each run, the conditions that are derived from its samples today.
+Schema 3 of a campaign named its `transport` in a field `way`. Schema 2 kept, with each run, the conditions that are
+derived from its samples today.
 
-Version 1 (protocols 1 and 2) had one mask and one set of settings for a whole plan, and repetitions in each cell. Its
-cells were known by a hash that was made another way: they get today's, so that they are found; the protocol that they
-were measured by stays in the campaign's `smoothdroid`. Samples of version 1 lie under the old hash and are not read:
-`not checked` says so of each cell.
+Schema 1 (protocols 1 and 2) had one mask and one set of settings for a whole plan, and repetitions in each cell. Its
+fingerprints were computed differently: runs get today's, so that they match their cells. The protocol that they were
+measured by stays in the campaign's `smoothdroid`. Samples of schema 1 lie under the old fingerprint and are not read,
+which each cell reports as `not checked`.
 """
 
 from __future__ import annotations
@@ -14,42 +15,42 @@ from typing import Any
 
 Facts = dict[str, Any]
 
-TODAY = 3
-OLDER = (1, 2)
-"""Schemas that are read all the same."""
+CAMPAIGN_SCHEMA, RUN_SCHEMA = 4, 3
+OLDER = (1, 2, 3)
+"""Schemas that are upgraded. A campaign and its runs began with the same number."""
 
 
 def version(facts: object) -> int | None:
-    """Which schema a record says that it has; None where it says none."""
+    """Return the schema that a record declares; None where it declares none."""
     number = facts.get("schema_version") if isinstance(facts, dict) else None
     return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def campaign(facts: Facts) -> Facts:
-    """A campaign of an older version -> today's. Raises KeyError or TypeError where it lacks what every one had."""
+    """Upgrade a campaign. Raises KeyError or TypeError where it lacks what every campaign of its schema had."""
+    upgraded = {name: value for name, value in facts.items() if name != "way"}
     if version(facts) == 1:
-        plan = _with_protocol(facts["plan"], "masks", [facts["plan"].get("cpus", [])])
-        return {**facts, "schema_version": TODAY, "plan": plan}
-    return {**facts, "schema_version": TODAY}
+        upgraded["plan"] = _with_protocol(facts["plan"], "masks", [facts["plan"].get("cpus", [])])
+    return {**upgraded, "schema_version": CAMPAIGN_SCHEMA, "transport": facts["way"]}
 
 
 def run(facts: Facts) -> Facts:
-    """A run of an older version -> today's. Raises KeyError or TypeError as `campaign`.
+    """Upgrade a run. Raises KeyError or TypeError as `campaign`.
 
-    Its fingerprint is the recorded one; version 1's has to be made anew (`has_old_name`).
+    Its fingerprint is the recorded one; that of schema 1 has to be computed again (`has_old_fingerprint`).
     """
-    kept = {name: value for name, value in facts.items() if name != "conditions"}
+    upgraded = {name: value for name, value in facts.items() if name != "conditions"}
     if version(facts) == 1:
-        kept["cell"] = _with_protocol(facts["cell"], "cpus", facts["cell"].get("cpus", []))
-    return {**kept, "schema_version": TODAY}
+        upgraded["cell"] = _with_protocol(facts["cell"], "cpus", facts["cell"].get("cpus", []))
+    return {**upgraded, "schema_version": RUN_SCHEMA}
 
 
-def has_old_name(facts: Facts) -> bool:
-    """Whether a run is recorded under a hash that was made another way."""
+def has_old_fingerprint(facts: Facts) -> bool:
+    """Return whether a run is recorded under a fingerprint that was computed differently."""
     return version(facts) == 1
 
 
 def _with_protocol(facts: Facts, masks: str, cpus: object) -> Facts:
-    kept = {name: value for name, value in facts.items() if name not in ("repetitions", "cooling", "cpus")}
+    upgraded = {name: value for name, value in facts.items() if name not in ("repetitions", "cooling", "cpus")}
     protocol = {"repetitions": facts["repetitions"], "cooling": facts.get("cooling")}
-    return {**kept, masks: cpus, "protocol": protocol}
+    return {**upgraded, masks: cpus, "protocol": protocol}

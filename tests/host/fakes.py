@@ -129,14 +129,14 @@ def record(threads: int, test: Test, rates: Sequence[float]) -> BenchRecord:
     )
 
 
-def campaign(plan: Plan, on: Phone, way: str = "adb") -> Campaign:
+def campaign(plan: Plan, on: Phone, transport: str = "adb") -> Campaign:
     """The record of a campaign that begins."""
     return Campaign(
         id="cafe0000",
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         smoothdroid="0.1.0, protocol 1",
-        target=f"{way}:SERIAL",
-        way=way,
+        target=f"{transport}:SERIAL",
+        transport=transport,
         phone=on,
         build_id=BUILD_ID,
         build_isa="i8mm",
@@ -149,7 +149,7 @@ def campaign(plan: Plan, on: Phone, way: str = "adb") -> Campaign:
 def run_of(known: Campaign, cell: Cell, rates: Sequence[float] = (), failure: str | None = None) -> Run:
     """A cell of a campaign, measured or failed."""
     return Run(
-        fingerprint=cell.fingerprint(known.phone.id, known.way, known.build_id),
+        fingerprint=cell.fingerprint(known.phone.id, known.transport, known.build_id),
         cell=cell,
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         wall_s=1.5,

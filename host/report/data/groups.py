@@ -1,4 +1,4 @@
-"""A phone, reached one way: all of its campaigns together, and which of its settings is the best."""
+"""A phone over one transport: all of its campaigns together, and which of its settings is the best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORTH_SAYING = 3  # settings named that are as good as the best
 
 @dataclass(frozen=True)
 class Group:
-    """What a reader calls a phone. Android schedules an app otherwise than adb's shell: each way is one."""
+    """What a reader calls a phone. Android schedules an app otherwise than adb's shell: each transport is one."""
 
     sections: list[Section]
     apart: str = ""
@@ -70,7 +70,7 @@ def groups(sections: Iterable[Section]) -> list[Group]:
     found: dict[tuple[str, str], list[Section]] = {}
     for section in sections:
         campaign = section.campaign
-        found.setdefault((campaign.phone.id, campaign.way), []).append(section)
+        found.setdefault((campaign.phone.id, campaign.transport), []).append(section)
     titles = Counter(members[0].title for members in found.values())
     return [
         Group(members, f" [{phone[:6]}]" if titles[members[0].title] > 1 else "")

@@ -79,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One campaign: a phone, reached one way."""
+    """One campaign: a phone over one transport."""
 
     campaign: Campaign
     rows: list[Row]
@@ -91,7 +91,7 @@ class Section:
     def title(self) -> str:
         """Google Pixel 8 (zuma), over adb."""
         phone = self.campaign.phone
-        return f"{phone.model} ({phone.soc}), over {self.campaign.way}"
+        return f"{phone.model} ({phone.soc}), over {self.campaign.transport}"
 
     @property
     def caveat(self) -> str:
@@ -116,7 +116,7 @@ def as_facts(section: Section) -> dict[str, Any]:
     campaign = section.campaign
     return {
         "phone": campaign.phone.model,
-        "way": campaign.way,
+        "transport": campaign.transport,
         "caveat": section.caveat,
         "seed": campaign.plan.protocol.seed,
         "rows": [_row_facts(row) for row in section.rows],

@@ -338,7 +338,7 @@ def _campaign(section: Section) -> Iterable[Table]:
         "began": f"{campaign.started_at:%Y-%m-%d %H:%M %Z}",
         "phone": f"{phone.model}, {phone.soc}, {system}, {phone.memory_mb} MiB; id {phone.id}",
         "CPUs": " + ".join(map(str, phone.clusters)),
-        "reached": f"{campaign.way} ({campaign.target})",
+        "reached": f"{campaign.transport} ({campaign.target})",
         "smoothdroid": campaign.smoothdroid,
         "llama.cpp": f"{campaign.build_commit}, build {campaign.build_id} ({campaign.build_isa})",
         "why this build": campaign.build_reason,

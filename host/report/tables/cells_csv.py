@@ -43,7 +43,7 @@ LLAMA_BENCH = (
 OURS = (
     "phone",
     "soc",
-    "way",
+    "transport",
     "emulated",
     "campaign",
     "fingerprint",
@@ -102,7 +102,7 @@ def _facts(section: Section, row: Row) -> Iterator[tuple[str, object]]:
     yield from (
         ("phone", campaign.phone.model),
         ("soc", campaign.phone.soc),
-        ("way", campaign.way),
+        ("transport", campaign.transport),
         ("emulated", campaign.phone.emulated),
         ("campaign", campaign.id),
         ("test", row.test),

@@ -119,7 +119,7 @@ def test_measures_every_cell_in_its_turn(bench: Bench, plan: Plan) -> None:
 def test_the_record_says_what_was_measured_with_what(bench: Bench, plan: Plan) -> None:
     outcome = bench()
     record = read_campaign(outcome.folder)
-    assert (record.phone, record.plan, record.way, record.build_id) == (PHONE, plan, "adb", bench.binaries.id)
+    assert (record.phone, record.plan, record.transport, record.build_id) == (PHONE, plan, "adb", bench.binaries.id)
     assert record.build_tools == {"llama-bench": bench.binaries.tools["llama-bench"][1]}
     assert outcome.folder.name == f"google-pixel-8-adb-{record.id}"
 

@@ -40,10 +40,10 @@ def key_of(cell: Cell) -> Key:
 
 
 def results(
-    folder: Path, rates: Rates, plan: Plan = PLAN, on: Phone | None = None, way: str = "adb", **changes: Any
+    folder: Path, rates: Rates, plan: Plan = PLAN, on: Phone | None = None, transport: str = "adb", **changes: Any
 ) -> Path:
     """Results in `folder`: for some cells of `plan` a rate for each round, or why they failed; FAST for all others."""
-    known = campaign(plan, on or phone(), way).model_copy(update=changes)
+    known = campaign(plan, on or phone(), transport).model_copy(update=changes)
     runs = []
     for cell in plan.cells():
         came = rates.get(key_of(cell), FAST)
@@ -163,15 +163,15 @@ def test_what_else_changed_is_named(before: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_phones_and_ways_are_compared_each_with_itself(tmp_path: Path) -> None:
+def test_phones_and_transports_are_compared_each_with_itself(tmp_path: Path) -> None:
     other = phone(id="feedfeedfeed", model="Other")
     for name, rates in (("a", FAST), ("b", SLOW)):
         results(tmp_path / name / "1", {PLAIN_PP: rates})
-        results(tmp_path / name / "2", {PLAIN_PP: rates}, way="ssh")
+        results(tmp_path / name / "2", {PLAIN_PP: rates}, transport="ssh")
     results(tmp_path / "b" / "3", {}, on=other)
     compared = load(tmp_path / "a", tmp_path / "b", 0.05)
     assert len(compared.pairs) == 16
-    assert [(pair.a.campaign.way, pair.b.campaign.way) for pair in compared.regressions] == [
+    assert [(pair.a.campaign.transport, pair.b.campaign.transport) for pair in compared.regressions] == [
         ("adb", "adb"),
         ("ssh", "ssh"),
     ]
@@ -185,9 +185,9 @@ def test_other_phones_are_refused(before: Path, tmp_path: Path) -> None:
         load(before, after, 0.05)
 
 
-def test_another_way_is_refused(before: Path, tmp_path: Path) -> None:
+def test_another_transport_is_refused(before: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="A was measured over adb, B over ssh"):
-        load(before, results(tmp_path / "after", {}, way="ssh"), 0.05)
+        load(before, results(tmp_path / "after", {}, transport="ssh"), 0.05)
 
 
 def test_another_cooling_is_another_question(before: Path, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_facts_are_strict_json(before: Path, tmp_path: Path) -> None:
     slower, single = cells[PLAIN_PP], cells["smooth", "pp512", 1]
     expected = {
         "phone": "Google Pixel 8",
-        "way": "adb",
+        "transport": "adb",
         "cpus": "any",
         "options": {},
         "processes": {"a": 3, "b": 3},

@@ -26,9 +26,9 @@ PLAN = Plan(
 FAST, SLOW = (10.0, 10.1, 9.9), (9.0, 9.1, 8.9)
 
 
-def results(folder: Path, plan: Plan, rates: Sequence[Sequence[float]], way: str = "adb") -> Path:
+def results(folder: Path, plan: Plan, rates: Sequence[Sequence[float]], transport: str = "adb") -> Path:
     """Results with a rate for each round of each cell; no rate: the cell failed."""
-    known = campaign(plan, phone(emulated=True), way)
+    known = campaign(plan, phone(emulated=True), transport)
     runs = []
     for cell, came in zip(plan.cells(), rates, strict=True):
         measured = [run_of(known, cell, [rate, rate]) for rate in came]
@@ -40,9 +40,9 @@ def results(folder: Path, plan: Plan, rates: Sequence[Sequence[float]], way: str
 @pytest.fixture
 def compared(tmp_path: Path) -> Compared:
     """Slower with one thread, one process with two, failed with four; over adb and ssh."""
-    for way in ("adb", "ssh"):
-        results(tmp_path / "a" / way, PLAN, [FAST, FAST, FAST], way)
-        results(tmp_path / "b" / way, PLAN, [SLOW, (9.0,), ()], way)
+    for transport in ("adb", "ssh"):
+        results(tmp_path / "a" / transport, PLAN, [FAST, FAST, FAST], transport)
+        results(tmp_path / "b" / transport, PLAN, [SLOW, (9.0,), ()], transport)
     return load(tmp_path / "a", tmp_path / "b", 0.05)
 
 
@@ -58,7 +58,9 @@ def shown(compared: Compared) -> list[list[str]]:
 
 def test_every_row_has_cpus_settings_processes_and_the_adjusted_p_value(compared: Compared) -> None:
     tables = list(terminal(compared))
-    assert [table.title for table in tables] == [f"Google Pixel 8 (zuma), over {way}" for way in ("adb", "ssh")]
+    assert [table.title for table in tables] == [
+        f"Google Pixel 8 (zuma), over {transport}" for transport in ("adb", "ssh")
+    ]
     assert {table.caption for table in tables} == {NOT_A_SPEED}
     found = compared.pairs[0].difference
     interval = f"{found.comparison.ratio.low:.3f} to {found.comparison.ratio.high:.3f}"

@@ -111,7 +111,14 @@ def test_rows_have_the_columns_that_are_documented() -> None:
         assert all(column.says for column in table.columns)
         names = [column.name for column in table.shown]
         assert len(names) == len(set(names))
-    assert [column.name for column in CELLS.shared] == ["campaign", "phone", "soc", "way", "emulated", "build_isa"]
+    assert [column.name for column in CELLS.shared] == [
+        "campaign",
+        "phone",
+        "soc",
+        "transport",
+        "emulated",
+        "build_isa",
+    ]
     assert {"campaign", "phone", "emulated"} <= {column.name for column in RUNS.shown}
     assert json.loads(json.dumps(rows[CAMPAIGNS.name]))[0]["phone"] == "Google Pixel 8"
 

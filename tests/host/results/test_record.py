@@ -136,7 +136,7 @@ def test_a_damaged_campaign_is_bad_input(folder: Path, content: bytes) -> None:
     transport="workstation",
     outcome="they are refused with the version that they have",
 )
-@pytest.mark.parametrize("version", [0, 4])
+@pytest.mark.parametrize("version", [0, 5])
 def test_a_record_of_another_version_is_refused(folder: Path, version: int) -> None:
     for record, name in ((CAMPAIGN_RECORD, CAMPAIGN), (DONE[0], RUNS)):
         (folder / name).write_text(

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_campaign_of_schema_1_is_read(folder: Path) -> None:
     assert json.loads((folder / CAMPAIGN).read_text())["schema_version"] == 1
     campaign = read_campaign(folder)
-    assert campaign.schema_version == 3
+    assert campaign.schema_version == 4
     assert campaign.smoothdroid == "0.1.0, protocol 1"
     assert campaign.plan.protocol.repetitions == 5
     assert campaign.plan.masks == [()]
@@ -102,10 +102,22 @@ def test_a_campaign_of_schema_2_is_read_with_its_samples(second: Path) -> None:
     campaign, runs = read_campaign(second), read_runs(second)
     raw = [json.loads(line) for line in (second / RUNS).read_text().splitlines()]
     assert {facts["schema_version"] for facts in raw} == {2}
-    assert (campaign.schema_version, {run.schema_version for run in runs}) == (3, {3})
+    assert (campaign.schema_version, {run.schema_version for run in runs}) == (4, {3})
     assert [run.fingerprint for run in runs] == [facts["fingerprint"] for facts in raw]
     assert [run.tokens_per_s for run in runs] == [facts["tokens_per_s"] for facts in raw]
     assert all(observation(second, run).samples for run in runs)
+
+
+def test_a_campaign_of_schema_3_has_a_transport_and_its_cells_keep_their_fingerprints() -> None:
+    third = RESULTS / "schema-3"
+    raw = json.loads((third / CAMPAIGN).read_text())
+    campaign, runs = read_campaign(third), read_runs(third)
+    assert (raw["schema_version"], raw["way"]) == (3, "local")
+    assert (campaign.schema_version, campaign.transport) == (4, "local")
+    assert len(runs) == len(list(campaign.plan.cells())) == 4
+    for run in runs:
+        assert run.fingerprint == run.cell.fingerprint(campaign.phone.id, campaign.transport, campaign.build_id)
+        assert conditions(third, run)
 
 
 def test_the_conditions_that_schema_2_kept_are_derived_from_its_samples(second: Path) -> None:

@@ -140,7 +140,7 @@ def test_facts_are_strict_json(tmp_path: Path) -> None:
     facts = json.loads(json.dumps(as_facts(section), allow_nan=False))
     rows = {(row["model"], row["test"], row["threads"]): row for row in facts["rows"]}
     assert len(rows) == 8
-    assert (facts["phone"], facts["way"], facts["caveat"]) == ("Google Pixel 8", "adb", "")
+    assert (facts["phone"], facts["transport"], facts["caveat"]) == ("Google Pixel 8", "adb", "")
     one = rows["plain", "pp16", 2]
     assert (one["tokens_per_s"], one["processes"], one["repetitions"]) == (9.01, 1, 2)
     assert (one["tokens_per_s_low"], one["tokens_per_s_high"]) == (None, None)
