@@ -36,6 +36,8 @@ class _Event:
 class DrawnPhone:
     """One phone."""
 
+    kind = "adb"
+
     def __init__(self, name: str, described: str, seconds: Seconds) -> None:
         self.name, self.root = f"adb:{name}", "/data/local/tmp/smoothdroid"
         self.busy_s = 0.0

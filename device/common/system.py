@@ -1,4 +1,4 @@
-"""This workstation's system, and the command that gets what it lacks. The commands are in data/mends.toml."""
+"""The workstation's operating system, and the commands that install what it lacks."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-MENDS = Path(__file__).with_name("install_commands.toml")
+INSTALL_COMMANDS = Path(__file__).with_name("install_commands.toml")
 
 KINDS = {"darwin": "macos", "win32": "windows"}
-"""Python's name for a platform -> the block of mends.toml. Linux has many names; /etc/os-release tells them."""
+"""The block of install_commands.toml by Python's name for a platform. Linux distributions have their own blocks."""
 
 
 @dataclass(frozen=True)
 class System:
-    """What the workstation runs."""
+    """An operating system."""
 
     name: str
-    """For people: `Debian GNU/Linux 12 (bookworm)`."""
+    """The full name, such as `Debian GNU/Linux 12 (bookworm)`."""
     block: str | None
-    """Of mends.toml; None where there is none for it."""
+    """The block of install_commands.toml; None where none is for this system."""
     is_wsl: bool = False
-    """Linux inside Windows, which shows it no USB device unless told."""
+    """Linux in Windows, to which USB devices must be attached."""
 
-    def mend(self, need: str) -> str:
-        """What to do about a need of mends.toml: commands of this system, else what is needed in words."""
-        mends = _mends()
-        block: dict[str, Any] = mends.get(self.block, {}) if self.block else {}
-        ways = []
+    def fix(self, need: str) -> str:
+        """Return how to get `need`: install commands of this system, or else a description from [needs]."""
+        blocks = _blocks()
+        block: dict[str, Any] = blocks.get(self.block, {}) if self.block else {}
+        commands = []
         if command := block.get("commands", {}).get(need):
-            ways.append(f"`{command}`")
+            commands.append(f"`{command}`")
         elif packages := block.get(need):
-            ways.append(f"`{block['install']} {packages}`")
-        elif need in mends["needs"]:
-            ways.append(mends["needs"][need])
-        if extra := mends["pip"].get(need):
-            ways.append(f"`pip install 'smoothdroid[{extra}]'`")
-        return ", or ".join(ways) or f"install {need}"
+            commands.append(f"`{block['install']} {packages}`")
+        elif need in blocks["needs"]:
+            commands.append(blocks["needs"][need])
+        if extra := blocks["pip"].get(need):
+            commands.append(f"`pip install 'smoothdroid[{extra}]'`")
+        return ", or ".join(commands) or f"install {need}"
 
 
 @cache
 def this() -> System:
-    """The system that this program runs on."""
+    """Return the system that this program runs on."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -55,7 +55,7 @@ def this() -> System:
 
 
 def identify(kind: str, release: Mapping[str, str], kernel: str) -> System:
-    """The system by Python's name for the platform, the words of /etc/os-release, and the kernel's release."""
+    """Return the system by `sys.platform`, the fields of /etc/os-release and the kernel's release."""
     if kind != "linux":
         block = KINDS.get(kind)
         return System(f"{block or kind} {kernel}", _block([block] if block else []))
@@ -64,11 +64,11 @@ def identify(kind: str, release: Mapping[str, str], kernel: str) -> System:
 
 
 def _block(ids: list[str]) -> str | None:
-    """The first id that a block is for."""
-    blocks = {known: name for name, block in _mends().items() for known in block.get("for", ())}
-    return next((blocks[one] for one in ids if one in blocks), None)
+    """Return the name of the block for the first of these os-release IDs that has one."""
+    names = {known: name for name, block in _blocks().items() for known in block.get("for", ())}
+    return next((names[known] for known in ids if known in names), None)
 
 
 @cache
-def _mends() -> dict[str, Any]:
-    return tomllib.loads(MENDS.read_text(encoding="utf-8"))
+def _blocks() -> dict[str, Any]:
+    return tomllib.loads(INSTALL_COMMANDS.read_text(encoding="utf-8"))

@@ -40,7 +40,7 @@ def _counts(text: str, step: int) -> bool:
     )
 
 
-def phone_id(properties: Mapping[str, str], mark: str, target: str) -> str:
+def phone_id(properties: Mapping[str, str], mark: str, target: str, transport: str) -> str:
     """An id that is stable over reboots, and over ways where the serial number may be read.
 
     A phone whose serial number is a placeholder has its id from its mark, which is another one for each user on the
@@ -51,7 +51,7 @@ def phone_id(properties: Mapping[str, str], mark: str, target: str) -> str:
     marked = MARK.fullmatch(mark) is not None
     if real := next((serial for serial in serials if not is_placeholder(serial)), None):
         facts = real
-    elif marked and (serials or target.startswith("adb:")):
+    elif marked and (serials or transport == "adb"):
         facts = f"mark {mark}"
     elif serials:
         said = f"many phones have the serial number {serials[0]}, and smoothdroid could not write a mark of its own "

@@ -108,10 +108,10 @@ class Phone(_Record):
 def describe(target: Target) -> Phone:
     """Ask a phone what it is. Raises CommandFailed when the answer makes no sense."""
     text = target.run(["sh", "-c", DESCRIBE.read_text(encoding="utf-8"), "describe", target.root], timeout_s=60).stdout
-    return parse(text, target.name)
+    return parse(text, target.name, target.kind)
 
 
-def parse(text: str, target: str) -> Phone:
+def parse(text: str, target: str, transport: str = "adb") -> Phone:
     """The output of describe.sh -> Phone. Raises CommandFailed when a part that every Linux has is missing."""
     parts = re.split(r"^==(\w+)$", _readable(text, target), flags=re.MULTILINE)
     section = {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
@@ -133,7 +133,7 @@ def parse(text: str, target: str) -> Phone:
     withheld = features & set(HWCAPS) - hwcaps if (hwcaps := parse_hwcaps(section.get("hwcaps", ""))) else set()
     listed = parse_parts(cpuinfo)
     return Phone(
-        id=phone_id(properties, mark, target),
+        id=phone_id(properties, mark, target, transport),
         model=f"{maker} {model}".strip() or _host_model(cpuinfo) or f"{kernel_name} {machine}",
         soc=get("ro.soc.model") or get("ro.board.platform") or get("ro.hardware") or machine,
         android=get("ro.build.version.release", ""),

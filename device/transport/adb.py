@@ -56,6 +56,7 @@ _NO_NETWORK = (errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENE
 class AdbTarget:
     """A phone behind an adb server."""
 
+    kind = "adb"
     root = ROOT
 
     def __init__(self, serial: str, host: str | None = None, port: int | None = None) -> None:
@@ -270,7 +271,7 @@ def what_to_do(state: str, serial: str = "") -> str:
     """Advice about a phone that adb lists in this state."""
     by_network = is_on_a_network(serial)
     if "no permissions" in state:
-        return f"this user may not open the USB device: {system.this().mend('udev')}, then plug it in again"
+        return f"this user may not open the USB device: {system.this().fix('udev')}, then plug it in again"
     if state in WHAT_TO_DO:
         return WHAT_TO_DO[state]
     anew = f"`adb disconnect {serial}`, then `adb connect {serial}`" if by_network else "plug it out and in again"

@@ -21,6 +21,7 @@ CHUNK = 1 << 16
 class LocalTarget:
     """This machine."""
 
+    kind = "local"
     name = "local:"
 
     def __init__(self) -> None:

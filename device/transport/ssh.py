@@ -57,6 +57,8 @@ class SshOptions:
 class SshTarget:
     """A phone behind an SSH daemon. Commands and files go through `sh` there, whatever the login shell is."""
 
+    kind = "ssh"
+
     def __init__(self, url: str, options: SshOptions | None = None) -> None:
         """Log in at `ssh://user@host:port`; what the URL leaves out comes from ~/.ssh/config, or is Termux's.
 

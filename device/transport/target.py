@@ -35,6 +35,9 @@ class Target(Protocol):
     Every method raises TargetLost when the way broke and TargetTimeout when no answer came in time.
     """
 
+    kind: str
+    """The transport: `adb`, `ssh` or `local`."""
+
     name: str
     """How the user names it: `adb:SERIAL`, `ssh://user@host:8022`, `local:`, `virtual:NAME`."""
 

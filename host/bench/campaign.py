@@ -123,7 +123,7 @@ def conduct(
 ) -> Outcome:
     """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
     watch = watch or Watch()
-    transport = record.transport_of(session.target.name)
+    transport = session.target.kind
     names = {cell: cell.fingerprint(phone.id, transport, binaries.id) for cell in plan.cells()}
     campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
     folder = results_root / f"{_slug(phone.model)}-{campaign.transport}-{campaign.id}"
@@ -305,7 +305,7 @@ def _campaign(
         started_at=datetime.now(UTC),
         smoothdroid=f"{version('smoothdroid')}, protocol {PROTOCOL_VERSION}",
         target=target.name,
-        transport=record.transport_of(target.name),
+        transport=target.kind,
         phone=phone,
         build_id=binaries.id,
         build_isa=binaries.isa,

@@ -7,7 +7,7 @@ import sys
 from smoothdroid.device.common import system
 
 if sys.platform == "win32":  # else it would fall over the first module of Unix that it imports
-    raise SystemExit(f"smoothdroid runs on Linux, so on Windows in WSL: {system.this().mend('system')}")
+    raise SystemExit(f"smoothdroid runs on Linux, so on Windows in WSL: {system.this().fix('system')}")
 
 # isort: off
 # This is the order of `smoothdroid --help`.

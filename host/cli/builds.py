@@ -20,7 +20,7 @@ def llama_cpp_source(llama_cpp: Path | None) -> source.Source:
 
 def build_for(target: Target, phone: Phone, isa: str | None, origin: source.Source) -> compiler.Build:
     """The best build that is there and runs on this phone. Raises BadInput, saying what to build."""
-    abi = "host" if target.name == "local:" else phone.abi
+    abi = "host" if target.kind == "local" else phone.abi
     levels = variants.usable(abi, phone.features)
     if isa is not None:
         levels = [variants.find(abi, isa)]

@@ -11,7 +11,7 @@ from smoothdroid.device.common.errors import BadInput
 def need_dask() -> None:
     """Raises BadInput without Dask."""
     if find_spec("distributed") is None:
-        raise BadInput(f"phones on many machines need Dask: {system.this().mend('dask')}")
+        raise BadInput(f"phones on many machines need Dask: {system.this().fix('dask')}")
 
 
 def need_torch() -> None:
@@ -22,4 +22,4 @@ def need_torch() -> None:
         except ImportError:
             found = None
         if not found:
-            raise BadInput(f"preparing a model needs {package}: {system.this().mend('torch')}")
+            raise BadInput(f"preparing a model needs {package}: {system.this().fix('torch')}")

@@ -59,7 +59,7 @@ def _asked(what: str, ask: Callable[[], str], needed_for: tuple[str, ...], *, op
 def _system(known: system.System) -> Check:
     runs = sys.platform != "win32"
     found = f"{known.name}, Python {'.'.join(map(str, sys.version_info[:3]))}"
-    return Check("system", "ok" if runs else "missing", found, "" if runs else known.mend("system"))
+    return Check("system", "ok" if runs else "missing", found, "" if runs else known.fix("system"))
 
 
 def _disk() -> Check:
@@ -98,7 +98,7 @@ def phones(
     try:
         attached = ask_adb()
     except NoPhone as error:
-        return [Check("adb", "missing", str(error), known.mend("adb"), PHONES)]
+        return [Check("adb", "missing", str(error), known.fix("adb"), PHONES)]
     except BadInput as error:  # a variable that names no server
         return [Check("adb", "missing", str(error), "unset it, or set it to the address of a server", PHONES)]
     checks = [Check("adb", "ok", f"the server runs, {len(attached)} attached", "", PHONES)]
@@ -109,7 +109,7 @@ def phones(
     seen = {*attached, *twins}
     checks += [_at_cable(plugged, known) for plugged in ask_usb() if plugged.serial not in seen]
     if len(checks) == 1:
-        ways = [*([known.mend("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
+        ways = [*([known.fix("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
         checks.append(Check("phone", "warning", "none attached", "\n  ".join(["", *ways]), PHONES))
     return checks
 
@@ -125,7 +125,7 @@ def _at_cable(phone: usb.UsbPhone, known: system.System) -> Check:
     if not phone.debugging:
         return Check(what, "warning", f"{phone.name}, plugged in without USB debugging", FIRST_PHONE[0], PHONES)
     if not phone.openable:
-        mend = f"{known.mend('udev')}, then plug it in again"
+        mend = f"{known.fix('udev')}, then plug it in again"
         return Check(what, "warning", f"{phone.name}: this user may not open the USB device", mend, PHONES)
     return Check(what, "warning", f"{phone.name}: adb does not see it", "`adb kill-server`, then try again", PHONES)
 
@@ -136,7 +136,7 @@ def _version(name: str) -> str:
     done = subprocess.run([path, "--version"], capture_output=True, encoding="utf-8", errors="replace", check=False)
     number = re.search(r"\d+(\.\d+)+", done.stdout)
     if done.returncode != 0 or not number:
-        raise SmoothdroidError(f"`{path} --version` does not run: {system.this().mend(name)}")
+        raise SmoothdroidError(f"`{path} --version` does not run: {system.this().fix(name)}")
     return number[0]
 
 
@@ -145,7 +145,7 @@ def _cmake() -> str:
     version = _version("cmake")
     oldest = re.search(r"CMAKE_VERSION VERSION_LESS ([\d.]+)", TOOLCHAIN_FILE.read_text(encoding="utf-8"))
     if oldest and _numbers(version) < _numbers(oldest[1]):
-        raise SmoothdroidError(f"{version} is too old, {oldest[1]} is needed: {system.this().mend('cmake')}")
+        raise SmoothdroidError(f"{version} is too old, {oldest[1]} is needed: {system.this().fix('cmake')}")
     return version
 
 
@@ -160,7 +160,7 @@ def _packages(
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         found = f"{', '.join(missing)} not installed"
-        return Check(what, "missing", found, system.this().mend(need), needed_for, optional)
+        return Check(what, "missing", found, system.this().fix(need), needed_for, optional)
     return Check(what, "ok", "installed", "", needed_for, optional)
 
 

@@ -74,7 +74,7 @@ def checks(target: Target, phone: Phone, said: str, dead: Mapping[str, float] | 
         _temperature(phone, dead or {}),
         _battery(phone),
         _battery_saver(said),
-        _screen(said, over_ssh=target.name.startswith("ssh://")),
+        _screen(said, over_ssh=target.kind == "ssh"),
         _taskset(said),
         _level(phone),
     ]

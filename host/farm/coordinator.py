@@ -30,7 +30,7 @@ from smoothdroid.host.gguf import artifact
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.results.cell import Cell
 from smoothdroid.host.results.plan import Plan
-from smoothdroid.host.results.record import Run, campaigns_below, read_campaign, transport_of
+from smoothdroid.host.results.record import Run, campaigns_below, read_campaign
 
 RETRY_S = 15.0
 LOOK_S = 0.2
@@ -234,7 +234,7 @@ class Crew:
 
     def _refuse_double(self, target: Target, phone: Phone) -> None:
         """Raises BadInput for a phone with the serial number of another one: the other's results would be its own."""
-        place = phone.id, transport_of(target.name), target.root  # where one phone has one mark
+        place = phone.id, target.kind, target.root  # where one phone has one mark
         with self._lock:
             known = self._marks.setdefault(place, phone.mark)
         if known and phone.mark and known != phone.mark:
@@ -268,7 +268,7 @@ class Crew:
                 del self._sessions[name]
 
     def _part(self, planned: Plan, phone: Phone, target: Target, binaries: Binaries, name: str) -> Part:
-        share = identity(planned, phone, transport_of(target.name), binaries.id)
+        share = identity(planned, phone, target.kind, binaries.id)
         with self._lock:
             if share not in self._pools:
                 self._pools[share] = Pool(planned, share, self._measured_before(share), self._heed)

@@ -127,7 +127,7 @@ def _phones(worker: Worker) -> Phones:
 
 
 def _open(target: Target) -> list[str]:
-    return [target.name, target.root]
+    return [target.kind, target.name, target.root]
 
 
 def _run(

@@ -172,7 +172,7 @@ class RemoteTarget:
     def __init__(self, farm: Farm, machine: str, phone: str) -> None:
         """Take hold of it. `name` is the one that it has over there: the way is the same, only longer."""
         self._farm, self._machine, self._phone = farm, machine, phone
-        self.name, self.root = self._ask("open")
+        self.kind, self.name, self.root = self._ask("open")
 
     def run(
         self,

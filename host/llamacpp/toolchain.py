@@ -85,7 +85,7 @@ def for_abi(abi: str, *, static: bool = False) -> Toolchain:
 
 def _host() -> Toolchain:
     compiler = shlex.split(os.environ.get("CXX") or "c++")  # split as cmake does: it may be `ccache c++`
-    version = _answer([*compiler, "--version"], f"{system.this().mend('compiler')}, or set CXX to a C++ compiler")
+    version = _answer([*compiler, "--version"], f"{system.this().fix('compiler')}, or set CXX to a C++ compiler")
     version = version.splitlines()[0]
     if of_c := os.environ.get("CC"):
         answer = _answer([*shlex.split(of_c), "--version"], "set CC to a C compiler, or unset it")
@@ -143,7 +143,7 @@ def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
 def _zig(abi: str, why: str) -> Toolchain:
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise BadInput(f"no zig ({why}): {system.this().mend('zig')}, or set ANDROID_NDK")
+        raise BadInput(f"no zig ({why}): {system.this().fix('zig')}, or set ANDROID_NDK")
     zig = Path(spec.origin).with_name("zig")
     version = _answer([str(zig), "version"], "`pip install --force-reinstall ziglang`, or set ANDROID_NDK")
     return Toolchain(
@@ -166,5 +166,5 @@ def program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise BadInput(f"{name} is not installed: {system.this().mend(name)}")
+        raise BadInput(f"{name} is not installed: {system.this().fix(name)}")
     return found

@@ -126,11 +126,6 @@ class Run(_Record):
         return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
 
 
-def transport_of(target: str) -> str:
-    """`adb`, `ssh` or `local`, from a target's name."""
-    return target.partition(":")[0]
-
-
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""

@@ -269,7 +269,7 @@ def test_the_phone_loses_power_and_leaves_zeros(way: Way, own_phone: VirtualPhon
 
     def lose_power() -> None:
         init = virtual.get(own_phone.name).pid
-        uid = 2000 if target.name.startswith("adb") else 10217
+        uid = 2000 if target.kind == "adb" else 10217
         zeros = f"kill -9 $(readlink {target.root}/lock | cut -d/ -f1); head -c 3000 /dev/zero >>{journal}"
         target.run(["sh", "-c", zeros])
         kill_processes(init, "", uid, with_all=True)
@@ -341,7 +341,7 @@ def test_the_storage_is_full_and_then_is_not(way: Way, own_phone: VirtualPhone) 
     target = way.open()
     jobs = f"{target.root}/jobs"
     target.run(["mkdir", "-p", jobs])
-    owner = "2000" if target.name.startswith("adb") else "10217"
+    owner = "2000" if target.kind == "adb" else "10217"
     options = f"size=256k,uid={owner},gid={owner},mode=755"
     with mounted(virtual.get(own_phone.name), jobs, "-t", "tmpfs", "-o", options, "full"):
         fill = f"head -c 999999 /dev/zero >>{jobs}/ballast; echo filled"
@@ -395,7 +395,7 @@ def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone
 def test_the_phones_daemon_is_killed_and_started_again(way: Way, own_phone: VirtualPhone, with_all: bool) -> None:
     """A crash leaves the runner at work; when Android itself ends adbd or Termux, all that they started ends too."""
     target = way.open()
-    name, uid = ("adbd", 2000) if target.name.startswith("adb") else ("sshd", 10217)
+    name, uid = ("adbd", 2000) if target.kind == "adb" else ("sshd", 10217)
 
     def kill_it() -> None:
         init = virtual.get(own_phone.name).pid
@@ -537,7 +537,7 @@ def test_the_storage_fills_up_while_a_model_is_sent(
     place = f"{target.root}/store"
     remove(target, place)
     target.run(["mkdir", "-p", place])
-    owner = "2000" if target.name.startswith("adb") else "10217"
+    owner = "2000" if target.kind == "adb" else "10217"
     room = model.stat().st_size + (4 << 20)
     monkeypatch.setattr(upload, "RESERVE_BYTES", -(1 << 30))  # it was free when somebody looked
     with mounted(

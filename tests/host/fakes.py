@@ -200,6 +200,7 @@ class ReplayTarget:
     """A phone whose files are real, in a folder of this machine, and whose llama.cpp is played by `answer`."""
 
     def __init__(self, root: Path, answer: Answer, name: str = "adb:REPLAY") -> None:
+        self.kind = name.partition(":")[0]
         self.name = name
         self.root = str(root)
         self.answer = answer
@@ -246,6 +247,7 @@ class FolderPhone(LocalTarget):
     """A phone that is a folder of this machine; what runs there runs here, for real."""
 
     def __init__(self, root: Path, name: str = "adb:FOLDER") -> None:
+        self.kind = name.partition(":")[0]
         self.name = name
         self.root = str(root)
         self.pushed: list[str] = []

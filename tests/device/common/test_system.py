@@ -31,8 +31,8 @@ BSD = identify("freebsd14", {}, "14.1")
         (DEBIAN, "torch", "`pip install 'smoothdroid[model]'`"),
     ],
 )
-def test_what_mends_it_there(known: system.System, need: str, command: str) -> None:
-    assert known.mend(need) == command
+def test_the_install_command_of_a_need(known: system.System, need: str, command: str) -> None:
+    assert known.fix(need) == command
 
 
 def test_systems_are_told_apart() -> None:
@@ -50,13 +50,13 @@ def test_systems_are_told_apart() -> None:
 
 def test_every_need_has_words_for_a_system_without_a_block() -> None:
     """A row that is misspelt in a block would never be found."""
-    mends = system._mends()
-    known = {*mends["needs"], *mends["pip"]}
-    for name, block in mends.items():
+    blocks = system._blocks()
+    known = {*blocks["needs"], *blocks["pip"]}
+    for name, block in blocks.items():
         if name not in ("needs", "pip"):
             assert set(block) - {"for", "install", "commands"} <= known, name
             assert set(block.get("commands", {})) <= known, name
-    assert all(BSD.mend(need) for need in known)
+    assert all(BSD.fix(need) for need in known)
 
 
 def test_this_one_is_known() -> None:

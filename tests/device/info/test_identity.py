@@ -28,8 +28,8 @@ def test_the_id_of_a_real_serial_number_never_changes(serial: str) -> None:
     expected = hashlib.sha256(serial.encode()).hexdigest()[:12]
     for target in (f"adb:{serial}", "ssh://u0_a217@phone:8022"):
         for mark in (ONE, ""):
-            assert phone_id({"ro.serialno": serial}, mark, target) == expected
-    assert phone_id({"ro.serialno": "unknown", "ro.boot.serialno": serial}, ONE, "adb:unknown") == expected
+            assert phone_id({"ro.serialno": serial}, mark, target, target.partition(":")[0]) == expected
+    assert phone_id({"ro.serialno": "unknown", "ro.boot.serialno": serial}, ONE, "adb:unknown", "adb") == expected
 
 
 @pytest.mark.fault(
@@ -40,9 +40,9 @@ def test_the_id_of_a_real_serial_number_never_changes(serial: str) -> None:
 @pytest.mark.parametrize("serial", PLACEHOLDERS)
 def test_two_phones_with_one_placeholder_are_two(serial: str) -> None:
     properties = {"ro.serialno": serial, "ro.boot.serialno": serial, "ro.build.fingerprint": "maker/board"}
-    one, other = (phone_id(properties, mark, f"adb:{serial}") for mark in (ONE, OTHER))
+    one, other = (phone_id(properties, mark, f"adb:{serial}", "adb") for mark in (ONE, OTHER))
     assert one != other
-    assert one == phone_id(properties | {"ro.build.fingerprint": "maker/board:updated"}, ONE, "adb:other-name")
+    assert one == phone_id(properties | {"ro.build.fingerprint": "maker/board:updated"}, ONE, "adb:other-name", "adb")
 
 
 @pytest.mark.fault(
@@ -53,17 +53,17 @@ def test_two_phones_with_one_placeholder_are_two(serial: str) -> None:
 @pytest.mark.parametrize("mark", ["", "No such file", "../../x", "a" * 400])
 def test_a_placeholder_without_a_mark_is_an_error(mark: str) -> None:
     with pytest.raises(CommandFailed, match="many phones have the serial number 0123456789ABCDEF"):
-        phone_id({"ro.serialno": "0123456789ABCDEF"}, mark, "adb:0123456789ABCDEF")
+        phone_id({"ro.serialno": "0123456789ABCDEF"}, mark, "adb:0123456789ABCDEF", "adb")
 
 
 def test_where_no_serial_number_may_be_read_the_way_tells_phones_apart() -> None:
     """Android 10 hides it from apps, Termux among them."""
     fingerprint = {"ro.build.fingerprint": "google/shiba"}
-    one = phone_id(fingerprint, ONE, "ssh://a@h:1")
+    one = phone_id(fingerprint, ONE, "ssh://a@h:1", "ssh")
     assert one == hashlib.sha256(b"ssh://a@h:1 google/shiba").hexdigest()[:12]
-    assert one != phone_id(fingerprint, ONE, "ssh://b@h:1")
-    assert phone_id({}, ONE, "adb:?") != phone_id({}, OTHER, "adb:?")
+    assert one != phone_id(fingerprint, ONE, "ssh://b@h:1", "ssh")
+    assert phone_id({}, ONE, "adb:?", "adb") != phone_id({}, OTHER, "adb:?", "adb")
 
 
 def test_an_id_can_be_made_of_any_text() -> None:
-    assert len(phone_id({"ro.serialno": "R58\ud800"}, "", "adb:X")) == 12
+    assert len(phone_id({"ro.serialno": "R58\ud800"}, "", "adb:X", "adb")) == 12

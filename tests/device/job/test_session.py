@@ -856,7 +856,8 @@ class Breaks:
     """A way that breaks once, at its n-th use, before or after the phone did what was asked."""
 
     def __init__(self, target: Target, at: int, after: bool) -> None:
-        self.name, self.root, self._target, self._at, self._after = target.name, target.root, target, at, after
+        self.kind, self.name, self.root = target.kind, target.name, target.root
+        self._target, self._at, self._after = target, at, after
         self.uses = 0
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ def test_a_machine_that_lacks_things_is_told_what_to_do(tmp_path: Path, monkeypa
     found = examine()
     here, phones = found["compiler for this machine"], found["compiler for phones"]
     assert (here.state, phones.state) == ("missing", "missing")
-    assert system.this().mend("compiler") in here.mend
+    assert system.this().fix("compiler") in here.mend
     assert "unset it to build with zig" in phones.mend
 
 

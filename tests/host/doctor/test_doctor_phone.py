@@ -22,8 +22,9 @@ AT_REST = "low_power 0\nscreen mWakefulness=Awake\ntaskset /system/bin/taskset\n
 
 
 class OverSsh(LocalTarget):
-    """Only its name counts here."""
+    """A phone over SSH."""
 
+    kind = "ssh"
     name = "ssh://u0_a1@phone:8022"
 
 

@@ -18,7 +18,7 @@ from tests.host.build import standin
 NDK_VARIABLES = ("ANDROID_NDK", "ANDROID_NDK_HOME", "ANDROID_NDK_ROOT")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 
-MEND = re.escape(system.this().mend("compiler"))
+MEND = re.escape(system.this().fix("compiler"))
 
 
 @pytest.fixture(autouse=True)
