@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from smoothdroid.device.common import system
+from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
 from smoothdroid.device.transport import adb_server
 from smoothdroid.device.transport.adb_append import append
 from smoothdroid.device.transport.adb_library import AdbError, AdbTimeout, adbutils
 from smoothdroid.device.transport.adb_server import Attached, Server
 from smoothdroid.device.transport.adb_shell import STDERR, STDOUT, shell
-from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, arriving, command_line
+from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, command_line
 
 ROOT = "/data/local/tmp/smoothdroid"
 CONNECT_S = 20.0  # adb itself gives up on an address after about 10 s
@@ -128,7 +129,7 @@ class AdbTarget:
         argv, total, done = ["pull", remote], self._size(["stat", "-L", "-c", "%s", remote]), 0
         with (
             self._translated(argv),
-            arriving(destination) as part,
+            replacing(destination) as part,
             part.open("wb") as file,
             self._sync(b"RECV", remote) as connection,
         ):

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import CommandFailed, TargetTimeout
 from smoothdroid.device.transport.receiver import is_ready, pieces, receiver
-from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, arriving, command_line
+from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, command_line
 
 SH = "/bin/sh"
 CHUNK = 1 << 16
@@ -111,7 +112,7 @@ class LocalTarget:
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
         """See Target.pull."""
-        with arriving(destination) as part:
+        with replacing(destination) as part:
             self.push(Path(remote), str(part), mode=0o644, progress=progress)
 
     def close(self) -> None:

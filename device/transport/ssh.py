@@ -14,12 +14,13 @@ from pathlib import Path
 
 import paramiko
 
+from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout
 from smoothdroid.device.transport import ssh_config
 from smoothdroid.device.transport.marked_output import MarkedLine
 from smoothdroid.device.transport.receiver import is_ready, pieces, receiver
 from smoothdroid.device.transport.ssh_login import Login
-from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, arriving, command_line
+from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, command_line
 
 TERMUX_PORT = 8022
 POLL_S = 0.1  # between two looks at a silent channel, whose data and whose end wake who waits
@@ -143,7 +144,7 @@ class SshTarget:
         argv = ["pull", remote]
         with (
             self._running(argv, _script(_GIVE, remote)) as running,
-            arriving(destination) as part,
+            replacing(destination) as part,
             part.open("wb") as file,
         ):
             size, data = self._told_size(argv, running)

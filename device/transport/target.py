@@ -5,8 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -172,14 +171,3 @@ def read(target: Target, path: str) -> str:
 def remove(target: Target, path: str) -> None:
     """Remove a file or a folder on the phone; nothing there is fine too."""
     target.run(["rm", "-rf", path])
-
-
-@contextmanager
-def arriving(destination: Path) -> Iterator[Path]:
-    """A file of this machine to write to, which becomes `destination` when it is whole and else is gone."""
-    part = destination.with_name(f"{destination.name}.part")
-    try:
-        yield part
-        part.replace(destination)
-    finally:
-        part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import paramiko
 
+from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.virtual import render, tree
 from smoothdroid.device.virtual.host import QEMU, start_as_root
@@ -44,9 +45,9 @@ def prepare(folder: Path, facts: Profile) -> None:
     for name in ("ssh_key", "host_key"):
         if not (folder / name).exists():
             key = paramiko.ECDSAKey.generate()
-            key.write_private_key_file(str(folder / f"{name}.new"))
-            (folder / f"{name}.pub").write_text(f"{key.get_name()} {key.get_base64()}\n", encoding="utf-8")
-            (folder / f"{name}.new").rename(folder / name)
+            with replacing(folder / name) as new:
+                key.write_private_key_file(str(new))
+                (folder / f"{name}.pub").write_text(f"{key.get_name()} {key.get_base64()}\n", encoding="utf-8")
     public_key = (folder / "ssh_key.pub").read_text(encoding="utf-8")
     for name, text in render.files(facts, folder.name, public_key).items():
         path = folder / name

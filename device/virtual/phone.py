@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput, NotRunning
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.virtual import tree
 from smoothdroid.device.virtual.boot import boot, prepare
 from smoothdroid.device.virtual.host import as_root, require_all
@@ -95,6 +95,5 @@ def get(name: str) -> VirtualPhone:
 def _lock() -> Iterator[None]:
     """Starts and stops take turns: two of one name would get in each other's way."""
     cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / "phones.lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive(cache_root() / "phones.lock", wait=True):
         yield

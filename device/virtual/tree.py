@@ -5,19 +5,18 @@ It is made once, from Debian's signed packages, and kept in the cache under a ha
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.virtual.host import KEYRING, as_root, kill_as_root, start_as_root
 
 SUITE = "trixie"
@@ -76,7 +75,7 @@ def ensure(on_step: Callable[[str], None]) -> Path:
     tree = folder / _key()
     if tree.exists():
         return tree
-    with _lock(folder / "lock"):
+    with exclusive(folder / "lock", wait=True):
         if tree.exists():  # another process made it meanwhile
             return tree
         for leftover in folder.glob("making-*"):  # of a maker that was killed: the lock is ours, so it is dead
@@ -97,13 +96,6 @@ def _key() -> str:
     for script in sorted(_SCRIPTS.iterdir()):
         made_of.update(script.name.encode() + b"\0" + script.read_bytes())
     return f"{SUITE}-{made_of.hexdigest()[:16]}"
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _remove(folder: Path) -> None:

@@ -16,8 +16,8 @@ from typing import IO
 
 import zstandard
 
+from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
-from smoothdroid.device.transport.target import arriving
 
 OnProgress = Callable[[int, int], None]
 """Called with (bytes packed, bytes in all)."""
@@ -81,7 +81,7 @@ def write(entries: Sequence[Entry], output: Path, *, on_progress: OnProgress | N
         )
     packed = 0
     with (
-        arriving(output) as part,
+        replacing(output) as part,
         part.open("wb") as raw,
         _compressed(raw, output.name) as stream,
         # GNU's form: it knows files beyond 8 GiB and names in UTF-8, and toybox reads it too.

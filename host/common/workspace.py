@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 
 
 @contextmanager
@@ -36,13 +35,6 @@ def workspace(folder: Path, name: str) -> Iterator[Path]:
             yield partial
         finally:
             shutil.rmtree(partial)
-
-
-def publish(partial: Path, final: Path) -> None:
-    """Put a finished file in its place, at once, and only when its bytes are on the disk."""
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(partial, final)
 
 
 def require_space(folder: Path, needed_bytes: int, free_bytes: int | None = None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 
 
 def there(sha256: str) -> int:

@@ -5,7 +5,6 @@ What became of each phone's last parts is kept beside `farm.toml`, in `farm.heal
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
+from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.common.errors import BadInput, PhoneBusy, SmoothdroidError
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.info.phone import Phone, describe
-from smoothdroid.host.common.lock import exclusive
 from smoothdroid.host.farm.coordinator import Ended, Member, unexpected
 
 LONGEST_REASON = 300
@@ -108,9 +108,7 @@ class Ledger:
         with exclusive(self.path.with_name(f".{self.path.name}.lock"), wait=True):
             records = self.read()
             yield records
-            new = self.path.with_name(f".{self.path.name}.new")
-            new.write_text(_Records(records).model_dump_json(indent=2) + "\n", encoding="utf-8")
-            os.replace(new, self.path)
+            write_atomically(self.path, _Records(records).model_dump_json(indent=2) + "\n")
 
 
 def judge(ended: Ended) -> tuple[str, bool] | None:

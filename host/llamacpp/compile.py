@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from smoothdroid.device.common.atomic_file import replacing_folder
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.host.llamacpp import elf
 from smoothdroid.host.llamacpp.instructions import ARCHITECTURES
 from smoothdroid.host.llamacpp.source import KleidiAI, Source, unpacked
@@ -310,9 +310,9 @@ def _claims(variant: Variant, toolchain: Toolchain, folder: Path, libraries: Ite
 
 def _publish(variant: Variant, source: Source, toolchain: Toolchain, tree: Path, folder: Path, identity: str) -> Build:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as work:
-        new = Path(work) / "build"
-        (new / "bin").mkdir(parents=True)
+    # One that is there is damaged, or it would have been served.
+    with replacing_folder(folder) as new:
+        (new / "bin").mkdir()
         libraries = _libraries(variant, toolchain, tree / "bin")
         for name, file in ({tool: tree / "bin" / tool for tool in _tools(variant)} | libraries).items():
             shutil.copy2(file, new / "bin" / name)
@@ -331,7 +331,4 @@ def _publish(variant: Variant, source: Source, toolchain: Toolchain, tree: Path,
             interpreter=elf.BIONIC_LOADER if toolchain.road == "ndk" else "",
         )
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if folder.exists():  # damaged, or it would have been served
-            shutil.rmtree(folder)
-        os.replace(new, folder)
     return Build(folder, manifest, hit=False)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smoothdroid.device.common.atomic_file import replacing_folder
 from smoothdroid.device.common.cache_folder import cache_root
-from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.host.common.pypi import Pin, fetch
 
 PINNED = Pin(
@@ -59,24 +57,23 @@ def unpacked(source: Source) -> Source:
 
 def unpack(archive: Path, folder: Path) -> None:
     """The llama.cpp in the pinned archive, as `folder`; visible only whole."""
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpack-"))
-    try:
-        with tarfile.open(archive) as tar:
-            # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
-            # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
-            # link to nowhere; with it, cmake asks git and is told nonsense.
-            wanted = [
-                member
-                for member in tar.getmembers()
-                if member.isfile()
-                and member.name.startswith(INSIDE)
-                and ".." not in member.name.split("/")
-                and member.name != INSIDE + ".git"
-            ]
-            tar.extractall(work, members=wanted)  # noqa: S202 (checked above, and pinned by hash)
-        os.replace(work / INSIDE, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing_folder(folder) as new, tarfile.open(archive) as tar:
+        # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
+        # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
+        # link to nowhere; with it, cmake asks git and is told nonsense.
+        wanted = [
+            member
+            for member in tar.getmembers()
+            if member.isfile()
+            and member.name.startswith(INSIDE)
+            and ".." not in member.name.split("/")
+            and member.name != INSIDE + ".git"
+        ]
+        if not wanted:
+            raise SmoothdroidError(f"{archive} contains no llama.cpp: there is no {INSIDE} in it")
+        for member in wanted:
+            member.name = member.name.removeprefix(INSIDE).lstrip("/")
+        tar.extractall(new, members=wanted)  # noqa: S202 (checked above, and pinned by hash)
 
 
 def checkout(folder: Path) -> Source:

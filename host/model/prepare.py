@@ -13,10 +13,11 @@ from typing import get_args
 
 from gguf import GGUFReader
 
+from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.common.child_process import OnProgress
-from smoothdroid.host.common.workspace import publish, require_space, workspace
+from smoothdroid.host.common.workspace import require_space, workspace
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, hash_files, open_checkpoint
 from smoothdroid.host.model.checkpoint.staging import changed_bytes, stage, staging_folder
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation, StatementType
 
+from smoothdroid.device.common.atomic_file import replacing, temporary_name
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.query.index import Current, create_tables, home
 from smoothdroid.host.query.tables import TABLES, Table
@@ -36,11 +36,6 @@ class Output:
 
     path: Path
     kind: Literal["csv", "parquet"]
-
-    @property
-    def unfinished(self) -> Path:
-        """Where it is written before it has its name."""
-        return self.path.absolute().with_name(f".{self.path.name}.new")
 
     def check(self, *, replace: bool) -> None:
         """Raises BadInput when it cannot be written: its folder, what is there."""
@@ -75,16 +70,11 @@ class Answer:
     def write(self, output: Output) -> None:
         """There whole or not at all. Raises BadInput as `rows`, or OSError."""
         self.check_names()
-        new = output.unfinished
-        try:
-            with _explained(self._sql):
-                if output.kind == "parquet":
-                    self._relation.write_parquet(str(new), compression="zstd")
-                else:
-                    self._write_csv(new)
-            os.replace(new, output.path)
-        finally:
-            new.unlink(missing_ok=True)
+        with replacing(output.path.absolute()) as new, _explained(self._sql):
+            if output.kind == "parquet":
+                self._relation.write_parquet(str(new), compression="zstd")
+            else:
+                self._write_csv(new)
 
     def _write_csv(self, new: Path) -> None:
         """Texts in it are written as a report writes them: to a spreadsheet, none is a formula."""
@@ -142,7 +132,7 @@ def _close_in(connection: DuckDBPyConnection, campaigns: list[str], output: Outp
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
     if output:
-        connection.execute("SET allowed_paths = ?", [[str(output.unfinished)]])
+        connection.execute("SET allowed_paths = ?", [[str(temporary_name(output.path.absolute()))]])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -23,7 +23,7 @@ import duckdb
 
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.host.query.tables import TABLES, Facts, rows_of
 from smoothdroid.host.results.record import CAMPAIGN, RUNS, SAMPLES
 

@@ -10,7 +10,7 @@ import os
 import statistics
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +18,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
+from smoothdroid.device.common.atomic_file import sync_folder, write_atomically
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.job.journal import Waited
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.telemetry.samples import Observation
 from smoothdroid.device.telemetry.series import Conditions, Samples
-from smoothdroid.host.common.lock import exclusive
 from smoothdroid.host.llamacpp.kernel_log import Kernels
 from smoothdroid.host.llamacpp.tool_output import BenchRecord, CompletionRecord
 from smoothdroid.host.results import upgrade
@@ -140,8 +141,8 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
         kept = folder / SAMPLES
         if not kept.is_dir():
             kept.mkdir(exist_ok=True)
-            _sync_folder(folder)
-        write_whole(folder / run.samples, samples.encode("utf-8", "replace"))
+            sync_folder(folder)
+        write_atomically(folder / run.samples, samples.encode("utf-8", "replace"), durable=True)
     path = folder / RUNS
     begins = not path.exists()
     with path.open("ab+") as file:
@@ -150,28 +151,7 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
         file.flush()
         os.fsync(file.fileno())
     if begins:
-        _sync_folder(folder)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is visible only whole, also after a power failure."""
-    new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk, where its file system can: some network and FUSE file systems cannot."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
 
 
 def _drop_torn_tail(descriptor: int) -> None:
@@ -344,7 +324,7 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
             "has letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CAMPAIGN, f"{text}\n".encode())
+    write_atomically(folder / CAMPAIGN, f"{text}\n", durable=True)
 
 
 def read_campaign(folder: Path) -> Campaign:

@@ -6,9 +6,10 @@ import json
 import os
 from pathlib import Path
 
+from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.results import upgrade
-from smoothdroid.host.results.record import CAMPAIGN, RUNS, Run, read_campaign, read_lines, write_whole
+from smoothdroid.host.results.record import CAMPAIGN, RUNS, Run, read_campaign, read_lines
 
 DAMAGED = "damaged-"
 """Before the name of the file that damaged lines, or a damaged campaign.json, are kept in."""
@@ -53,7 +54,7 @@ def repair_runs(folder: Path) -> list[str]:
             file.writelines(line + b"\n" for line in damaged)
             file.flush()
             os.fsync(file.fileno())
-        write_whole(folder / RUNS, b"".join(line + b"\n" for line in sound))
+        write_atomically(folder / RUNS, b"".join(line + b"\n" for line in sound), durable=True)
     return problems
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.job.cooling import Zones
 from smoothdroid.device.job.session import Session
 
@@ -25,15 +25,6 @@ def zones(folder: Path, session: Session) -> Zones:
     except (FileNotFoundError, ValidationError):
         first = now
         if now.zones:
-            _write(path, now)
+            write_atomically(path, now.model_dump_json(indent=2) + "\n", durable=True)
     stuck = {zone.name for zone in now.stuck}
     return Zones(zones=[zone for zone in first.zones if zone.name not in stuck], stuck=now.stuck)
-
-
-def _write(path: Path, found: Zones) -> None:
-    new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(found.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)

@@ -115,7 +115,7 @@ def test_report_reads_results_only() -> None:
 
 
 def test_query_reads_what_a_report_reads() -> None:
-    data = ("host.report.data.rows", "host.report.data.safe_text", "host.common.lock")
+    data = ("host.report.data.rows", "host.report.data.safe_text")
     assert breaches("host/query", "host", but=("host.query", *data, *RECORDS)) == []
 
 

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
-from smoothdroid.host.common.workspace import publish, workspace
+from smoothdroid.host.common.workspace import workspace
 from smoothdroid.host.gguf.reader import opened
 from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate.logits import Divergence, SavedLogits, compare, file_bytes, nll, open_logits

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.common.errors import BadInput
 
 FILES = "quality-*.json"
@@ -76,9 +76,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     """Write quality-ID.json into `folder`, visible only whole; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"quality-{evaluation.id}.json"
-    new = folder / f".{path.name}.new"
-    new.write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
-    os.replace(new, path)
+    write_atomically(path, evaluation.model_dump_json() + "\n")
     return path
 
 

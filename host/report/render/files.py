@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.host.report.data.inputs import Inputs
 from smoothdroid.host.report.render import html, markdown
 from smoothdroid.host.report.sections import content
@@ -41,7 +41,7 @@ def write(
         CELLS: cells_csv.cells(inputs.sections),
     }
     for name, text in texts.items():
-        _write(folder / name, text)
+        write_atomically(folder / name, text)
     return [*(folder / name for name in texts), figures]
 
 
@@ -52,9 +52,3 @@ def _notices(missing: dict[str, None]) -> list[str]:
         "fonts-noto-cjk, and write the report again."
         for fonts in missing
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, path)

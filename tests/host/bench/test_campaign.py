@@ -699,7 +699,7 @@ def test_a_phone_that_measures_something_else_is_left_alone(bench: Bench, small:
 
 def test_a_folder_that_another_process_writes_is_left_alone(bench: Bench) -> None:
     folder = bench().folder
-    with alone(folder), pytest.raises(BadInput, match=f"{folder}: another smoothdroid is at work there"):
+    with alone(folder), pytest.raises(BadInput, match=f"{folder}: another smoothdroid is using this folder"):
         bench()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.workspace import publish, require_space, workspace
+from smoothdroid.host.common.workspace import require_space, workspace
 from tests.host import without
 
 
@@ -42,7 +42,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"in\n"
-        with pytest.raises(BadInput, match="another smoothdroid is at work there"), workspace(tmp_path, "it"):
+        with pytest.raises(BadInput, match="another smoothdroid is using this folder"), workspace(tmp_path, "it"):
             pass
         assert (tmp_path / ".it.partial").is_dir(), "the other's work is not touched"
     with workspace(tmp_path, "it"):
@@ -53,13 +53,6 @@ def test_an_output_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="not a folder that can be written"), workspace(tmp_path / "file", "it"):
         pass
-
-
-def test_publish_replaces(tmp_path: Path) -> None:
-    (tmp_path / "new").write_text("new")
-    (tmp_path / "final").write_text("old")
-    publish(tmp_path / "new", tmp_path / "final")
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("final", "new")]
 
 
 @pytest.mark.fault(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.llamacpp import source
 from smoothdroid.host.llamacpp.source import INSIDE, Source, checkout, unpack, unpacked
 
@@ -107,6 +107,6 @@ def test_an_archive_without_llama_cpp_leaves_nothing(tmp_path: Path) -> None:
     archive, folder = tmp_path / "a.tar", tmp_path / "sources" / "llama.cpp"
     folder.parent.mkdir()
     tarfile.open(archive, "w").close()
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(SmoothdroidError, match=r"contains no llama\.cpp"):
         unpack(archive, folder)
     assert list(folder.parent.iterdir()) == []

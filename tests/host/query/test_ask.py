@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from smoothdroid.device.common.atomic_file import temporary_name
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.query import ask, index
 from smoothdroid.host.query.index import Current
@@ -203,7 +204,7 @@ def test_an_answer_that_fails_leaves_what_was_there(measured: Current, tmp_path:
     with ask.asked(sql, measured, output) as answer, pytest.raises(BadInput, match="late"):
         answer.write(output)
     assert output.path.read_text() == "before"
-    assert not output.unfinished.exists()
+    assert not temporary_name(output.path).exists()
 
 
 def test_two_columns_of_one_name_cannot_be_written(measured: Current, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 from tests.host import without
 
 HOLD = """
 import sys
 from pathlib import Path
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -25,7 +25,7 @@ TRY = """
 import sys
 from pathlib import Path
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.common.lock import exclusive
+from smoothdroid.device.common.lock import exclusive
 try:
     with exclusive(Path(sys.argv[1])):
         print("held")
@@ -68,7 +68,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path, wha
     path = tmp_path / what
     with (
         holder(path, {}),
-        pytest.raises(BadInput, match=f"{tmp_path}: another smoothdroid is at work"),
+        pytest.raises(BadInput, match=f"{tmp_path}: another smoothdroid is using this folder"),
         exclusive(path),
     ):
         pass
@@ -86,7 +86,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path, wha
 def test_a_file_system_without_locks(tmp_path: Path, refusals: dict[str, str], what: str) -> None:
     path = tmp_path / what
     with holder(path, refusals) as first:
-        assert "another smoothdroid is at work" in attempt(path, refusals)
+        assert "another smoothdroid is using this folder" in attempt(path, refusals)
         assert attempt(tmp_path / "other", refusals) == "held"
         first.kill()
         first.wait()
@@ -94,7 +94,7 @@ def test_a_file_system_without_locks(tmp_path: Path, refusals: dict[str, str], w
 
 
 def test_cifs_answers_eacces_for_a_file_that_is_held(tmp_path: Path) -> None:
-    assert "another smoothdroid is at work" in attempt(tmp_path, {"flock": "EACCES"})
+    assert "another smoothdroid is using this folder" in attempt(tmp_path, {"flock": "EACCES"})
 
 
 def test_waiting_until_the_other_has_ended(tmp_path: Path) -> None:
