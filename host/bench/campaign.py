@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from smoothdroid.device.common.errors import BadInput, CommandFailed, Damaged, SmoothdroidError
+from smoothdroid.device.common.errors import CommandFailed, Damaged, SmoothdroidError
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.info.required_tools import TASKSET, require
 from smoothdroid.device.job.cooling import Zones
@@ -414,12 +414,3 @@ def _measured(done: Done, cell: Cell) -> dict[str, Any]:
         return {"completion": completion, "tokens_per_s": [completion.generated_tps], "kernels": kernels}
     record = command_lines.check(parse_bench(done.stdout), cell, kernels)
     return {"bench": record, "tokens_per_s": record.samples_ts, "kernels": kernels}
-
-
-def check_runnable(needs: list[str], phone: Phone) -> None:
-    """Raises BadInput when the phone's CPUs lack something that a build needs."""
-    if lacking := sorted(set(needs) - set(phone.features)):
-        raise BadInput(
-            f"{phone.model} lacks {', '.join(lacking)}, which this build needs, and would die of an illegal "
-            "instruction. Leave --isa out to get the best level that runs there"
-        )

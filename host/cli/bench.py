@@ -17,12 +17,13 @@ from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target, t
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench import campaign, memory, plan, request
+from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of, why_this_build
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.cli import completion
-from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of, why_this_build
 from smoothdroid.host.cli.command import app, plan_app
 from smoothdroid.host.cli.extras import need_dask
-from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, ssh_options
 from smoothdroid.host.cli.phone_selection import fit_for_work, reached, ways_of
 from smoothdroid.host.common import console
 from smoothdroid.host.farm import health, progress_table
@@ -46,6 +47,7 @@ T = TypeVar("T")
     "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://u@phone:8022 --share\n\n"
     "A lab: smoothdroid bench plan.toml --farm farm.toml; many machines: --farm tcp://127.0.0.1:8786"
 )
+@option_groups(ssh=ssh_options)
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
@@ -119,9 +121,8 @@ def bench(
     seed: Annotated[int | None, typer.Option(help="Of the order in which cells take turns. Default: 0.")] = None,
     force: Annotated[bool, typer.Option(help="Try cells that do not fit in the phone's memory.")] = False,
     isa: Isa = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -130,7 +131,6 @@ def bench(
     asked = _asked(models, {name: value for name, value in given.items() if value is not None})
     # A slip of the finger should not cost the hashing of 7 GB.
     plan.check(asked)
-    options = SshOptions(ssh_key, known_hosts, accept_host_key)
     workshop = _Workshop(isa, llama_cpp_source(llama_cpp), force)
     if farm and farm.startswith(("tcp://", "tls://")):
         need_dask()
@@ -140,18 +140,18 @@ def bench(
             _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
         return
     if farm:
-        fit, ledger = fit_for_work(Path(farm), on or [], options)
+        fit, ledger = fit_for_work(Path(farm), on or [], ssh)
         _bench_many(Crew(fit, asked, output, workshop, share=share), json, ledger)
         return
     ways = list(dict.fromkeys(on or [the_only_one()]))
     if share or "all" in ways or len(ways) > 1:
-        members = [Member(name, name, partial(open_target, name, options)) for name in ways_of(ways)]
+        members = [Member(name, name, partial(open_target, name, ssh)) for name in ways_of(ways)]
         if not members:
             raise no_phone()
         _bench_many(Crew(members, asked, output, workshop, share=share), json)
         return
     (way,) = ways
-    with reached(way, options) as (target, phone), console.bar() as bar:
+    with reached(way, ssh) as (target, phone), console.bar() as bar:
         mine = asked.on(phone, {way, target.name})
         if mine is None:
             raise BadInput(f"the plan is for other phones than {phone.model}: see `phones` in it")
@@ -166,7 +166,7 @@ def bench(
             on_run=_say_run,
             on_warning=console.warning,
         )
-        reopen = partial(open_target, way, options)
+        reopen = partial(open_target, way, ssh)
         outcome = campaign.run_campaign(planned, target, phone, binaries, output, watch, reopen=reopen)
     from smoothdroid.host.report.data import rows
     from smoothdroid.host.report.tables import cells
@@ -202,7 +202,7 @@ class _Workshop:
         built = build_for(target, phone, self.isa, self.origin)
         made = built.manifest
         reason = why_this_build(built, phone, self.isa)
-        return campaign.Binaries(made.id, made.isa, made.commit, tools_of(built), beside(built), reason)
+        return campaign.Binaries(made.id, made.isa, made.commit, tools_of(built), extra_files(built), reason)
 
     def check(self, planned: Plan, phone: Phone) -> None:
         if not self.force:
@@ -283,6 +283,7 @@ def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
 
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")
+@option_groups(ssh=ssh_options)
 def plan_check(
     file: Annotated[Path, typer.Argument(help="A plan (.toml).", autocompletion=completion.plans)],
     on: Annotated[
@@ -291,9 +292,8 @@ def plan_check(
             "--on", metavar="TARGET", help="Check it against this phone too.", autocompletion=completion.targets
         ),
     ] = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Say what a plan would measure, or what is wrong with it. With a phone: its masks and its memory too."""
@@ -307,7 +307,7 @@ def plan_check(
         else:
             console.out.print(f"{file} is well formed: {len(artifacts)} models. `--on TARGET` checks masks and memory")
         return
-    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+    with reached(on, ssh) as (target, phone):
         mine = asked.on(phone, {on, target.name})
         if mine is None:
             console.out.print(f"{file} is well formed, and for other phones than {phone.model}")

@@ -11,11 +11,12 @@ import typer
 from smoothdroid.device.common.errors import BadInput, NoPhone
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.bench.builds import llama_cpp_source
 from smoothdroid.host.bundle import archive, contents
 from smoothdroid.host.cli import completion
-from smoothdroid.host.cli.builds import llama_cpp_source
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Json, LlamaCpp, On, ssh_options
 from smoothdroid.host.cli.phone_selection import all_attached, look_at, reached
 from smoothdroid.host.common import console
 from smoothdroid.host.gguf import artifact
@@ -25,6 +26,7 @@ from smoothdroid.host.llamacpp.licences import licences
 
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
+@option_groups(ssh=ssh_options)
 def build(
     abi: Annotated[
         str | None,
@@ -50,9 +52,8 @@ def build(
             "runs it.",
         ),
     ] = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -67,7 +68,7 @@ def build(
         raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
     phones = []
     if isa is None and not every and abi != "host":
-        phones = _phones_at_hand(on, SshOptions(ssh_key, known_hosts, accept_host_key))
+        phones = _phones_at_hand(on, ssh)
     origin = llama_cpp_source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
     static = static or not all(phone.bionic for phone in phones)

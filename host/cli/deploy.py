@@ -14,10 +14,11 @@ from smoothdroid.device.store import inventory
 from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target, the_only_one
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
 from smoothdroid.host.cli import completion
-from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from smoothdroid.host.cli.command import app, phone_app
-from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, On, ssh_options
 from smoothdroid.host.cli.phone_selection import reached, ways_of
 from smoothdroid.host.common import console
 from smoothdroid.host.gguf import artifact
@@ -27,6 +28,7 @@ DEPLOYED = ("llama-bench", "llama-completion")
 
 
 @app.command(epilog="Example: smoothdroid deploy out/llama2-7b-smooth-q8_0.gguf --on all")
+@option_groups(ssh=ssh_options)
 def deploy(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: the programs only.")] = None,
     on: Annotated[
@@ -39,9 +41,8 @@ def deploy(
         ),
     ] = None,
     isa: Isa = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def deploy(
     A transfer that was cut off, by Ctrl-C or a cable, goes on where it stopped when the same command is given again.
     """
     origin = llama_cpp_source(llama_cpp)
-    open_ = partial(open_target, ssh=SshOptions(ssh_key, known_hosts, accept_host_key))
+    open_ = partial(open_target, ssh=ssh)
     ways = ways_of(on or [the_only_one()])
     if not ways:
         raise no_phone()
@@ -58,7 +59,7 @@ def deploy(
 
     def programs(target: Target, phone: Phone) -> deploying.Programs:
         built = build_for(target, phone, isa, origin)
-        return deploying.Programs([tools_of(built)[tool] for tool in DEPLOYED], beside(built))
+        return deploying.Programs([tools_of(built)[tool] for tool in DEPLOYED], extra_files(built))
 
     with console.transfers() as shown:
         done = deploying.to_all(ways, open_, programs, found, shown)
@@ -85,15 +86,15 @@ def deploy(
 
 
 @phone_app.command("df", epilog="Example: smoothdroid phone df --on adb:SERIAL")
+@option_groups(ssh=ssh_options)
 def phone_df(
     on: On = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Show what smoothdroid keeps on a phone, when it was last used, and what is free."""
-    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+    with reached(on, ssh) as (target, phone):
         kept = inventory.listing(target)
     if json:
         console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(one) for one in kept]})

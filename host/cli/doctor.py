@@ -13,7 +13,8 @@ from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host import doctor
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Json, ssh_options
 from smoothdroid.host.common import console
 
 STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
@@ -26,6 +27,7 @@ STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing"
     "In a script: smoothdroid doctor --for build && smoothdroid build\n\n"
     "Exit status: 0 nothing is missing, or only what is optional; 1 something is. With --for nothing is optional.",
 )
+@option_groups(ssh=ssh_options)
 def doctor_command(
     on: Annotated[
         list[str] | None,
@@ -42,9 +44,8 @@ def doctor_command(
             autocompletion=lambda: [(name, "") for name in _commands()],
         ),
     ] = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Look at what this machine and phones have, what they lack, and what to do about it."""
@@ -52,7 +53,7 @@ def doctor_command(
         raise BadInput(f"--for {command}: there is no such command; there are {', '.join(known)}")
     checks = doctor.examine(command)
     for way in on or []:
-        checks += doctor.examine_phone(way, SshOptions(ssh_key, known_hosts, accept_host_key))
+        checks += doctor.examine_phone(way, ssh)
     if json:
         console.facts([dataclasses.asdict(check) for check in checks])
     else:

@@ -14,7 +14,8 @@ from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import farm_app
 from smoothdroid.host.cli.extras import need_dask
-from smoothdroid.host.cli.options import AcceptHostKey, KnownHosts, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import ssh_options
 from smoothdroid.host.cli.phone_selection import all_attached, fit_for_work
 from smoothdroid.host.common import console
 from smoothdroid.host.farm.coordinator import Member
@@ -36,6 +37,7 @@ def farm_scheduler(
 
 
 @farm_app.command("worker", epilog="Example: smoothdroid farm worker tcp://127.0.0.1:8786 --farm farm.toml --name desk")
+@option_groups(ssh=ssh_options)
 def farm_worker(
     scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
     on: Annotated[
@@ -49,19 +51,17 @@ def farm_worker(
     ] = None,
     farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="The phones of an inventory.")] = None,
     name: Annotated[str, typer.Option(help="Of this machine, before the phones' names.")] = platform.node(),
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
 ) -> None:
     """Lend this machine's phones to a scheduler; until Ctrl-C, which stops nothing that a phone measures."""
     need_dask()
     from smoothdroid.host.farm import lab
 
-    options = SshOptions(ssh_key, known_hosts, accept_host_key)
     if farm:
-        members, _ = fit_for_work(farm, on or [], options)
+        members, _ = fit_for_work(farm, on or [], ssh)
     else:
-        members = [Member(way, way, partial(open_target, way, options)) for way in dict.fromkeys(on or all_attached())]
+        members = [Member(way, way, partial(open_target, way, ssh)) for way in dict.fromkeys(on or all_attached())]
     if not members:
         raise no_phone()
     lab.work(scheduler, name, members, console.step)

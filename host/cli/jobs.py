@@ -15,17 +15,18 @@ from smoothdroid.device.store import inventory
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.bench import option_values
 from smoothdroid.host.cli.command import phone_app
-from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, On, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Json, On, ssh_options
 from smoothdroid.host.cli.phone_selection import reached
 from smoothdroid.host.common import console
 
 
 @phone_app.command("jobs", epilog="Example: smoothdroid phone jobs --on adb:SERIAL")
+@option_groups(ssh=ssh_options)
 def phone_jobs(
     on: On = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """List the jobs that lie on a phone: their state, their cells, and the files in the store that they need.
@@ -33,7 +34,7 @@ def phone_jobs(
     A job is removed when its results are collected. One that lies there runs, or its command was ended: the same
     command again collects it.
     """
-    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _):
+    with reached(on, ssh) as (target, _):
         found = jobs.look(Session(target))
         names = {one.id: one.name for one in inventory.listing(target)}
     if json:
@@ -65,6 +66,7 @@ def phone_jobs(
     epilog="Example: smoothdroid phone clean --on adb:SERIAL --dry-run\n\n"
     "Only what was not used for a week: smoothdroid phone clean --on adb:SERIAL --unused 7d",
 )
+@option_groups(ssh=ssh_options)
 def phone_clean(
     ids: Annotated[
         list[str] | None,
@@ -78,9 +80,8 @@ def phone_clean(
         bool, typer.Option("--yes", help="Also jobs with results that no command has collected: they are lost.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Remove from a phone all jobs, models and programs that no runner at work there needs, and say what stays.
@@ -91,7 +92,7 @@ def phone_clean(
         raise BadInput("name what to remove, or say --unused 7d, not both")
     idle_s = option_values.seconds(unused, "--unused") if unused else 0.0
     with (
-        reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, _),
+        reached(on, ssh) as (target, _),
         closing(Session(target)) as session,
     ):
         done = jobs.clean(session, ids or [], idle_s=idle_s, uncollected=yes, dry_run=dry_run)

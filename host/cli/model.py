@@ -13,11 +13,12 @@ from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.transport.resolve import FORMS
 from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
 from smoothdroid.host.cli import completion
-from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.extras import need_torch
-from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, LlamaCpp, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Json, LlamaCpp, ssh_options
 from smoothdroid.host.cli.phone_selection import reached
 from smoothdroid.host.common import console
 from smoothdroid.host.gguf import artifact
@@ -160,6 +161,7 @@ def inspect(
 @app.command(
     epilog="Example: smoothdroid evaluate out/llama2-7b-f32.gguf out/llama2-7b/*-{plain,smooth}-q8_0.gguf -o quality/"
 )
+@option_groups(ssh=ssh_options)
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="The GGUF to measure the distance from: f32, f16 or bf16.")],
     candidates: Annotated[list[Path], typer.Argument(help="GGUF files; those after the first are compared with it.")],
@@ -189,9 +191,8 @@ def evaluate(
         str | None,
         typer.Option(help="With --on: ISA level. Default: the best that was built.", autocompletion=completion.isas),
     ] = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -209,7 +210,6 @@ def evaluate(
     from smoothdroid.host.report.plots.quality import write as write_quality
     from smoothdroid.host.report.tables import quality as quality_tables
 
-    ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
     if kernel and on:
         raise BadInput("--kernel emulates kernels on this machine, and --on runs a phone's: give one of them.")
     if isa and not on:
@@ -275,7 +275,7 @@ def _other_kernels(
                 tool,
                 target,
                 lambda done, total: bar.update("moving MiB", done >> 20, total >> 20),
-                beside(built),
+                extra_files(built),
             )
     else:
         yield None

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands have, and the groups of them that always come together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smoothdroid.device.transport.resolve import FORMS
+from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.cli import completion
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
@@ -21,10 +22,20 @@ Isa = Annotated[
     str | None,
     typer.Option(help="ISA level. Default: the best that was built and runs there.", autocompletion=completion.isas),
 ]
-SshKey = Annotated[Path | None, typer.Option(help="Private key for an ssh:// target. Default: agent and ~/.ssh.")]
-KnownHosts = Annotated[Path | None, typer.Option(help="Instead of ~/.ssh/known_hosts.")]
-AcceptHostKey = Annotated[
-    str | None, typer.Option(metavar="SHA256:...", help="Trust an ssh:// target that shows exactly this fingerprint.")
-]
-
 LlamaCpp = Annotated[Path | None, typer.Option(help="A llama.cpp checkout of your own instead of the pinned source.")]
+
+
+def ssh_options(
+    ssh_key: Annotated[
+        Path | None, typer.Option(help="Private key for an ssh:// target. Default: the agent's keys and ~/.ssh.")
+    ] = None,
+    known_hosts: Annotated[
+        Path | None, typer.Option(help="Known hosts file for an ssh:// target. Default: ~/.ssh/known_hosts.")
+    ] = None,
+    accept_host_key: Annotated[
+        str | None,
+        typer.Option(metavar="SHA256:...", help="Trust an ssh:// target that shows exactly this fingerprint."),
+    ] = None,
+) -> SshOptions:
+    """Return the SSH options of a command line; an option group."""
+    return SshOptions(ssh_key, known_hosts, accept_host_key)

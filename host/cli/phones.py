@@ -17,7 +17,8 @@ from smoothdroid.device.transport.resolve import FORMS, open_target, the_only_on
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app, phone_app
-from smoothdroid.host.cli.options import AcceptHostKey, Json, KnownHosts, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Json, ssh_options
 from smoothdroid.host.cli.phone_selection import all_attached, look_at
 from smoothdroid.host.common import console
 from smoothdroid.host.farm import health, inventory
@@ -29,6 +30,7 @@ from smoothdroid.host.llamacpp import variants
     "A lab's health: smoothdroid devices --farm farm.toml. In the file, for each phone: [phones.NAME], on, "
     "labels, models"
 )
+@option_groups(ssh=ssh_options)
 def devices(
     on: Annotated[
         list[str] | None,
@@ -41,13 +43,11 @@ def devices(
     release: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable.")
     ] = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """List the phones that are attached, or those named, and what they are."""
-    ssh = SshOptions(ssh_key, known_hosts, accept_host_key)
     if farm:
         if on or verbose:
             raise BadInput("--farm shows the phones of its file, without --on or --verbose")

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from smoothdroid.device.transport.ssh import SshOptions
-from smoothdroid.host.cli.builds import beside, build_for, llama_cpp_source, tools_of
+from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.options import AcceptHostKey, Isa, Json, KnownHosts, LlamaCpp, On, SshKey
+from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, On, ssh_options
 from smoothdroid.host.cli.phone_selection import reached
 from smoothdroid.host.common import console
 from smoothdroid.host.gguf import artifact
@@ -20,6 +21,7 @@ from smoothdroid.host.run import prompt
 @app.command(
     epilog='Example: smoothdroid run out/llama2-7b/*-smooth-q8_0.gguf --on ssh://user@phone:8022 -p "안녕하세요!"'
 )
+@option_groups(ssh=ssh_options)
 def run(
     model: Annotated[Path, typer.Argument(help="A GGUF file.")],
     text: Annotated[str, typer.Option("-p", "--prompt", help="What to say to it.")],
@@ -30,21 +32,20 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
     isa: Isa = None,
-    ssh_key: SshKey = None,
-    known_hosts: KnownHosts = None,
-    accept_host_key: AcceptHostKey = None,
+    *,
+    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
-    with reached(on, SshOptions(ssh_key, known_hosts, accept_host_key)) as (target, phone):
+    with reached(on, ssh) as (target, phone):
         built = build_for(target, phone, isa, llama_cpp_source(llama_cpp))
         with console.bar() as bar:
             deployed = prompt.deploy(
                 target,
                 tools_of(built)["llama-completion"],
                 artifact.inspect(model, on_step=console.step),
-                beside=beside(built),
+                beside=extra_files(built),
                 on_step=console.step,
                 on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
             )

@@ -21,9 +21,7 @@ from typer.testing import CliRunner
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info import socs
 from smoothdroid.host import cli
-from smoothdroid.host.cli.builds import why_this_build
 from smoothdroid.host.llamacpp import source, toolchain, variants
-from smoothdroid.host.llamacpp.compile import Build, BuildManifest
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.bundle.builds import build_of
@@ -335,23 +333,6 @@ def test_build_refuses_what_does_not_go_together(
     monkeypatch.setenv("HOME", str(tmp_path))
     done = smoothdroid("build", *options)
     assert (done.status, says in " ".join(done.err.split())) == (2, True), done.err
-
-
-@pytest.mark.parametrize(
-    ("mine", "isa", "says"),
-    [
-        ("fp16", None, "fp16 is the best: every CPU has"),
-        ("v8.0", None, "fp16 would be the best, and was not built: every CPU has"),
-        ("v8.0", "v8.0", "asked for with --isa v8.0; the best would be fp16: "),
-        ("all", None, "it holds every level, and llama.cpp's loader takes one; among single ones fp16 would be"),
-    ],
-)
-def test_why_a_build_was_taken(tmp_path: Path, mine: str, isa: str | None, says: str) -> None:
-    manifest = BuildManifest(id="0", abi="arm64-v8a", isa=mine, needs=[], source="", commit="", toolchain="", tools={})
-    found = phone(features=["asimd", "asimddp", "asimdhp", "fphp"])
-    why = why_this_build(Build(tmp_path, manifest), found, isa)
-    assert why.startswith(says)
-    assert why.endswith("i8mm needs i8mm: no CPU has i8mm")
 
 
 def test_a_phone_without_a_build_is_told_how_to_make_one(smoothdroid: Smoothdroid, gguf: Path) -> None:

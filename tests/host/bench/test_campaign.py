@@ -19,7 +19,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.transport.target import Completed, Progress, Target
-from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, check_runnable, finished, run_campaign
+from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, finished, run_campaign
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.bench.schedule import LEAST_PROCESSES
@@ -791,9 +791,3 @@ def test_a_newer_version_s_record_is_left_alone_and_the_phone_untouched(bench: B
         bench(plan=small, target=untouched)
     assert (first.folder / name).read_bytes() == newer
     assert not Path(untouched.root).exists()
-
-
-def test_a_build_that_the_phone_cannot_run_is_refused() -> None:
-    check_runnable(["asimd", "i8mm"], PHONE)
-    with pytest.raises(BadInput, match="lacks asimddp, i8mm"):
-        check_runnable(["asimd", "asimddp", "i8mm"], phone(features=["asimd"]))
