@@ -37,7 +37,7 @@ from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.bench.request import Request
-from smoothdroid.host.farm.coordinator import Crew, Member
+from smoothdroid.host.farm.coordinator import Coordinator, Member
 from smoothdroid.host.results.plan import Plan
 
 FASTEST = 4.0  # of phones in one lab: an 8 Elite against a phone of 2018
@@ -127,9 +127,9 @@ class Run:
         tool = self._folder / "llama-bench"
         tool.write_text("drawn", encoding="utf-8")
         members = [Member(phone.name, phone.name, partial(_itself, phone)) for phone in phones]
-        crew = Crew(members, self._asked, self._folder / "results", _Workshop(tool), share=share)
+        coordinator = Coordinator(members, self._asked, self._folder / "results", _Workshop(tool), share=share)
         before, cpu_s, rss_mb = time.monotonic(), time.process_time(), _rss_mb()
-        ended = crew.run()
+        ended = coordinator.run()
         took_s = time.monotonic() - before
         self.cpu_s, self.grew_mb = time.process_time() - cpu_s, _rss_mb() - rss_mb
         runs = [run for one in ended for run in one.runs]

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from reference.fields import default, docstrings
 from reference.markdown import code, page, plain, table
-from smoothdroid.host.bench.phone_filter import ISA, Which
-from smoothdroid.host.bench.request import Words
+from smoothdroid.host.bench.phone_filter import ISA, PhoneFilter
+from smoothdroid.host.bench.request import PlanOptions
 from smoothdroid.host.cli import app
 from smoothdroid.host.farm.inventory import Inventory, Listed
 
@@ -26,12 +26,12 @@ def write() -> str:
         'be written as llama-bench writes it (`"1-8"`, `"2-8+2"`, `"1-8*2"`), as a number, or as a TOML list. A word '
         "that is not known is an error that names the one that was meant.",
         "## A plan",
-        table(COLUMNS, _words(Words, options_of("bench"))),
+        table(COLUMNS, _words(PlanOptions, options_of("bench"))),
         "`[[for]]`, once or more: the same words, over those above it, for the phones that its `phones` names; the "
         "later over the earlier.",
         "## phones",
-        plain(inspect.getdoc(Which) or ""),
-        table(COLUMNS, _words(Which)),
+        plain(inspect.getdoc(PhoneFilter) or ""),
+        table(COLUMNS, _words(PhoneFilter)),
         f"Extensions: {', '.join(map(code, ISA))}.",
         "## farm.toml",
         "A lab's phones, for `--farm farm.toml`.",

@@ -23,7 +23,7 @@ from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import File, Installed, install
 from smoothdroid.device.transport.target import Progress, Target
 from smoothdroid.host.bench import command_lines, schedule
-from smoothdroid.host.bench.schedule import Turn
+from smoothdroid.host.bench.schedule import Slot
 from smoothdroid.host.llamacpp.exit_causes import why_it_died
 from smoothdroid.host.llamacpp.kernel_log import parse_kernels
 from smoothdroid.host.llamacpp.tool_output import NoNumber, parse_bench, parse_completion
@@ -53,7 +53,7 @@ class Binaries:
 
 
 @dataclass(frozen=True)
-class Watch:
+class CampaignEvents:
     """Who wants to know how it goes; each may be left out."""
 
     on_step: Callable[[str], None] = lambda step: None
@@ -81,13 +81,13 @@ class Shared(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CampaignResult:
     """What became of a campaign."""
 
     folder: Path
     measured: list[Run]
     failed: list[Run]
-    kept: int
+    reused: int
     """Cells that had been measured before."""
 
 
@@ -97,10 +97,10 @@ def run_campaign(
     phone: Phone,
     binaries: Binaries,
     results_root: Path,
-    watch: Watch | None = None,
+    watch: CampaignEvents | None = None,
     *,
     reopen: Callable[[], Target] | None = None,
-) -> Outcome:
+) -> CampaignResult:
     """Measure what is missing of `plan`, one folder below `results_root`. With `reopen`, a lost phone is waited for.
 
     The phone works alone: whatever ends this call, a second one takes up what goes on there or lies there. Ctrl-C
@@ -118,11 +118,11 @@ def conduct(
     phone: Phone,
     binaries: Binaries,
     results_root: Path,
-    watch: Watch | None = None,
+    watch: CampaignEvents | None = None,
     shared: Shared | None = None,
-) -> Outcome:
+) -> CampaignResult:
     """As `run_campaign`, in a session of the caller's; of what is `shared`, only what is left to this phone."""
-    watch = watch or Watch()
+    watch = watch or CampaignEvents()
     transport = session.target.kind
     names = {cell: cell.fingerprint(phone.id, transport, binaries.id) for cell in plan.cells()}
     campaign = _campaign(plan, session.target, phone, binaries, names.values(), shared.id if shared else "")
@@ -157,7 +157,7 @@ class _Conduct:
         names: dict[Cell, str],
         folder: Path,
         session: Session,
-        watch: Watch,
+        watch: CampaignEvents,
     ) -> None:
         self._campaign, self._plan, self._folder, self._session, self._watch = campaign, plan, folder, session, watch
         self._names = names
@@ -169,9 +169,9 @@ class _Conduct:
         self._lost: Counter[str] = Counter()
         """Task -> how many jobs of this call ended without an output of it that could be used."""
 
-    def to_the_end(self, binaries: Binaries, shared: Shared | None) -> Outcome:
+    def to_the_end(self, binaries: Binaries, shared: Shared | None) -> CampaignResult:
         """Take up what an earlier call left on the phone, then measure what is missing."""
-        kept = len(self._finished())
+        reused = len(self._finished())
         prefix = f"{self._campaign.id}-{self._campaign.token}-"
         left = [job for job in self._session.jobs() if job.startswith(prefix)]
         running = self._session.at_work() if left else None
@@ -195,7 +195,7 @@ class _Conduct:
                 self._lost.update(turn.task for turn in turns if turn.task not in recorded)
         self._check_lost()
         measured = [run for run in self._new if run.failure is None]
-        return Outcome(self._folder, measured, [run for run in self._new if run.failure], kept)
+        return CampaignResult(self._folder, measured, [run for run in self._new if run.failure], reused)
 
     def _start_zones(self) -> Zones:
         found = start_temperatures.zones(self._folder, self._session)
@@ -203,7 +203,7 @@ class _Conduct:
             self._watch.on_step(f"{zone} is stuck at {zone.celsius:.0f} °C, far above all others: not waited for")
         return found
 
-    def _due(self, cells: Collection[Cell] | None = None) -> list[Turn]:
+    def _due(self, cells: Collection[Cell] | None = None) -> list[Slot]:
         """The turns of `cells`, or of all. What failed or was lost too often in this call is not tried again in it."""
         given_up = {run.fingerprint for run in self._new if run.failure} | self._given_up()
         if cells is not None:
@@ -331,7 +331,7 @@ class _Deployed:
     """By their sha256."""
 
 
-def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: Watch) -> _Deployed:
+def _deploy(plan: Plan, target: Target, binaries: Binaries, watch: CampaignEvents) -> _Deployed:
     """Sends what is not there. Raises NoPhone, before anything is sent, where a tool is lacking there."""
     if any(cell.cpus for cell in plan.cells()):
         require(target, [TASKSET])
@@ -349,7 +349,7 @@ def _tool(cell: Cell) -> str:
     return "llama-completion" if cell.test.prompt else "llama-bench"
 
 
-def _task(turn: Turn, deployed: _Deployed) -> Task:
+def _task(turn: Slot, deployed: _Deployed) -> Task:
     cell = turn.cell
     tool, model = deployed.tools[_tool(cell)], deployed.models[cell.model_sha256]
     if cell.test.prompt:

@@ -28,7 +28,7 @@ def several(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
 Texts = Annotated[list[str], BeforeValidator(several)]
 
 
-class Which(BaseModel):
+class PhoneFilter(BaseModel):
     """A kind of phone; what is left out fits every phone. Of a list, one must fit; of `isa`, all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
-from smoothdroid.host.bench.phone_filter import Texts, Which
+from smoothdroid.host.bench.phone_filter import PhoneFilter, Texts
 
 LARGEST_FILE = 1 << 20
 
@@ -25,11 +25,11 @@ def _joined(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
     return ",".join(map(str, items))
 
 
-W = TypeVar("W", bound="Words")
+W = TypeVar("W", bound="PlanOptions")
 List = Annotated[str, BeforeValidator(_joined)]
 
 
-class Words(BaseModel):
+class PlanOptions(BaseModel):
     """What is wanted. Lists are in llama-bench's syntax; every combination becomes a cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class Words(BaseModel):
     cool: str = ""
     cool_within: int = Field(default=600, ge=0)
     seed: int = 0
-    phones: Which = Which()
+    phones: PhoneFilter = PhoneFilter()
     """Those that these words are for."""
 
     @field_validator("*")
@@ -69,13 +69,13 @@ class Words(BaseModel):
         return value
 
 
-class Request(Words):
-    """Words for every phone, and others for some."""
+class Request(PlanOptions):
+    """Options for every phone, and others for some."""
 
-    some: list[Words] = Field(default_factory=list, alias="for")
+    some: list[PlanOptions] = Field(default_factory=list, alias="for")
     """Each over the words for every phone, on the phones that it names."""
 
-    def with_words(self, words: dict[str, Any]) -> Request:
+    def with_options(self, words: dict[str, Any]) -> Request:
         """The same with some fields said anew, for every phone. Raises BadInput that names the option."""
         some = {"for": [_said(one, but=words) for one in self.some]} if self.some else {}
         try:
@@ -90,7 +90,7 @@ class Request(Words):
         fitting = [one for one in self.some if one.phones.fits(phone, names, labels)]
         return self.over(fitting)
 
-    def over(self, some: Iterable[Words]) -> Request:
+    def over(self, some: Iterable[PlanOptions]) -> Request:
         """These words and, over them, those of `some`, the later ones over the earlier."""
         said = _said(self, but={"some"})
         for one in some:
@@ -98,7 +98,7 @@ class Request(Words):
         return Request.model_validate(said)
 
 
-def _said(words: Words, but: Container[str]) -> dict[str, Any]:
+def _said(words: PlanOptions, but: Container[str]) -> dict[str, Any]:
     return {name: value for name, value in words.model_dump(exclude_unset=True).items() if name not in but}
 
 
@@ -144,6 +144,6 @@ def _problem(error: Any, before: str = "") -> str:  # noqa: ANN401 (pydantic's E
     key = before + key.replace("_", "-") if before else key
     if error["type"] != "extra_forbidden":
         return f"`{key}`: {error['msg'].removeprefix('Value error, ')}"
-    known = list(Which.model_fields) if "phones" in error["loc"] else [*Words.model_fields, "for"]
+    known = list(PhoneFilter.model_fields) if "phones" in error["loc"] else [*PlanOptions.model_fields, "for"]
     meant = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
     return f"there is no `{key}`; " + (f"did you mean `{meant[0]}`?" if meant else f"there are {', '.join(known)}")

@@ -25,7 +25,7 @@ MOST_REPETITIONS = 1000  # whatever rate a phone reports
 
 
 @dataclass(frozen=True)
-class Turn:
+class Slot:
     """One process of one cell."""
 
     fingerprint: str
@@ -69,7 +69,7 @@ def due(
     runs: Sequence[Run],
     given_up: Collection[str] = (),
     believed: Callable[[Run], bool] = lambda run: True,
-) -> list[Turn]:
+) -> list[Slot]:
     """What is to be measured next, in its order; nothing when all is done.
 
     First comes round 0 of every cell, which shows how fast it is, then the other rounds. When none is missing, each
@@ -100,12 +100,12 @@ def _measured(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return measured
 
 
-def _asked_for(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[Turn]:
+def _asked_for(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[Slot]:
     done = {(name, run.round) for name, runs in measured.items() for run in runs}
     for number, cells in enumerate(order.rounds):
         for name, cell in cells:
             if (name, number) not in done:
-                yield Turn(name, cell, number, _repetitions(cell, measured.get(name, ())))
+                yield Slot(name, cell, number, _repetitions(cell, measured.get(name, ())))
 
 
 def _repetitions(cell: Cell, runs: Sequence[Run]) -> int:
@@ -119,7 +119,7 @@ def _repetitions(cell: Cell, runs: Sequence[Run]) -> int:
 
 def _too_vague(
     cells: Sequence[tuple[str, Cell]], measured: Mapping[str, Sequence[Run]], believed: Callable[[Run], bool]
-) -> Iterator[Turn]:
+) -> Iterator[Slot]:
     for name, cell in cells:
         runs, until = measured.get(name, []), cell.protocol.until
         if until is None or cell.test.sustained_s or not runs or len(runs) >= MOST_ROUNDS:
@@ -128,16 +128,16 @@ def _too_vague(
         sure = len(means) >= LEAST_PROCESSES and interval(means).half <= until * interval(means).mean
         if not sure and sum(run.wall_s for run in runs) < cell.protocol.budget_s:
             following = max(run.round for run in runs) + 1
-            yield Turn(name, cell, following, _repetitions(cell, runs))
+            yield Slot(name, cell, following, _repetitions(cell, runs))
 
 
 def _to_keep_up(
     cells: Sequence[tuple[str, Cell]], order: Order, measured: Mapping[str, Sequence[Run]]
-) -> Iterator[Turn]:
+) -> Iterator[Slot]:
     for name, cell in cells:
         burst = measured.get(order.bursts.get(name, ""), [])
         if cell.test.sustained_s and burst and name not in measured:
             rates = [rate for run in burst for rate in run.tokens_per_s]
             # As fast as the best of the burst, it would be over just then; a phone that slows down takes longer.
             repetitions = cell.test.sustained_s * max(rates) / (cell.test.n_prompt + cell.test.n_gen)
-            yield Turn(name, cell, 0, max(2, math.ceil(repetitions)))
+            yield Slot(name, cell, 0, max(2, math.ceil(repetitions)))

@@ -27,7 +27,7 @@ from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, ssh_options
 from smoothdroid.host.cli.phone_selection import fit_for_work, reached, ways_of
 from smoothdroid.host.common import console
 from smoothdroid.host.farm import health, progress_table
-from smoothdroid.host.farm.coordinator import Crew, Ended, Member, unexpected
+from smoothdroid.host.farm.coordinator import Coordinator, Member, PhoneResult, unexpected
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp import source
 from smoothdroid.host.results import cpu_masks
@@ -137,18 +137,18 @@ def bench(
         from smoothdroid.host.farm.remote import Farm
 
         with closing(Farm(farm)) as lent:
-            _bench_many(Crew(lent.members(on or []), asked, output, workshop, share=share), json)
+            _bench_many(Coordinator(lent.members(on or []), asked, output, workshop, share=share), json)
         return
     if farm:
         fit, ledger = fit_for_work(Path(farm), on or [], ssh)
-        _bench_many(Crew(fit, asked, output, workshop, share=share), json, ledger)
+        _bench_many(Coordinator(fit, asked, output, workshop, share=share), json, ledger)
         return
     ways = list(dict.fromkeys(on or [the_only_one()]))
     if share or "all" in ways or len(ways) > 1:
         members = [Member(name, name, partial(open_target, name, ssh)) for name in ways_of(ways)]
         if not members:
             raise no_phone()
-        _bench_many(Crew(members, asked, output, workshop, share=share), json)
+        _bench_many(Coordinator(members, asked, output, workshop, share=share), json)
         return
     (way,) = ways
     with reached(way, ssh) as (target, phone), console.bar() as bar:
@@ -159,7 +159,7 @@ def bench(
         artifacts = [artifact.inspect(model, on_step=console.step) for model in request.files(mine.models)]
         planned = plan.make(artifacts, mine, phone)
         workshop.check(planned, phone)
-        watch = campaign.Watch(
+        watch = campaign.CampaignEvents(
             on_step=console.step,
             on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
             on_cell=lambda cell, number, total: bar.update("measuring", number - 1, total),
@@ -178,12 +178,12 @@ def bench(
     if json:
         runs = [run.model_dump(mode="json") for run in (*outcome.measured, *outcome.failed)]
         cells = rows.as_facts(section)["rows"]
-        console.facts({"folder": str(outcome.folder), "kept": outcome.kept, "runs": runs, "cells": cells})
+        console.facts({"folder": str(outcome.folder), "kept": outcome.reused, "runs": runs, "cells": cells})
     else:
         console.show(cells.terminal(section))
         console.out.print(
             f"{outcome.folder}  ({len(outcome.measured)} measured, {len(outcome.failed)} failed, "
-            f"{outcome.kept} kept from before)",
+            f"{outcome.reused} kept from before)",
             soft_wrap=True,
         )
     if outcome.failed:
@@ -213,11 +213,11 @@ class _Workshop:
             console.step(text)
 
 
-def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> None:
+def _bench_many(coordinator: Coordinator, json: bool, ledger: health.HealthRecords | None = None) -> None:
     from smoothdroid.host.report.tables import cells
 
-    with console.board(progress_table.COLUMNS, lambda: [row.cells() for row in crew.rows]):
-        ended = crew.run()
+    with console.board(progress_table.COLUMNS, lambda: [row.cells() for row in coordinator.rows]):
+        ended = coordinator.run()
     for reason in ledger.note_all(ended) if ledger else []:
         console.warning(reason)
     if json:
@@ -232,7 +232,7 @@ def _bench_many(crew: Crew, json: bool, ledger: health.Ledger | None = None) -> 
         raise typer.Exit(status)
 
 
-def _of_its_results(ended: Ended, make: Callable[[Section], T]) -> T | None:
+def _of_its_results(ended: PhoneResult, make: Callable[[Section], T]) -> T | None:
     """Call `make` with a phone's results; None where there are none, or they cannot be read, which is said."""
     from smoothdroid.host.report.data import rows
 
@@ -249,14 +249,14 @@ def _of_its_results(ended: Ended, make: Callable[[Section], T]) -> T | None:
     return made
 
 
-def _became(ended: Ended) -> list[str]:
+def _became(ended: PhoneResult) -> list[str]:
     measured = sum(run.failure is None for run in ended.runs)
-    kept = str(ended.outcome.kept) if ended.outcome else "-"
+    kept = str(ended.outcome.reused) if ended.outcome else "-"
     why = str(ended.error or ended.why_none or (ended.outcome.folder if ended.outcome else ""))
     return [str(measured), str(len(ended.runs) - measured), kept, why]
 
 
-def _part_facts(ended: Ended) -> dict[str, Any]:
+def _part_facts(ended: PhoneResult) -> dict[str, Any]:
     from smoothdroid.host.report.data import rows
 
     folder = ended.outcome.folder if ended.outcome else None
@@ -265,7 +265,7 @@ def _part_facts(ended: Ended) -> dict[str, Any]:
         "target": ended.member.on,
         "phone": ended.phone.model_dump() if ended.phone else None,
         "folder": str(folder) if folder else None,
-        "kept": ended.outcome.kept if ended.outcome else None,
+        "kept": ended.outcome.reused if ended.outcome else None,
         "runs": [run.model_dump(mode="json") for run in ended.runs],
         "cells": (_of_its_results(ended, rows.as_facts) or {"rows": []})["rows"],
         "error": str(ended.error) if ended.error else None,
@@ -279,7 +279,7 @@ def _asked(models: Sequence[Path], given: dict[str, Any]) -> Request:
     if plans and len(models) > 1:
         raise BadInput(f"{plans[0]} is a plan, which names its models: give it alone")
     base = request.read(plans[0]) if plans else Request(models=[str(model) for model in models])
-    return base.with_words(given)
+    return base.with_options(given)
 
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")

@@ -51,10 +51,10 @@ def look_at(names: Sequence[str], ssh: SshOptions) -> tuple[dict[str, Phone], li
     return found, problems
 
 
-def fit_for_work(farm: Path, names: Sequence[str], options: SshOptions) -> tuple[list[Member], health.Ledger]:
+def fit_for_work(farm: Path, names: Sequence[str], options: SshOptions) -> tuple[list[Member], health.HealthRecords]:
     """The phones of an inventory that are not in quarantine. Raises NoPhone where none is left."""
     listed = inventory.read(farm)
-    ledger = health.Ledger(farm, listed.quarantine_after)
+    ledger = health.HealthRecords(farm, listed.quarantine_after)
     fit, said = ledger.fit_for_work(listed.members(partial(open_target, ssh=options), names))
     for reason in said:
         console.warning(reason)

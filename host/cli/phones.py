@@ -75,7 +75,7 @@ def devices(
 
 def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
     listed = inventory.read(farm)
-    ledger = health.Ledger(farm, listed.quarantine_after)
+    ledger = health.HealthRecords(farm, listed.quarantine_after)
     opened = partial(open_target, ssh=ssh)
     for member in listed.members(opened, release) if release else []:
         ledger.release(member.name)

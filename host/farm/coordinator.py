@@ -21,11 +21,11 @@ from smoothdroid.device.info.phone import Phone, describe
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench import plan, request
-from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, conduct, finished
+from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, conduct, finished
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.common.threads import Worker
-from smoothdroid.host.farm.progress_table import Row
-from smoothdroid.host.farm.sharing import Part, Pool, identity
+from smoothdroid.host.farm.progress_table import ProgressRow
+from smoothdroid.host.farm.sharing import PhoneShare, Pool, identity
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.results.cell import Cell
@@ -54,12 +54,12 @@ class Member:
 
 
 @dataclass
-class Ended:
+class PhoneResult:
     """What became of a phone's part."""
 
     member: Member
     phone: Phone | None = None
-    outcome: Outcome | None = None
+    outcome: CampaignResult | None = None
     runs: list[Run] = field(default_factory=list)
     """Of this call, in all its tries."""
     why_none: str = ""
@@ -67,7 +67,7 @@ class Ended:
     error: SmoothdroidError | None = None
 
 
-class Workshop(Protocol):
+class BuildProvider(Protocol):
     """What a farm needs that is not its own: who builds and who checks."""
 
     def binaries(self, target: Target, phone: Phone) -> Binaries:
@@ -83,7 +83,7 @@ class Workshop(Protocol):
         ...
 
 
-class Crew:
+class Coordinator:
     """One call of `bench` on many phones."""
 
     def __init__(
@@ -91,16 +91,16 @@ class Crew:
         members: Sequence[Member],
         asked: Request,
         results: Path,
-        workshop: Workshop,
+        workshop: BuildProvider,
         *,
         share: bool = False,
         retry_s: float = RETRY_S,
         patience_s: float = 120.0,
     ) -> None:
-        self.rows = [Row(member.name) for member in members]
+        self.rows = [ProgressRow(member.name) for member in members]
         self._asked, self._results, self._workshop = asked, results, workshop
         self._share, self._retry_s, self._patience_s = share, retry_s, patience_s
-        self._ended = [Ended(member) for member in members]
+        self._ended = [PhoneResult(member) for member in members]
         self._sessions: dict[str, Session] = {}
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class Crew:
         self._at_work = len(members)
         """Phones that are not waited for."""
 
-    def run(self) -> list[Ended]:
+    def run(self) -> list[PhoneResult]:
         """Measure on all phones; returns when each is done or given up. Ctrl-C ends the work on all of them."""
         threads = [
             Worker(partial(self._work, ended, row), row.name) for ended, row in zip(self._ended, self.rows, strict=True)
@@ -142,7 +142,7 @@ class Crew:
         if self._stopping.is_set():
             raise KeyboardInterrupt
 
-    def _work(self, ended: Ended, row: Row) -> None:
+    def _work(self, ended: PhoneResult, row: ProgressRow) -> None:
         """A phone's thread."""
         try:
             self._try_until_done(ended, row)
@@ -159,7 +159,7 @@ class Crew:
             with self._lock:
                 self._at_work -= 1
 
-    def _try_until_done(self, ended: Ended, row: Row) -> None:
+    def _try_until_done(self, ended: PhoneResult, row: ProgressRow) -> None:
         while True:
             try:
                 self._measure(ended, row)
@@ -192,7 +192,7 @@ class Crew:
         for pool in list(self._pools.values()):
             pool.release(name)
 
-    def _measure(self, ended: Ended, row: Row) -> None:
+    def _measure(self, ended: PhoneResult, row: ProgressRow) -> None:
         row.now = "connecting"
         member = ended.member
         with closing(member.open()) as target:
@@ -244,7 +244,7 @@ class Crew:
             )
 
     @contextmanager
-    def _alone(self, phone: Phone, row: Row) -> Iterator[None]:
+    def _alone(self, phone: Phone, row: ProgressRow) -> Iterator[None]:
         """Two ways to one phone take turns."""
         with self._lock:
             lock = self._phones.setdefault(phone.id, threading.Lock())
@@ -267,12 +267,12 @@ class Crew:
             with self._lock:
                 del self._sessions[name]
 
-    def _part(self, planned: Plan, phone: Phone, target: Target, binaries: Binaries, name: str) -> Part:
+    def _part(self, planned: Plan, phone: Phone, target: Target, binaries: Binaries, name: str) -> PhoneShare:
         share = identity(planned, phone, target.kind, binaries.id)
         with self._lock:
             if share not in self._pools:
                 self._pools[share] = Pool(planned, share, self._measured_before(share), self._heed)
-            return Part(self._pools[share], name)
+            return PhoneShare(self._pools[share], name)
 
     def _measured_before(self, share: str) -> set[Cell]:
         """By any of the equal phones, also one that is not there today. A damaged record counts for none of them."""
@@ -285,7 +285,7 @@ class Crew:
                 self._workshop.say(f"left out: {error}", matters=True)
         return cells
 
-    def _watch(self, ended: Ended, row: Row, shared: Part | None) -> Watch:
+    def _watch(self, ended: PhoneResult, row: ProgressRow, shared: PhoneShare | None) -> CampaignEvents:
         def step(text: str) -> None:
             self._heed()
             row.now = text
@@ -318,7 +318,7 @@ class Crew:
         def celsius(hottest: float) -> None:
             row.celsius = hottest
 
-        return Watch(step, push, cell, run, on_warning=warn, on_celsius=celsius)
+        return CampaignEvents(step, push, cell, run, on_warning=warn, on_celsius=celsius)
 
 
 def unexpected(error: Exception) -> SmoothdroidError:

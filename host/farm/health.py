@@ -18,7 +18,7 @@ from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.common.errors import BadInput, PhoneBusy, SmoothdroidError
 from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.info.phone import Phone, describe
-from smoothdroid.host.farm.coordinator import Ended, Member, unexpected
+from smoothdroid.host.farm.coordinator import Member, PhoneResult, unexpected
 
 LONGEST_REASON = 300
 AT_A_TIME = 32  # connections that are being made
@@ -26,7 +26,7 @@ COLUMNS = ["name", "target", "phone", "labels", "state", "free", "battery", "hot
 NO_FAULT_OF_THE_PHONE = (BadInput, PhoneBusy)
 
 
-class Record(BaseModel):
+class HealthRecord(BaseModel):
     """What became of a phone's last parts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,18 +43,18 @@ class Record(BaseModel):
         return f"{self.failures} failures in a row, the last: {self.last.rstrip('.')}."
 
 
-class _Records(RootModel[dict[str, Record]]):
+class _Records(RootModel[dict[str, HealthRecord]]):
     pass
 
 
-class Ledger:
+class HealthRecords:
     """The records of an inventory's phones; several processes may write them."""
 
     def __init__(self, inventory: Path, quarantine_after: int) -> None:
         self._inventory, self._after = inventory, quarantine_after
         self.path = inventory.with_suffix(".health.json")
 
-    def read(self) -> dict[str, Record]:
+    def read(self) -> dict[str, HealthRecord]:
         """By the phones' names; those of which nothing is known are not there. Raises BadInput for a damaged file."""
         try:
             return _Records.model_validate_json(self.path.read_bytes()).root
@@ -63,7 +63,7 @@ class Ledger:
         except ValidationError as error:
             raise BadInput(f"{self.path} is damaged: repair it, or remove it to begin anew") from error
 
-    def note_all(self, parts: Sequence[Ended]) -> list[str]:
+    def note_all(self, parts: Sequence[PhoneResult]) -> list[str]:
         """What became of the phones' parts; returns, in words, which phones go into quarantine by it."""
         said = []
         for part in parts:
@@ -73,12 +73,12 @@ class Ledger:
                     said.append(f"{part.member.name} goes into quarantine: {record.why}")
         return said
 
-    def note(self, name: str, said: str, *, failed: bool) -> Record:
+    def note(self, name: str, said: str, *, failed: bool) -> HealthRecord:
         """What became of a phone's part; returns what is known of the phone now."""
         with self._alone() as records:
-            before = records.get(name, Record())
+            before = records.get(name, HealthRecord())
             failures = before.failures + 1 if failed else 0
-            records[name] = Record(
+            records[name] = HealthRecord(
                 failures=failures,
                 last=said[:LONGEST_REASON].encode("utf-8", "replace").decode(),
                 at=datetime.now(UTC),
@@ -89,14 +89,14 @@ class Ledger:
     def release(self, name: str) -> None:
         """End a phone's quarantine. Raises BadInput when it is in none."""
         with self._alone() as records:
-            if not records.get(name, Record()).quarantined:
+            if not records.get(name, HealthRecord()).quarantined:
                 raise BadInput(f"{name} is not in quarantine")
             records[name] = records[name].model_copy(update={"failures": 0, "quarantined": False})
 
     def fit_for_work(self, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
         """Those that are not in quarantine; and of each other one, why it is, in words."""
         records = self.read()
-        away = [member for member in members if records.get(member.name, Record()).quarantined]
+        away = [member for member in members if records.get(member.name, HealthRecord()).quarantined]
         return [member for member in members if member not in away], [
             f"{member.name} is in quarantine and left out. {records[member.name].why} When it is well again: "
             f"`smoothdroid devices --farm {self._inventory} --release {member.name}`"
@@ -104,14 +104,14 @@ class Ledger:
         ]
 
     @contextmanager
-    def _alone(self) -> Iterator[dict[str, Record]]:
+    def _alone(self) -> Iterator[dict[str, HealthRecord]]:
         with exclusive(self.path.with_name(f".{self.path.name}.lock"), wait=True):
             records = self.read()
             yield records
             write_atomically(self.path, _Records(records).model_dump_json(indent=2) + "\n")
 
 
-def judge(ended: Ended) -> tuple[str, bool] | None:
+def judge(ended: PhoneResult) -> tuple[str, bool] | None:
     """What to note of a phone's part, and whether the phone failed; None when its part tells nothing of it."""
     if ended.error:
         return None if isinstance(ended.error, NO_FAULT_OF_THE_PHONE) else (str(ended.error), True)
@@ -128,7 +128,7 @@ class Health:
     """A phone of the inventory, as it is now."""
 
     member: Member
-    record: Record
+    record: HealthRecord
     phone: Phone | None
     error: SmoothdroidError | None
     """Why it cannot be reached."""
@@ -165,11 +165,11 @@ class Health:
         }
 
 
-def look(members: Sequence[Member], records: dict[str, Record]) -> list[Health]:
+def look(members: Sequence[Member], records: dict[str, HealthRecord]) -> list[Health]:
     """Ask every phone how it is; those that do not answer keep the others from nothing."""
 
     def one(member: Member) -> Health:
-        record = records.get(member.name, Record())
+        record = records.get(member.name, HealthRecord())
         try:
             with closing(member.open()) as target:
                 return Health(member, record, describe(target), None)

@@ -36,7 +36,7 @@ Reply = tuple[str, Any]
 """`done` and a value, or an error's name and what it is made of."""
 
 
-class Phones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
+class LentPhones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
     """The phones of a lab machine, in its worker process."""
 
     name = "phones"
@@ -119,9 +119,9 @@ def packed(error: SmoothdroidError) -> Reply:
     return type(error).__name__, [str(error)]
 
 
-def _phones(worker: Worker) -> Phones:
-    plugin = worker.plugins[Phones.name]
-    if not isinstance(plugin, Phones):
+def _phones(worker: Worker) -> LentPhones:
+    plugin = worker.plugins[LentPhones.name]
+    if not isinstance(plugin, LentPhones):
         raise TypeError("not a worker of smoothdroid")
     return plugin
 
@@ -174,10 +174,10 @@ VERBS: dict[str, Callable[..., Any]] = {
 def work(address: str, lab: str, members: Sequence[Member], say: Callable[[str], None]) -> None:
     """Lend the phones to the scheduler at `address`, until Ctrl-C; a scheduler that is away is waited for."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    asyncio.run(_work(address, Phones(lab, members), say))
+    asyncio.run(_work(address, LentPhones(lab, members), say))
 
 
-async def _work(address: str, phones: Phones, say: Callable[[str], None]) -> None:
+async def _work(address: str, phones: LentPhones, say: Callable[[str], None]) -> None:
     _, host, _ = meeting_point(address)
     resources = {resource(phones.lab, name): float(SLOTS) for name in phones.members}
     there: bool | None = None

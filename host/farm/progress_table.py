@@ -12,7 +12,7 @@ COLUMNS = ["phone", "SoC", "hottest", "now", "done", "left", "time left"]
 
 
 @dataclass
-class Row:
+class ProgressRow:
     """One phone; only its own thread writes here."""
 
     name: str

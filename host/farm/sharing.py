@@ -114,7 +114,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Part:
+class PhoneShare:
     """A pool as one phone sees it."""
 
     pool: Pool

@@ -31,15 +31,15 @@ class Programs:
     beside: Sequence[File]
 
 
-class Watch(Protocol):
-    """Is told how it goes; by several phones at once."""
+class TransferProgress(Protocol):
+    """A receiver of progress, from several phones at once."""
 
     def sending(self, way: str, name: str, done: int, total: int) -> None:
         """`done` of `total` bytes of a file are on the phone."""
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployResult:
     """What became of one way to a phone."""
 
     way: str
@@ -55,21 +55,21 @@ def to_all(
     open_: Open,
     programs: Callable[[Target, Phone], Programs],
     models: Sequence[Artifact],
-    watch: Watch,
-) -> list[Deployed]:
+    watch: TransferProgress,
+) -> list[DeployResult]:
     """Put programs and models on the phones of all `ways`, side by side; two ways to one phone one after the other.
 
-    What goes wrong with one phone is in its Deployed and keeps no other from its files. Ctrl-C stops all of them where
-    they are.
+    What goes wrong with one phone is in its DeployResult and keeps no other from its files. Ctrl-C stops all
+    transfers where they are.
     """
     phones: dict[str, list[str]] = {}
-    done: list[Deployed] = []
+    done: list[DeployResult] = []
     for way in ways:
         try:
             with closing(open_(way)) as target:
                 phones.setdefault(describe(target).id, []).append(way)
         except SmoothdroidError as error:
-            done.append(Deployed(way, error=error))
+            done.append(DeployResult(way, error=error))
 
     stopping, crashes = threading.Event(), list[BaseException]()
 
@@ -102,9 +102,9 @@ def _one_way(
     open_: Open,
     programs: Callable[[Target, Phone], Programs],
     models: Sequence[Artifact],
-    watch: Watch,
+    watch: TransferProgress,
     stopping: threading.Event,
-) -> Deployed:
+) -> DeployResult:
     began, sent, phone = time.monotonic(), dict[str, None](), None
 
     def heard(name: str) -> Callable[[int, int], None]:
@@ -125,5 +125,5 @@ def _one_way(
             for model in models:
                 upload.ensure(target, model.path, model.sha256, progress=heard(model.path.name), sampled=True)
     except SmoothdroidError as error:
-        return Deployed(way, phone, tuple(sent), time.monotonic() - began, error)
-    return Deployed(way, phone, tuple(sent), time.monotonic() - began)
+        return DeployResult(way, phone, tuple(sent), time.monotonic() - began, error)
+    return DeployResult(way, phone, tuple(sent), time.monotonic() - began)

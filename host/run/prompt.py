@@ -31,7 +31,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PromptAnswer:
     """What came back."""
 
     text: str
@@ -40,7 +40,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class PromptFiles:
     """What an answer needs, on the phone."""
 
     tool: Installed
@@ -55,16 +55,16 @@ def deploy(
     beside: Sequence[File] = (),
     on_step: Callable[[str], None] = lambda step: None,
     on_push: Progress | None = None,
-) -> Deployed:
+) -> PromptFiles:
     """Put llama-completion (`tool`), what must lie `beside` it, and the model on the phone, unless they are there."""
     on_step(f"deploying {model.name}")
     installed = install(target, tool, beside, progress=on_push)
-    return Deployed(installed, upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
+    return PromptFiles(installed, upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
 
 
 def ask(
-    target: Target, deployed: Deployed, prompt: str, sampling: Sampling, *, on_output: OnOutput | None = None
-) -> Answer:
+    target: Target, deployed: PromptFiles, prompt: str, sampling: Sampling, *, on_output: OnOutput | None = None
+) -> PromptAnswer:
     """Run `prompt` through the model on the phone.
 
     Raises SmoothdroidError when llama-completion dies, saying what that means.
@@ -85,6 +85,6 @@ def ask(
         raise SmoothdroidError(why_it_died(error)) from error
     text = done.stdout.rstrip().removesuffix(END_OF_TEXT).rstrip()
     try:
-        return Answer(text, parse_completion(done.stderr))
+        return PromptAnswer(text, parse_completion(done.stderr))
     except NoNumber:
-        return Answer(text, None)
+        return PromptAnswer(text, None)

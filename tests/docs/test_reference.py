@@ -11,7 +11,7 @@ from reference import commands, modules, plan, results, socs, verdicts
 from reference.fields import docstrings, kind
 from reference.markdown import code, plain, table
 from smoothdroid.device.info import socs as known
-from smoothdroid.host.bench.request import Words
+from smoothdroid.host.bench.request import PlanOptions
 from smoothdroid.host.cli import app
 from smoothdroid.host.results import checks, throttling_checks
 from smoothdroid.host.results.record import Campaign, Run
@@ -41,7 +41,7 @@ def test_a_plans_words_with_their_defaults() -> None:
     words = section(plan.write(), "A plan")
     assert "| `prompt` | `512` | Prefill lengths in tokens; 0: none. Default: 512. |" in words
     assert "| `cpus` | `any` |" in words
-    assert [name for name in Words.model_fields if f"| `{name}` |" not in words] == []
+    assert [name for name in PlanOptions.model_fields if f"| `{name}` |" not in words] == []
 
 
 def test_a_records_fields_with_their_types() -> None:

@@ -34,7 +34,7 @@ from smoothdroid.device.transport.ssh import SshOptions, SshTarget
 from smoothdroid.device.transport.target import Target, read, remove
 from smoothdroid.device.virtual import VirtualPhone, tree
 from smoothdroid.device.virtual.host import as_root, kill_as_root
-from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, run_campaign
+from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, run_campaign
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import inspect
@@ -633,7 +633,7 @@ class Bench:
         plan = make([inspect(write_gguf(folder / "model.gguf"))], request, PHONE)
         self.plan: Plan = plan.model_copy(update={"protocol": protocol}) if protocol else plan
 
-    def __call__(self, script: str) -> Outcome:
+    def __call__(self, script: str) -> CampaignResult:
         tool = self.folder / "llama-bench"
         tool.write_text(script)
         binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
@@ -677,7 +677,7 @@ def test_ctrl_c_while_the_cable_is_out(way: Way, tmp_path: Path) -> None:
     tool = tmp_path / "llama-bench"
     tool.write_text(llama_bench('[ -e "$0.slept" ] || { : >"$0.slept"; sleep 50; }'))
     binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
-    watch = Watch(on_cell=lambda cell, number, total: way.cable.pull())
+    watch = CampaignEvents(on_cell=lambda cell, number, total: way.cable.pull())
     with pytest.raises(KeyboardInterrupt):
         run_campaign(
             bench.plan, bench.target, PHONE, binaries, tmp_path / "results", watch, reopen=press_once_then_plug
@@ -705,7 +705,7 @@ def test_a_damaged_job_is_collected_as_far_as_it_is_intact(way: Way, tmp_path: P
     binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
     campaign = (bench.plan, bench.target, PHONE, binaries, tmp_path / "results")
     with pytest.raises(Gone):
-        run_campaign(*campaign, Watch(on_cell=gone))
+        run_campaign(*campaign, CampaignEvents(on_cell=gone))
     session = Session(bench.target)
     eventually(lambda: session.at_work() is None)
     (job,) = session.jobs()
@@ -713,7 +713,7 @@ def test_a_damaged_job_is_collected_as_far_as_it_is_intact(way: Way, tmp_path: P
     damage = f": >{one}.1.stdout; sed -i 's/^end {two} 1 0/end {two} 1 1/' journal; head -c 512 /dev/zero >>journal"
     bench.target.run(["sh", "-c", f"cd {bench.target.root}/jobs/{job}; {damage}"])
     warned: list[str] = []
-    outcome = run_campaign(*campaign, Watch(on_warning=warned.append))
+    outcome = run_campaign(*campaign, CampaignEvents(on_warning=warned.append))
     assert (threads(outcome.measured), outcome.failed) == ([1, 2, 3], [])
     assert len(bench.asked()) == 5
     assert any(f"{one}.1.stdout" in text for text in warned)
@@ -753,12 +753,12 @@ def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
         assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
 
     again = bench(LLAMA_BENCH)
-    assert (threads(again.measured), again.failed, again.kept) == (list(FAULTS), [], 2)
+    assert (threads(again.measured), again.failed, again.reused) == (list(FAULTS), [], 2)
     assert sorted(bench.recorded()[:6], key=place) == sorted([*first.measured, *first.failed], key=place), (
         "as they were"
     )
     assert threads(bench.recorded()) == bench.asked() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
-    assert (bench(LLAMA_BENCH).kept, len(bench.asked())) == (6, 10)
+    assert (bench(LLAMA_BENCH).reused, len(bench.asked())) == (6, 10)
 
 
 DATE = """#!/system/bin/sh
@@ -808,5 +808,5 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
         assert seen.samples <= run.wall_s + 1
     for run in first.measured:
         assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
-    assert (threads(again.measured), again.failed, again.kept) == ([2], [], 1)
+    assert (threads(again.measured), again.failed, again.reused) == ([2], [], 1)
     assert bench.asked() == [1, 2, 2]

@@ -19,7 +19,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.transport.target import Completed, Progress, Target
-from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, finished, run_campaign
+from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, finished, run_campaign
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.bench.schedule import LEAST_PROCESSES
@@ -72,9 +72,11 @@ class Bench:
         self.watched: list[tuple[str, int, int]] = []
         self.warnings: list[str] = []
 
-    def __call__(self, script: str = LLAMA_BENCH, plan: Plan | None = None, target: Target | None = None) -> Outcome:
+    def __call__(
+        self, script: str = LLAMA_BENCH, plan: Plan | None = None, target: Target | None = None
+    ) -> CampaignResult:
         self.play(script)
-        watch = Watch(
+        watch = CampaignEvents(
             on_cell=lambda cell, number, total: self.watched.append((cell.model, number, total)),
             on_warning=self.warnings.append,
         )
@@ -103,7 +105,7 @@ def test_measures_every_cell_in_its_turn(bench: Bench, plan: Plan) -> None:
     outcome = bench()
     turns = list(plan.turns(0))
     assert [run.cell for run in outcome.measured] == turns
-    assert (outcome.failed, outcome.kept) == ([], 0)
+    assert (outcome.failed, outcome.reused) == ([], 0)
     assert bench.runs() == outcome.measured
     assert bench.target.pushed == ["llama-bench", "plain.gguf", "smooth.gguf"]
     run_on_phone = [(Path(o["-m"]).name, o["-t"], o["-p"], o["-n"]) for o in bench.target.measured()]
@@ -178,7 +180,7 @@ def test_a_phones_name_makes_a_plain_folder_name(bench: Bench, plan: Plan, tmp_p
 def test_what_was_measured_is_neither_run_nor_sent_again(bench: Bench) -> None:
     first = bench()
     second = bench()
-    assert (second.folder, second.measured, second.failed, second.kept) == (first.folder, [], [], 8)
+    assert (second.folder, second.measured, second.failed, second.reused) == (first.folder, [], [], 8)
     assert (len(bench.target.measured()), len(bench.target.pushed)) == (8, 3)
     assert len(bench.runs()) == 8
     wiped = FolderPhone(Path(bench.target.root).with_name("wiped"))
@@ -195,9 +197,9 @@ def test_a_failed_cell_is_recorded_others_go_on_and_only_it_is_tried_again(bench
         assert "smoothdroid build --isa v8.0" in str(run.failure)
     again = bench()
     assert [options["-t"] for options in bench.target.measured()].count("1") == 4
-    assert (len(again.measured), again.failed, again.kept) == (4, [], 4)
+    assert (len(again.measured), again.failed, again.reused) == (4, [], 4)
     assert len(bench.runs()) == 12, "what failed stays on record"
-    assert bench().kept == 8
+    assert bench().reused == 8
 
 
 @pytest.fixture
@@ -260,7 +262,7 @@ def test_rounds_are_processes_of_their_own(bench: Bench, small: Plan) -> None:
         (cell.threads, number) for number in range(3) for cell in plan.turns(number)
     ]
     assert len({run.samples for run in outcome.measured}) == 6
-    assert bench(plan=plan).kept == 2
+    assert bench(plan=plan).reused == 2
 
 
 def test_after_round_0_a_process_is_long_enough_to_be_sampled(bench: Bench, small: Plan) -> None:
@@ -279,14 +281,14 @@ def test_a_cell_that_lacks_processes_does_not_count_as_kept(bench: Bench, small:
     with pytest.raises(Dies):
         run_campaign(plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(runs))
     outcome = bench(plan=plan)
-    assert (outcome.kept, len(outcome.measured)) == (max(0, runs - 2), 4 - runs)
+    assert (outcome.reused, len(outcome.measured)) == (max(0, runs - 2), 4 - runs)
     assert len({(run.fingerprint, run.round) for run in bench.runs()}) == len(bench.target.measured()) == 4
 
 
 def test_a_sustained_cell_does_not_count_as_kept_before_it_was_measured(bench: Bench, small: Plan) -> None:
     (test,) = small.tests
     sustained = test.model_copy(update={"sustained_s": 60})
-    assert bench(plan=small.model_copy(update={"tests": [test, sustained], "threads": [1]})).kept == 0
+    assert bench(plan=small.model_copy(update={"tests": [test, sustained], "threads": [1]})).reused == 0
 
 
 def test_vague_cells_are_measured_until_their_interval_is_narrow(bench: Bench, small: Plan) -> None:
@@ -340,13 +342,13 @@ class Dies(Exception):
     """Stands for whatever ends this process in the middle of a campaign."""
 
 
-def dies_after(runs: int) -> Watch:
+def dies_after(runs: int) -> CampaignEvents:
     def count(run: Run) -> None:
         nonlocal runs
         if not (runs := runs - 1):
             raise Dies
 
-    return Watch(on_run=count)
+    return CampaignEvents(on_run=count)
 
 
 @pytest.mark.parametrize("runs", [1, 3, 7, 8])
@@ -355,7 +357,7 @@ def test_a_call_that_dies_keeps_what_was_measured_and_the_next_one_takes_up_the_
         run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(runs))
     assert len(bench.runs()) == runs
     outcome = bench()
-    assert (len(outcome.measured), outcome.kept) == (8 - runs, runs)
+    assert (len(outcome.measured), outcome.reused) == (8 - runs, runs)
     assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
     assert len(bench.target.measured()) == 8, "each cell was measured once"
     assert Session(bench.target).jobs() == []
@@ -368,7 +370,7 @@ def test_what_failed_in_a_call_that_died_is_tried_again_once(bench: Bench) -> No
     failed = [cell.threads for cell in list(bench.plan.turns(0))[:3]].count(2)
     assert failed
     outcome = bench(TWO_THREADS_DIE)
-    assert (len(outcome.measured), len(outcome.failed), outcome.kept) == (4 - (3 - failed), 4, 3 - failed)
+    assert (len(outcome.measured), len(outcome.failed), outcome.reused) == (4 - (3 - failed), 4, 3 - failed)
     assert len(bench.target.measured()) == 8 + failed
 
 
@@ -384,7 +386,7 @@ def test_a_process_killed_in_mid_cell_is_taken_up_and_every_cell_measured_once(b
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     outcome = bench(llama_bench("sleep 0.5"))
-    assert len(outcome.measured) + outcome.kept == 8
+    assert len(outcome.measured) + outcome.reused == 8
     assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
     assert len(bench.target.measured()) == 8
 
@@ -395,11 +397,11 @@ def test_ctrl_c_ends_the_work_on_the_phone_and_the_next_call_goes_on(bench: Benc
 
     bench.play(llama_bench("sleep 0.5"))
     with pytest.raises(KeyboardInterrupt):
-        run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, Watch(on_run=interrupt))
+        run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, CampaignEvents(on_run=interrupt))
     assert Session(bench.target).at_work() is None
     assert len(bench.target.measured()) < 8
     outcome = bench(llama_bench("sleep 0.5"))
-    assert (len(outcome.measured), outcome.kept) == (7, 1)
+    assert (len(outcome.measured), outcome.reused) == (7, 1)
     assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 8
 
 
@@ -448,7 +450,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_at_work(bench: Bench, small: Plan, 
         except KeyboardInterrupt:
             assert Session(bench.target).at_work() is None, at
             outcome = bench(llama_bench("sleep 0.3"), small)
-            assert len(outcome.measured) + outcome.kept == 2
+            assert len(outcome.measured) + outcome.reused == 2
         assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 2
         assert Session(bench.target).jobs() == []
         at += 7
@@ -503,7 +505,7 @@ def test_ctrl_c_of_a_phone_that_stays_away_says_that_its_work_may_go_on(bench: B
 
     bench.play(llama_bench("sleep 60"))
     warned: list[str] = []
-    watch = Watch(on_warning=warned.append)
+    watch = CampaignEvents(on_warning=warned.append)
     with pytest.raises(KeyboardInterrupt):
         run_campaign(small, Lost(Path(bench.target.root)), PHONE, bench.binaries, bench.folder, watch)
     assert "may still run on the phone" in warned[0]
@@ -541,7 +543,7 @@ class Left:
         """Call again, and look whether all is right; returns the threads that were asked for, and the warnings."""
         warned: list[str] = []
         target, folder = self.bench.target, self.bench.folder
-        run_campaign(self.plan, target, PHONE, self.bench.binaries, folder, Watch(on_warning=warned.append))
+        run_campaign(self.plan, target, PHONE, self.bench.binaries, folder, CampaignEvents(on_warning=warned.append))
         runs = self.bench.runs()
         assert sorted(run.cell.threads for run in runs) == [1, 2, 3]
         for run in runs:
@@ -776,7 +778,7 @@ def test_a_damaged_campaign_is_written_anew(bench: Bench, small: Plan) -> None:
     first = bench(plan=small)
     (first.folder / CAMPAIGN).write_text("nonsense")
     second = bench(plan=small)
-    assert (second.measured, second.kept) == ([], first.kept + len({run.fingerprint for run in first.measured}))
+    assert (second.measured, second.reused) == ([], first.reused + len({run.fingerprint for run in first.measured}))
     assert (first.folder / "damaged-campaign.json").read_text() == "nonsense"
     assert read_campaign(first.folder).plan == small
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.bench.phone_filter import Which, sold_gib
+from smoothdroid.host.bench.phone_filter import PhoneFilter, sold_gib
 from smoothdroid.host.bench.plan import check
 from smoothdroid.host.bench.request import Request, read
 from tests.host.fakes import phone
@@ -36,7 +36,7 @@ PIXEL = phone()  # 7500 MB: sold with 8 GiB
     ],
 )
 def test_a_kind_fits_or_not(kind: dict[str, object], fits: bool) -> None:
-    assert Which.model_validate(kind).fits(PIXEL, {"adb:A"}, ["desk"]) is fits
+    assert PhoneFilter.model_validate(kind).fits(PIXEL, {"adb:A"}, ["desk"]) is fits
 
 
 def test_memory_as_phones_are_sold() -> None:
@@ -72,7 +72,7 @@ def test_words_for_some_phones_go_over_those_for_all(tmp_path: Path) -> None:
 
 
 def test_the_command_line_goes_over_all(tmp_path: Path) -> None:
-    mine = plan(tmp_path).with_words({"threads": "7"}).on(PIXEL, {"adb:A"})
+    mine = plan(tmp_path).with_options({"threads": "7"}).on(PIXEL, {"adb:A"})
     assert mine
     assert (mine.threads, mine.rounds) == ("7", 2)
 
@@ -82,7 +82,7 @@ def test_a_plan_may_be_for_some_phones_only(tmp_path: Path) -> None:
     assert asked.on(PIXEL, {"adb:A"})
     assert asked.on(phone(features=["asimd"]), {"adb:A"}) is None
     # What is said on the command line is no other phone.
-    assert asked.with_words({"rounds": 2}).on(phone(features=["asimd"]), {"adb:A"}) is None
+    assert asked.with_options({"rounds": 2}).on(phone(features=["asimd"]), {"adb:A"}) is None
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ WRITES = """
 import sys
 from pathlib import Path
 from smoothdroid.host.results.record import alone, append, read_runs
-from smoothdroid.host.farm.health import Ledger
+from smoothdroid.host.farm.health import HealthRecords
 from smoothdroid.host.query.index import current
 folder = Path(sys.argv[1])
 with alone(folder):
     append(folder, read_runs(folder)[0].model_copy(update={"round": 1}), "column\\ttime\\n")
 with current([folder]) as index:
     assert not index.damaged
-Ledger(folder / "farm.toml", 3).note("a", "measured", failed=False)
+HealthRecords(folder / "farm.toml", 3).note("a", "measured", failed=False)
 """
 READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
 COMMANDS = [["report", "results", "-o", "out"], ["compare", "results", "results"], ["query", "FROM cells", "results"]]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smoothdroid.host.bench.schedule import LEAST_PROCESSES, MOST_REPETITIONS, MOST_ROUNDS, Order, Turn, due, finished
+from smoothdroid.host.bench.schedule import LEAST_PROCESSES, MOST_REPETITIONS, MOST_ROUNDS, Order, Slot, due, finished
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run
@@ -25,14 +25,14 @@ class Measures:
         self.order = Order(self.plan, names)
         self.rates = rates
         self.runs: list[Run] = []
-        self.jobs: list[list[Turn]] = []
+        self.jobs: list[list[Slot]] = []
 
-    def job(self) -> list[Turn]:
+    def job(self) -> list[Slot]:
         turns = due(self.order, self.runs, {run.fingerprint for run in self.runs if run.failure})
         self.runs += [self.run(turn) for turn in turns]
         return turns
 
-    def run(self, turn: Turn, **changes: Any) -> Run:
+    def run(self, turn: Slot, **changes: Any) -> Run:
         rates = self.rates[turn.cell.model]
         mine = [rates[turn.round % len(rates)]] * turn.repetitions if rates else []
         run = run_of(self.campaign, turn.cell, mine, None if mine else "killed")

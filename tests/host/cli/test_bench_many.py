@@ -10,11 +10,11 @@ import typer
 
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.transport.local import LocalTarget
-from smoothdroid.host.bench.campaign import Outcome
+from smoothdroid.host.bench.campaign import CampaignResult
 from smoothdroid.host.cli.bench import _bench_many
-from smoothdroid.host.farm.coordinator import Crew, Ended, Member
-from smoothdroid.host.farm.health import Ledger
-from smoothdroid.host.farm.progress_table import Row
+from smoothdroid.host.farm.coordinator import Coordinator, Member, PhoneResult
+from smoothdroid.host.farm.health import HealthRecords
+from smoothdroid.host.farm.progress_table import ProgressRow
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import CAMPAIGN, RUNS
@@ -23,18 +23,18 @@ from tests.host.fakes import campaign, model, phone, run_of, write_results
 PLAN = Plan(models=[model("a")], threads=[1], tests=[Test(n_gen=8)], protocol=Protocol(repetitions=3))
 
 
-class Done(Crew):
-    """A crew whose phones have ended."""
+class Done(Coordinator):
+    """A coordinator whose phones have ended."""
 
-    def __init__(self, ended: list[Ended]) -> None:
-        self.rows, self._became = [Row(one.member.name) for one in ended], ended
+    def __init__(self, ended: list[PhoneResult]) -> None:
+        self.rows, self._became = [ProgressRow(one.member.name) for one in ended], ended
 
-    def run(self) -> list[Ended]:
+    def run(self) -> list[PhoneResult]:
         return self._became
 
 
 @pytest.fixture
-def ended(tmp_path: Path) -> list[Ended]:
+def ended(tmp_path: Path) -> list[PhoneResult]:
     """Three phones that measured; the record of the second is damaged afterwards."""
     parts = []
     for name in ("a", "b", "c"):
@@ -43,7 +43,7 @@ def ended(tmp_path: Path) -> list[Ended]:
         run = run_of(known, cell, [10.0, 10.1, 10.2])
         folder = write_results(tmp_path / name, known, [run])
         member = Member(name, f"adb:{name}", LocalTarget)
-        parts.append(Ended(member, known.phone, Outcome(folder, [run], [], 0), [run]))
+        parts.append(PhoneResult(member, known.phone, CampaignResult(folder, [run], [], 0), [run]))
     return parts
 
 
@@ -54,12 +54,12 @@ def ended(tmp_path: Path) -> list[Ended]:
 )
 @pytest.mark.parametrize("name", [CAMPAIGN, RUNS])
 def test_one_unreadable_record_hides_no_other(
-    ended: list[Ended], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    ended: list[PhoneResult], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     damaged = ended[1].outcome
     assert damaged
     (damaged.folder / name).write_bytes(b"\0\xff{\n" * 3)
-    _bench_many(Done(ended), False, Ledger(tmp_path / "farm.toml", 3))
+    _bench_many(Done(ended), False, HealthRecords(tmp_path / "farm.toml", 3))
     shown = capsys.readouterr()
     assert "Phone a" in shown.out
     assert "Phone c" in shown.out
@@ -70,9 +70,9 @@ def test_one_unreadable_record_hides_no_other(
     assert [len(one) for one in (cells[0], cells[2])] == [1, 1]
 
 
-def test_a_phone_that_failed_alone_decides_the_exit_status(ended: list[Ended], tmp_path: Path) -> None:
+def test_a_phone_that_failed_alone_decides_the_exit_status(ended: list[PhoneResult], tmp_path: Path) -> None:
     ended[1].outcome, ended[1].runs, ended[1].error = None, [], SmoothdroidError("what it says makes no sense")
-    ledger = Ledger(tmp_path / "farm.toml", 1)
+    ledger = HealthRecords(tmp_path / "farm.toml", 1)
     with pytest.raises(typer.Exit) as left:
         _bench_many(Done(ended), False, ledger)
     assert left.value.exit_code == 1

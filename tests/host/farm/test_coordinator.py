@@ -20,8 +20,8 @@ from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.bench.request import Request
-from smoothdroid.host.farm.coordinator import Crew, Member
-from smoothdroid.host.farm.health import Ledger, look
+from smoothdroid.host.farm.coordinator import Coordinator, Member
+from smoothdroid.host.farm.health import HealthRecords, look
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import read_campaign, read_runs
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
@@ -62,13 +62,13 @@ class Lab:
         self.phones[name] = _Own(self.folder / f"phone-{name}", f"{way}:{name}", self, name)
         return Member(name, f"{way}:{name}", opened, **more)
 
-    def crew(self, *names: str, asked: Request | None = None, share: bool = False) -> Crew:
+    def coordinator(self, *names: str, asked: Request | None = None, share: bool = False) -> Coordinator:
         members = [self.member(name) for name in names]
         return self.of(members, asked=asked, share=share)
 
-    def of(self, members: list[Member], asked: Request | None = None, share: bool = False) -> Crew:
+    def of(self, members: list[Member], asked: Request | None = None, share: bool = False) -> Coordinator:
         results = self.folder / "results"
-        return Crew(members, asked or self.asked, results, self, share=share, retry_s=0.1, patience_s=0.3)
+        return Coordinator(members, asked or self.asked, results, self, share=share, retry_s=0.1, patience_s=0.3)
 
 
 class _Own(FolderPhone):
@@ -105,8 +105,8 @@ def eventually(true: Callable[[], object]) -> None:
 
 
 def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
-    crew = lab.crew("a", "b", "c")
-    ended = crew.run()
+    coordinator = lab.coordinator("a", "b", "c")
+    ended = coordinator.run()
     assert [one.error for one in ended] == [None] * 3
     folders = [one.outcome.folder for one in ended if one.outcome]
     assert len(set(folders)) == 3
@@ -115,10 +115,10 @@ def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
         assert campaign.target == one.member.on
         assert [run.cell for run in runs] == list(campaign.plan.turns(0))
         assert [run.failure for run in runs] == [None] * 8
-    assert [(row.done, row.left, row.now) for row in crew.rows] == [(8, 0, "done")] * 3
+    assert [(row.done, row.left, row.now) for row in coordinator.rows] == [(8, 0, "done")] * 3
     assert any(text.startswith("b: plain, pp16, 1 threads: ") for text in lab.said)
-    again = lab.crew("a", "b", "c").run()
-    assert [(len(one.runs), one.outcome and one.outcome.kept) for one in again] == [(0, 8)] * 3
+    again = lab.coordinator("a", "b", "c").run()
+    assert [(len(one.runs), one.outcome and one.outcome.reused) for one in again] == [(0, 8)] * 3
 
 
 @pytest.mark.fault(
@@ -128,7 +128,7 @@ def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
 )
 def test_a_phone_that_is_not_there_keeps_nobody_and_is_told(lab: Lab) -> None:
     lab.gone.add("b")
-    a, b = lab.crew("a", "b").run()
+    a, b = lab.coordinator("a", "b").run()
     assert len(a.runs) == 8
     assert (b.runs, b.outcome) == ([], None)
     assert isinstance(b.error, NoPhone)
@@ -154,13 +154,13 @@ def test_a_hostile_phone_fails_alone(lab: Lab, what: str) -> None:
     said = HOSTILE[what]
     members = [lab.member(name) for name in ("a", "b", "c")]
     lab.phones["b"].says = lambda text: "" if said is None else text + said
-    crew = lab.of(members)
-    a, b, c = crew.run()
+    coordinator = lab.of(members)
+    a, b, c = coordinator.run()
     assert [len(one.runs) for one in (a, c)] == [8, 8]
     assert (a.error, c.error) == (None, None)
-    assert [row.now for row in crew.rows][::2] == ["done", "done"]
-    assert all(isinstance(cell, str) for row in crew.rows for cell in row.cells())
-    ledger = Ledger(lab.folder / "farm.toml", 1)
+    assert [row.now for row in coordinator.rows][::2] == ["done", "done"]
+    assert all(isinstance(cell, str) for row in coordinator.rows for cell in row.cells())
+    ledger = HealthRecords(lab.folder / "farm.toml", 1)
     quarantined = ledger.note_all([a, b, c])
     assert ledger.read()["a"].failures == ledger.read()["c"].failures == 0
     looked = look(members, ledger.read())
@@ -181,9 +181,9 @@ def test_an_error_that_nothing_is_prepared_for_ends_one_phones_part(lab: Lab) ->
             return super().binaries(target, phone)
 
     odd = Odd(lab.folder)
-    a, b, c = odd.crew("a", "b", "c").run()
+    a, b, c = odd.coordinator("a", "b", "c").run()
     assert [len(one.runs) for one in (a, b, c)] == [8, 0, 8]
-    assert re.match(r"an unexpected KeyError \(test_crew\.py, line \d+\): 'no such build'", str(b.error))
+    assert re.match(r"an unexpected KeyError \(test_coordinator\.py, line \d+\): 'no such build'", str(b.error))
 
 
 @pytest.mark.fault(
@@ -192,10 +192,10 @@ def test_an_error_that_nothing_is_prepared_for_ends_one_phones_part(lab: Lab) ->
     outcome="it is named and left out; its cells are measured again",
 )
 def test_a_damaged_record_among_the_results_stops_no_phone(lab: Lab) -> None:
-    first = lab.crew("a", share=True).run()[0].outcome
+    first = lab.coordinator("a", share=True).run()[0].outcome
     assert first
     (first.folder / "campaign.json").write_text("{")
-    a, b = lab.crew("b", "c", share=True).run()
+    a, b = lab.coordinator("b", "c", share=True).run()
     assert (a.error, b.error) == (None, None)
     assert len(a.runs) + len(b.runs) == 8
     assert any("campaign.json is damaged" in text for text in lab.said)
@@ -209,8 +209,8 @@ def test_a_damaged_record_among_the_results_stops_no_phone(lab: Lab) -> None:
 def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
     asked = lab.asked
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 0.3"))
-    crew = lab.crew("a", "b", asked=asked)
-    b = crew.rows[1]
+    coordinator = lab.coordinator("a", "b", asked=asked)
+    b = coordinator.rows[1]
 
     def unplug_and_plug() -> None:
         eventually(lambda: b.done >= 1)
@@ -220,7 +220,7 @@ def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
 
     somebody = threading.Thread(target=unplug_and_plug)
     somebody.start()
-    ended = crew.run()
+    ended = coordinator.run()
     somebody.join()
     assert [one.error for one in ended] == [None, None]
     for one in ended:
@@ -233,7 +233,7 @@ def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
 
 def test_equal_phones_share_and_the_record_says_who_measured_what(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 0.3"))
-    ended = lab.crew("a", "b", share=True).run()
+    ended = lab.coordinator("a", "b", share=True).run()
     runs = [read_runs(one.outcome.folder) for one in ended if one.outcome]
     assert all(runs), "both had a part"
     assert sorted(str(run.cell) for run in [*runs[0], *runs[1]]) == sorted(
@@ -242,7 +242,7 @@ def test_equal_phones_share_and_the_record_says_who_measured_what(lab: Lab) -> N
     )
     for part in runs:
         assert {run.cell.model for run in part} == {"plain", "smooth"}, "the models of a setting on one phone"
-    again = lab.crew("a", "b", "d", share=True).run()
+    again = lab.coordinator("a", "b", "d", share=True).run()
     assert [one.runs for one in again] == [[], [], []], "a new equal phone measures nothing anew"
 
 
@@ -253,7 +253,7 @@ def test_equal_phones_share_and_the_record_says_who_measured_what(lab: Lab) -> N
 )
 def test_a_shared_cell_moves_when_its_phone_dies(lab: Lab) -> None:
     lab.scripts = {"adb:a": llama_bench("sleep 1"), "adb:b": llama_bench("sleep 60")}
-    crew = lab.crew("a", "b", share=True)
+    coordinator = lab.coordinator("a", "b", share=True)
 
     def die() -> None:
         eventually(lambda: lab.phones["b"].measured())
@@ -261,7 +261,7 @@ def test_a_shared_cell_moves_when_its_phone_dies(lab: Lab) -> None:
 
     somebody = threading.Thread(target=die)
     somebody.start()
-    a, b = crew.run()
+    a, b = coordinator.run()
     somebody.join()
     lab.gone.clear()
     session = Session(lab.phones["b"])
@@ -276,7 +276,7 @@ def test_words_for_one_phone_are_measured_there_alone(lab: Lab) -> None:
     asked = Request.model_validate(
         {**lab.asked.model_dump(exclude_unset=True), "for": [{"phones": {"phone": "a"}, "threads": "1"}]}
     )
-    a, b = lab.crew("a", "b", asked=asked).run()
+    a, b = lab.coordinator("a", "b", asked=asked).run()
     assert ({run.cell.threads for run in a.runs}, {run.cell.threads for run in b.runs}) == ({1}, {1, 2})
 
 
@@ -302,16 +302,16 @@ def test_two_ways_to_one_phone_take_turns(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a1", "ssh:a2"), llama_bench("sleep 0.3"))
     members = [lab.member("a1"), lab.member("a2", way="ssh")]
     seen = set[tuple[bool, bool]]()
-    crew = lab.of(members)
+    coordinator = lab.of(members)
     locks = [Path(lab.phones[name].root, "lock") for name in ("a1", "a2")]
 
     def look() -> None:
-        while crew.rows[0].now != "done" or crew.rows[1].now != "done":
+        while coordinator.rows[0].now != "done" or coordinator.rows[1].now != "done":
             seen.add((locks[0].is_symlink(), locks[1].is_symlink()))
 
     looking = threading.Thread(target=look)
     looking.start()
-    ended = crew.run()
+    ended = coordinator.run()
     looking.join()
     assert [len(one.runs) for one in ended] == [8, 8]
     assert (True, True) not in seen
@@ -349,10 +349,10 @@ def test_two_phones_with_one_serial_number_are_not_taken_for_one(lab: Lab) -> No
     outcome="it is left alone and named; the others are measured",
 )
 def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> None:
-    crew = lab.crew("a", "b")
+    coordinator = lab.coordinator("a", "b")
     session = Session(lab.phones["a"])
     session.start("others", [Task("cell", ["sleep", "60"], 100)])
-    a, b = crew.run()
+    a, b = coordinator.run()
     assert "at work on another job, others" in str(a.error)
     assert len(b.runs) == 8
     session.stop("others")
@@ -365,7 +365,7 @@ def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> Non
 )
 def test_ctrl_c_ends_the_work_on_every_phone_and_the_next_call_goes_on(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 60"))
-    crew = lab.crew("a", "b")
+    coordinator = lab.coordinator("a", "b")
 
     def presses() -> None:
         eventually(lambda: all(lab.phones[name].measured() for name in ("a", "b")))
@@ -373,12 +373,12 @@ def test_ctrl_c_ends_the_work_on_every_phone_and_the_next_call_goes_on(lab: Lab)
 
     threading.Thread(target=presses).start()
     with pytest.raises(KeyboardInterrupt):
-        crew.run()
+        coordinator.run()
     assert [Session(lab.phones[name]).at_work() for name in ("a", "b")] == [None, None]
-    assert [row.now for row in crew.rows] == ["stopped", "stopped"]
+    assert [row.now for row in coordinator.rows] == ["stopped", "stopped"]
 
 
 def test_a_wrong_model_stops_who_needs_it_and_is_told_once_for_each(lab: Lab) -> None:
     asked = Request(models=[str(lab.folder / "none.gguf")], **SMALL)
-    (a,) = lab.crew("a", asked=asked).run()
+    (a,) = lab.coordinator("a", asked=asked).run()
     assert isinstance(a.error, BadInput)

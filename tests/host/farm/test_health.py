@@ -8,8 +8,8 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.farm.coordinator import Ended, Member
-from smoothdroid.host.farm.health import Ledger, judge, look
+from smoothdroid.host.farm.coordinator import Member, PhoneResult
+from smoothdroid.host.farm.health import HealthRecords, judge, look
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run
@@ -20,8 +20,8 @@ def member(name: str) -> Member:
     return Member(name, f"adb:{name}", LocalTarget)
 
 
-def part(name: str, error: SmoothdroidError | None = None, runs: list[Run] | None = None) -> Ended:
-    return Ended(member(name), error=error, runs=runs or [])
+def part(name: str, error: SmoothdroidError | None = None, runs: list[Run] | None = None) -> PhoneResult:
+    return PhoneResult(member(name), error=error, runs=runs or [])
 
 
 def runs(*failures: str | None) -> list[Run]:
@@ -31,9 +31,9 @@ def runs(*failures: str | None) -> list[Run]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger(tmp_path: Path) -> HealthRecords:
     (tmp_path / "farm.toml").touch()
-    return Ledger(tmp_path / "farm.toml", 3)
+    return HealthRecords(tmp_path / "farm.toml", 3)
 
 
 LOST = TargetLost("the cable broke.")
@@ -44,7 +44,7 @@ LOST = TargetLost("the cable broke.")
     transport="any",
     outcome="it goes into quarantine, which is said and can be ended",
 )
-def test_repeated_failures_end_in_quarantine_which_is_told_and_can_be_ended(ledger: Ledger) -> None:
+def test_repeated_failures_end_in_quarantine_which_is_told_and_can_be_ended(ledger: HealthRecords) -> None:
     assert ledger.note_all([part("a", LOST), part("b", runs=runs(None))]) == []
     assert ledger.note_all([part("a", LOST)]) == []
     assert len(ledger.fit_for_work([member("a")])[0]) == 1
@@ -61,7 +61,7 @@ def test_repeated_failures_end_in_quarantine_which_is_told_and_can_be_ended(ledg
         ledger.release("a")
 
 
-def test_a_success_between_failures_counts_from_zero_again(ledger: Ledger) -> None:
+def test_a_success_between_failures_counts_from_zero_again(ledger: HealthRecords) -> None:
     for _ in range(2):
         assert ledger.note_all([part("a", LOST), part("a", LOST), part("a", runs=runs(None, "out of memory"))]) == []
     assert ledger.read()["a"].last == "1 of 2 runs measured"
@@ -80,20 +80,20 @@ def test_what_is_no_fault_of_the_phone_is_not_counted() -> None:
     transport="workstation",
     outcome="none is lost",
 )
-def test_several_processes_write_and_nothing_is_lost(ledger: Ledger) -> None:
+def test_several_processes_write_and_nothing_is_lost(ledger: HealthRecords) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.note(f"p{number}", "gone", failed=True), range(40)))
     assert {record.failures for record in ledger.read().values()} == {1}
     assert len(ledger.read()) == 40
 
 
-def test_a_damaged_record_is_named(ledger: Ledger) -> None:
+def test_a_damaged_record_is_named(ledger: HealthRecords) -> None:
     ledger.path.write_text('{"a": {"failures": -1}}')
     with pytest.raises(BadInput, match=r"farm\.health\.json is damaged"):
         ledger.read()
 
 
-def test_a_look_at_phones_of_which_one_is_gone(ledger: Ledger) -> None:
+def test_a_look_at_phones_of_which_one_is_gone(ledger: HealthRecords) -> None:
     def gone() -> Target:
         raise NoPhone("b is not there")
 

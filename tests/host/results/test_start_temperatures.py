@@ -9,7 +9,7 @@ import pytest
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.transport.target import Completed, Progress
-from smoothdroid.host.bench.campaign import Binaries, Outcome, Watch, run_campaign
+from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, run_campaign
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import inspect
@@ -48,11 +48,12 @@ class Campaign:
         self._model = write_gguf(folder / "plain.gguf", 1)
         self.steps: list[str] = []
 
-    def __call__(self, target: Thermal, script: str = LLAMA_BENCH) -> Outcome:
+    def __call__(self, target: Thermal, script: str = LLAMA_BENCH) -> CampaignResult:
         tool, _ = self.binaries.tools["llama-bench"]
         tool.write_text(script)
         binaries = Binaries("0123456789abcdef", "i8mm", "fake", {"llama-bench": (tool, sha256_of(tool))})
-        return run_campaign(self.plan(), target, PHONE, binaries, self._folder / "results", Watch(self.steps.append))
+        events = CampaignEvents(self.steps.append)
+        return run_campaign(self.plan(), target, PHONE, binaries, self._folder / "results", events)
 
     def plan(self) -> Plan:
         asked = Request(threads="1,2", prompt="16", generate="8", repetitions=2, cool="start+2", cool_within=1)

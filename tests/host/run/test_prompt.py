@@ -10,7 +10,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.transport.target import Completed
 from smoothdroid.host.gguf.artifact import inspect
 from smoothdroid.host.run import prompt
-from smoothdroid.host.run.prompt import Answer, Sampling
+from smoothdroid.host.run.prompt import PromptAnswer, Sampling
 from tests.host.fakes import Answer as Replay
 from tests.host.fakes import ReplayTarget, write_gguf
 
@@ -33,7 +33,7 @@ class Asked:
         self.heard: list[str] = []
         self.argv: Sequence[str] = []
 
-    def __call__(self, answer: Replay, *, raw: bool = False) -> Answer:
+    def __call__(self, answer: Replay, *, raw: bool = False) -> PromptAnswer:
         tool = self.folder / "llama-completion"
         tool.touch()
         model = inspect(write_gguf(self.folder / "tiny.gguf"))
