@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader
 from pydantic import BaseModel, ConfigDict
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.gguf import memory_shape
 from smoothdroid.host.gguf.memory_shape import Shape
-from smoothdroid.host.gguf.reader import MAGIC, opened
-
-_ARCHITECTURE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
+from smoothdroid.host.gguf.reader import GgufFile, reading
 
 
 class Header(BaseModel):
@@ -57,49 +53,25 @@ def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Arti
 
 def read(path: Path) -> Header:
     """Read a GGUF's header alone. Raises BadInput as `inspect`."""
-    if not path.exists():
-        raise BadInput(f"there is no file {path}")
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; name the .gguf file in it, or make one with `smoothdroid prepare {path}`")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise BadInput(f"{path} is no GGUF file (it does not begin with GGUF)")
-    try:
-        reader = opened(path)
-        architecture = _architecture(reader)
-        taken = memory_shape.read(reader, architecture)
-        parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
-        tensor_bytes = sum(int(tensor.n_bytes) for tensor in reader.tensors)
-        experts = any("_exps." in str(tensor.name) for tensor in reader.tensors)
-        end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise BadInput(f"{path} is cut short or damaged ({error}); copy or prepare it again") from error
-    if not parameters or not architecture:
-        raise BadInput(f"{path} holds no model: {parameters} parameters, architecture `{architecture}`")
+    gguf = GgufFile(path)
+    with reading(path):
+        memory = memory_shape.read(gguf)
+    if not gguf.n_parameters or not gguf.architecture:
+        raise BadInput(f"{path} holds no model: {gguf.n_parameters} parameters, architecture `{gguf.architecture}`")
+    size, end = path.stat().st_size, max(int(tensor.data_offset + tensor.n_bytes) for tensor in gguf.tensors)
     if end > size:
         raise BadInput(f"{path} is cut short: {size} bytes of {end}; copy or prepare it again")
+    experts = any("_exps." in str(tensor.name) for tensor in gguf.tensors)
     return Header(
         path=path,
         name=path.stem,
         size_bytes=size,
-        architecture=architecture,
-        parameters=parameters,
-        bits_per_weight=8 * tensor_bytes / parameters,
-        decode_bytes=None if experts else taken.weights_bytes,
-        shape=taken,
+        architecture=gguf.architecture,
+        parameters=gguf.n_parameters,
+        bits_per_weight=gguf.bits_per_weight,
+        decode_bytes=None if experts else memory.weights_bytes,
+        shape=memory,
     )
-
-
-def _architecture(reader: GGUFReader) -> str:
-    """Empty where it is not there. Raises ValueError where it is no name."""
-    field = reader.get_field("general.architecture")
-    if field is None:
-        return ""
-    name = field.contents()
-    if not isinstance(name, str) or not _ARCHITECTURE.fullmatch(name):
-        raise ValueError(f"its architecture is no name: {str(name)[:40]!r}")
-    return name
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from gguf import GGUFReader
 from pydantic import BaseModel, ConfigDict, Field
+
+from smoothdroid.host.gguf.reader import GgufFile
 
 MOST = 2**31 - 1
 """Of anything that llama.cpp counts."""
@@ -54,11 +55,11 @@ class Shape(BaseModel):
     """Their bytes: they tell whether most of them are floats."""
 
 
-def read(reader: GGUFReader, architecture: str) -> Shape:
+def read(gguf: GgufFile) -> Shape:
     """Raises ValueError, which says what, where the metadata hold what is no count."""
-    facts = _Facts(reader, architecture)
-    tensors = {str(tensor.name): [int(n) for n in tensor.shape] for tensor in reader.tensors}
-    sizes = {str(tensor.name): int(tensor.n_bytes) for tensor in reader.tensors}
+    facts = _Facts(gguf)
+    tensors = {str(tensor.name): [int(n) for n in tensor.shape] for tensor in gguf.tensors}
+    sizes = {str(tensor.name): int(tensor.n_bytes) for tensor in gguf.tensors}
     layers = _layers(tensors)
     caches = _caches(layers, facts)
     window, windowed = _windowed(caches, facts)
@@ -82,9 +83,8 @@ def read(reader: GGUFReader, architecture: str) -> Shape:
 class _Facts:
     """The metadata, hostile until checked."""
 
-    def __init__(self, reader: GGUFReader, architecture: str) -> None:
-        self._reader, self.architecture = reader, architecture
-        self._known: dict[str, object] = {}
+    def __init__(self, gguf: GgufFile) -> None:
+        self._gguf, self.architecture = gguf, gguf.architecture
 
     def count(self, name: str) -> int | None:
         """Raises ValueError when it is there and no count."""
@@ -121,10 +121,7 @@ class _Facts:
         return min(self.trunk, (self.count("block_count") or MOST) - (self.count("attention.shared_kv_layers") or 0))
 
     def _value(self, name: str) -> object:
-        if name not in self._known:  # an array is decoded once, not for each layer
-            field = self._reader.get_field(f"{self.architecture}.{name}")
-            self._known[name] = field.contents() if field else None
-        return self._known[name]
+        return self._gguf.value(f"{self.architecture}.{name}")
 
 
 def _count(value: object, name: str) -> int:

@@ -11,13 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import get_args
 
-from gguf import GGUFReader
-
 from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.common.workspace import require_space, workspace
+from smoothdroid.host.gguf.reader import GgufFile
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, hash_files, open_checkpoint
 from smoothdroid.host.model.checkpoint.staging import changed_bytes, stage, staging_folder
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows
@@ -382,15 +381,14 @@ def _recipes(
 
 
 def _describe(gguf: Path, story: Story) -> Manifest:
-    tensors = GGUFReader(gguf).tensors
-    n_parameters = sum(int(tensor.n_elements) for tensor in tensors)
+    written = GgufFile(gguf)
     return Manifest(
         **{name: getattr(story, name) for name in Story.model_fields},
         file=gguf.name,
         sha256=sha256_of(gguf),
         size_bytes=gguf.stat().st_size,
-        n_parameters=n_parameters,
-        bits_per_weight=sum(int(tensor.n_bytes) for tensor in tensors) * 8 / n_parameters,
+        n_parameters=written.n_parameters,
+        bits_per_weight=written.bits_per_weight,
     )
 
 

@@ -23,7 +23,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from torch import Tensor
 
-from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.gguf.reader import GgufFile
 
 # gguf-py/gguf/tensor_mapping.py, the other way round.
 MODEL_NAMES = {
@@ -49,13 +49,13 @@ def write_checkpoint(gguf: Path, folder: Path) -> None:
 
     Raises ValueError where the GGUF is not a Llama with a SmolLM tokenizer.
     """
-    reader = opened(gguf)
-    fields = {name: field.contents() for name, field in reader.fields.items()}
+    file = GgufFile(gguf)
+    fields: dict[str, Any] = {name: file.value(name) for name in file.names}
     kind = (fields["general.architecture"], fields["tokenizer.ggml.model"], fields["tokenizer.ggml.pre"])
     if kind != ("llama", "gpt2", "smollm"):
         raise ValueError(f"{gguf}: made for a Llama with SmolLM's tokenizer, not for {kind}")
     tensors: dict[str, Tensor] = {}
-    for stored in reader.tensors:
+    for stored in file.tensors:
         name = checkpoint_name(stored.name)
         tensor = torch.from_numpy(np.array(dequantize(stored.data, stored.tensor_type)))
         if name.endswith("q_proj.weight"):

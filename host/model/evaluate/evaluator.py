@@ -17,7 +17,7 @@ import numpy as np
 from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.common.workspace import workspace
-from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.gguf.reader import GgufFile
 from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate.logits import Divergence, SavedLogits, compare, file_bytes, nll, open_logits
 from smoothdroid.host.model.evaluate.perplexity import Kernels, OnWindow, Task
@@ -155,20 +155,11 @@ def _check(reference: Gguf, candidates: Sequence[Gguf], context: int, windows: i
 
 def _vocabulary(path: Path) -> tuple[list[str], int | None]:
     """(the tokens, the longest context or None). Raises BadInput where the file is no GGUF with a vocabulary."""
-    try:
-        reader = opened(path)
-        field = reader.get_field("tokenizer.ggml.tokens")
-        architecture = reader.get_field("general.architecture")
-        longest: Any = reader.get_field(f"{architecture.contents()}.context_length") if architecture else None
-        tokens = list(field.contents()) if field else []
-        length = None if longest is None else int(longest.contents())
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
-    except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise BadInput(f"{path}: cut short, damaged or no GGUF: {error}. Copy or prepare it again.") from error
-    if not tokens:
+    gguf = GgufFile(path)
+    tokens, length = gguf.value("tokenizer.ggml.tokens"), gguf.value(f"{gguf.architecture}.context_length")
+    if not tokens or not isinstance(tokens, list):
         raise BadInput(f"{path}: it holds no vocabulary, so it cannot read a text.")
-    return tokens, length
+    return tokens, length if isinstance(length, int) else None
 
 
 def _key(reference: Gguf, text: Prose, kernels: Kernels, context: int, windows: int) -> str:

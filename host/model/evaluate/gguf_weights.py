@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.gguf.reader import GgufFile, reading
 from smoothdroid.host.model.arithmetic import Arithmetic
 
 # Taking a matrix through its blocks needs some five times its memory: a head of 128,000 rows is done in parts.
@@ -51,15 +50,13 @@ class GgufWeights:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _readable(path):
-            reader = opened(path)
-        self._fields = reader.fields
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._gguf = GgufFile(path)
+        self._tensors = {tensor.name: tensor for tensor in self._gguf.tensors}
 
     @property
     def settings(self) -> list[str]:
         """The names of the settings that are there."""
-        return list(self._fields)
+        return self._gguf.names
 
     @property
     def tensors(self) -> dict[str, str]:
@@ -68,14 +65,14 @@ class GgufWeights:
 
     def text(self, setting: str) -> str:
         """A setting that is a word."""
-        value = self._value(setting)
+        value = self._gguf.value(setting)
         if not isinstance(value, str):
             raise BadInput(f"{self.path}: its {setting} is {value!r}: a word was expected.")
         return value
 
     def number(self, setting: str, default: float | None = None) -> float:
         """A setting that is a positive number; `default` where it is not there."""
-        value = self._value(setting)
+        value = self._gguf.value(setting)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise BadInput(f"{self.path}: its {setting} is {value!r}: a positive number was expected.")
@@ -88,7 +85,7 @@ class GgufWeights:
     @property
     def bos(self) -> int | None:
         """The token that begins a text, where the file names one."""
-        value = self._value("tokenizer.ggml.bos_token_id")
+        value = self._gguf.value("tokenizer.ggml.bos_token_id")
         return value if isinstance(value, int) else None
 
     def length(self, name: str) -> int:
@@ -123,10 +120,6 @@ class GgufWeights:
             return Linear(weight, bias, lambda x: arithmetic.activations(x, quantisation))
         return Linear(weight, bias, lambda x: x.to(_PLAIN[kind]).float())
 
-    def _value(self, setting: str) -> object:
-        with _readable(self.path):
-            return self._fields[setting].contents() if setting in self._fields else None
-
     def _tensor(self, name: str, shape: tuple[int, ...] | None = None) -> ReaderTensor:
         if name not in self._tensors:
             raise BadInput(f"{self.path}: the tensor {name} is not there.")
@@ -137,16 +130,6 @@ class GgufWeights:
 
     def _dequantised(self, name: str, shape: tuple[int, ...], part: slice | NDArray[np.int64]) -> Tensor:
         tensor = self._tensor(name, shape)
-        with _readable(self.path):
+        with reading(self.path):
             # A copy: the file is mapped read-only, and torch shares what it is given.
             return torch.from_numpy(np.array(dequantize(tensor.data[part], tensor.tensor_type), np.float32))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
-    except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise BadInput(f"{path}: cut short, damaged or no GGUF: {error}. Copy or prepare it again.") from error

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from gguf import ReaderField
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.gguf.reader import opened
+from smoothdroid.host.gguf.reader import GgufFile
 from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Auto, Smoothing, Story
 
 
@@ -31,20 +30,13 @@ class Inspected(BaseModel):
 
 
 def inspect(path: Path) -> Inspected:
-    """Read the GGUF in `path`. Raises BadInput where it is none, or where its story cannot be read."""
-    try:
-        reader = opened(path)
-        tensors = reader.tensors
-        fields = {name: _text(reader.fields[name]) for name in NAMES if name in reader.fields}
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}.") from error
-    except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
-        raise BadInput(f"{path}: cut short, damaged or no GGUF: {error}. Copy or prepare it again.") from error
-    n_parameters = sum(int(tensor.n_elements) for tensor in tensors)
-    if not n_parameters:
+    """Read the GGUF in `path`. Raises BadInput where it is none, or where its provenance cannot be read."""
+    gguf = GgufFile(path)
+    if not gguf.n_parameters:
         raise BadInput(f"{path}: it holds no tensors (a vocabulary alone?).")
+    stored = gguf.text(METADATA_KEY)
     try:
-        story = Story.model_validate_json(fields[METADATA_KEY]) if METADATA_KEY in fields else None
+        story = None if stored is None else Story.model_validate_json(stored)
     except ValidationError as error:
         raise BadInput(
             f"{path}: how it was made cannot be read ({error.error_count()} fields are not as this version writes "
@@ -52,25 +44,14 @@ def inspect(path: Path) -> Inspected:
         ) from error
     return Inspected(
         path=path,
-        architecture=fields.get("general.architecture", "?"),
-        name=fields.get("general.name"),
+        architecture=gguf.architecture or "?",
+        name=gguf.text("general.name"),
         size_bytes=path.stat().st_size,
-        n_parameters=n_parameters,
-        bits_per_weight=sum(int(tensor.n_bytes) for tensor in tensors) * 8 / n_parameters,
-        types=dict(Counter(tensor.tensor_type.name for tensor in tensors).most_common()),
+        n_parameters=gguf.n_parameters,
+        bits_per_weight=gguf.bits_per_weight,
+        types=dict(Counter(tensor.tensor_type.name for tensor in gguf.tensors).most_common()),
         story=story,
     )
-
-
-NAMES = ("general.architecture", "general.name", METADATA_KEY)
-
-
-def _text(field: ReaderField) -> str:
-    """Raises ValueError where the field holds something else."""
-    value = field.contents()
-    if not isinstance(value, str):
-        raise ValueError(f"{field.name} is no text")
-    return value
 
 
 def lines(found: Inspected) -> list[tuple[str, str]]:
