@@ -93,11 +93,11 @@ def prepare(
 ) -> None:
     """Apply SmoothQuant to a checkpoint and write it as a GGUF, layer by layer, in little memory."""
     need_torch()
-    from smoothdroid.host.model.prepare import Settings, parse_types
+    from smoothdroid.host.model.prepare import PrepareSettings, parse_types
     from smoothdroid.host.model.prepare import prepare as prepare_model
     from smoothdroid.host.report.plots import strengths
 
-    settings = Settings(
+    settings = PrepareSettings(
         types=parse_types(types),
         smooth=plain is not True,
         plain=plain is not False,
@@ -139,7 +139,7 @@ def prepare(
 
 
 def _was_searched(manifest: Manifest) -> bool:
-    return bool(manifest.outcome and manifest.outcome.held_out and manifest.outcome.strengths)
+    return bool(manifest.outcome and manifest.outcome.held_out and manifest.outcome.alphas)
 
 
 @app.command(epilog="Example: smoothdroid inspect out/llama2-7b-smooth-q8_0.gguf")

@@ -25,15 +25,15 @@ from smoothdroid.host.model.convert.loading import require_loads
 from smoothdroid.host.model.provenance.manifest import (
     METADATA_KEY,
     PREPARATION_VERSION,
-    Auto,
+    AutoAlpha,
     Kernel,
     Manifest,
-    Outcome,
+    Provenance,
     Quantisation,
     Recipe,
     Smoothing,
-    Source,
-    Story,
+    SmoothingOutcome,
+    SourceCheckpoint,
     manifest_path,
     read_finished,
 )
@@ -45,7 +45,7 @@ from smoothdroid.host.model.smoothquant.architectures import (
     alphas_of,
     block_of,
     parse_folds,
-    require_turnable,
+    require_rotatable,
 )
 from smoothdroid.host.model.texts.prose import Prose, calibration_prose
 
@@ -87,7 +87,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Settings:
+class PrepareSettings:
     """What the user asks for; the defaults are the paper's.
 
     `alpha`: a number from 0 to 1 for every fold, one for each (`norm=0.5,up-down=0.3`), or `auto`, which measures on
@@ -112,7 +112,7 @@ class Settings:
 def prepare(
     model: Path,
     output: Path,
-    settings: Settings | None = None,
+    settings: PrepareSettings | None = None,
     *,
     llama_cpp: Path,
     llama_cpp_id: str | None = None,
@@ -139,7 +139,7 @@ def prepare(
     llama.cpp does not load what it wrote.
     """
     say = on_step or (lambda _step: None)
-    settings = settings or Settings()
+    settings = settings or PrepareSettings()
     _check_settings(settings)
     checkpoint = open_checkpoint(model)
     if "q4_0" in settings.types and checkpoint.architecture not in BLOCKS:
@@ -191,7 +191,7 @@ class _Maker:
         self,
         checkpoint: Checkpoint,
         shown: Path,
-        settings: Settings,
+        settings: PrepareSettings,
         text: Prose | None,
         llama_cpp: Path,
         load: Callable[[Path, Path], None] | None,
@@ -205,7 +205,7 @@ class _Maker:
         self._llama_cpp, self._load, self._output, self._work = llama_cpp, load, output, work
         self._held, self._say, self._on_progress = held, say, on_progress
         self._staging: dict[bool, Path] = {}
-        self._smoothed: dict[str, tuple[Path, Outcome]] = {}
+        self._smoothed: dict[str, tuple[Path, SmoothingOutcome]] = {}
 
     def make(self, name: str, recipe: Recipe) -> Manifest:
         """Make one GGUF and its manifest."""
@@ -213,7 +213,7 @@ class _Maker:
         path, partial = self._output / name, self._work / name
         untied = outcome is not None and outcome.untied
         self._say(f"writing {name}")
-        story = Story(recipe=recipe, outcome=outcome, versions=versions())
+        provenance = Provenance(recipe=recipe, outcome=outcome, versions=versions())
         to_gguf(
             self._staged(untied=untied),
             partial,
@@ -222,7 +222,7 @@ class _Maker:
             name=f"{self._checkpoint.name} smooth" if recipe.smoothing else self._checkpoint.name,
             log=path.with_suffix(".convert.log"),
             changes=changes,
-            metadata={METADATA_KEY: story.model_dump_json()},
+            metadata={METADATA_KEY: provenance.model_dump_json()},
             expected_bytes=gguf_bytes(self._checkpoint, recipe.quantisation, untied=untied),
             shown=self._shown,
             on_step=None if self._settings.smooth else self._say,  # the smoothing's process has said it
@@ -230,7 +230,7 @@ class _Maker:
         )
         if self._load:
             self._load(partial, path.with_suffix(".load.log"))
-        manifest = _describe(partial, story)
+        manifest = _describe(partial, provenance)
         # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
         record = manifest_path(path)
         record.unlink(missing_ok=True)
@@ -240,7 +240,7 @@ class _Maker:
         publish(partial_record, record)
         return manifest
 
-    def smooth(self, smoothing: Smoothing, save_hf: Path | None = None) -> tuple[Path, Outcome]:
+    def smooth(self, smoothing: Smoothing, save_hf: Path | None = None) -> tuple[Path, SmoothingOutcome]:
         """(the file of changes, what it came to), computed where it has not been."""
         key = smoothing.model_dump_json()
         if self._text and (key not in self._smoothed or save_hf):
@@ -291,20 +291,20 @@ def _head_elements(checkpoint: Checkpoint) -> int:
     return checkpoint.tensors[f"{EMBEDDING}.weight"].n_elements
 
 
-def _smoothings(checkpoint: Checkpoint, settings: Settings, text: Prose) -> dict[Quantisation, Smoothing]:
+def _smoothings(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> dict[Quantisation, Smoothing]:
     """For each type the smoothing that is asked for. Raises BadInput where it does not suit the checkpoint."""
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
     block_of(checkpoint.architecture)
     _require_own_head(checkpoint, settings, rotate=rotate)
     if rotate:
-        require_turnable(checkpoint.architecture)
+        require_rotatable(checkpoint.architecture)
         _require_untie(checkpoint, settings)
     _check_window(checkpoint, settings.seq_len)
     alphas = {} if auto else alphas_of(kinds, settings.alpha)
     return {
         quantisation: Smoothing(
-            alpha=Auto(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
+            alpha=AutoAlpha(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
             folds=kinds,
             rotate=rotate,
             untie=settings.untie and _is_tied(checkpoint),
@@ -323,7 +323,7 @@ def _measured_as(quantisation: Quantisation) -> str:
     return quantisation if quantisation in ("q8_0", "q4_0") else "q8_0"
 
 
-def _require_own_head(checkpoint: Checkpoint, settings: Settings, *, rotate: bool) -> None:
+def _require_own_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: bool) -> None:
     if (rotate or settings.untie) and not block_of(checkpoint.architecture).own_head:
         raise BadInput(
             f"{checkpoint.architecture}: llama.cpp's graph of it multiplies by the embedding, so the head cannot have "
@@ -331,7 +331,7 @@ def _require_own_head(checkpoint: Checkpoint, settings: Settings, *, rotate: boo
         )
 
 
-def _require_untie(checkpoint: Checkpoint, settings: Settings) -> None:
+def _require_untie(checkpoint: Checkpoint, settings: PrepareSettings) -> None:
     if not settings.untie and _is_tied(checkpoint):
         raise BadInput(
             f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: "
@@ -343,7 +343,7 @@ def _is_tied(checkpoint: Checkpoint) -> bool:
     return f"{HEAD}.weight" not in checkpoint.tensors
 
 
-def _growth(checkpoint: Checkpoint, settings: Settings) -> str:
+def _growth(checkpoint: Checkpoint, settings: PrepareSettings) -> str:
     """What a head of its own adds: `q8_0 from 145 to 175 MB (21% more)`."""
     return ", ".join(
         f"{name} from {before / 1e6:.0f} to {after / 1e6:.0f} MB ({after / before - 1:.0%} more)"
@@ -354,13 +354,13 @@ def _growth(checkpoint: Checkpoint, settings: Settings) -> str:
 
 def _recipes(
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: PrepareSettings,
     smoothings: Mapping[Quantisation, Smoothing],
     llama_cpp: str,
     on_progress: OnProgress | None,
 ) -> dict[str, Recipe]:
     """File name -> recipe of what is asked for."""
-    source = Source(
+    source = SourceCheckpoint(
         name=checkpoint.name,
         revision=checkpoint.revision,
         weights_sha256=hash_files(checkpoint.weight_files, on_progress),
@@ -380,10 +380,10 @@ def _recipes(
     return recipes
 
 
-def _describe(gguf: Path, story: Story) -> Manifest:
+def _describe(gguf: Path, provenance: Provenance) -> Manifest:
     written = GgufFile(gguf)
     return Manifest(
-        **{name: getattr(story, name) for name in Story.model_fields},
+        **{name: getattr(provenance, name) for name in Provenance.model_fields},
         file=gguf.name,
         sha256=sha256_of(gguf),
         size_bytes=gguf.stat().st_size,
@@ -407,7 +407,7 @@ def _version(package: str) -> str:
         return "not installed"  # smoothdroid itself, where it is run from its source tree
 
 
-def _check_settings(settings: Settings) -> None:
+def _check_settings(settings: PrepareSettings) -> None:
     if not settings.smooth and not settings.plain:
         raise BadInput("Neither the smoothed nor the plain GGUF is asked for, so there is nothing to make.")
     if not settings.types:
@@ -431,7 +431,7 @@ def _check_window(checkpoint: Checkpoint, seq_len: int) -> None:
 
 
 def _check_space(
-    output: Path, checkpoint: Checkpoint, settings: Settings, recipes: Sequence[Recipe], save_hf: Path | None
+    output: Path, checkpoint: Checkpoint, settings: PrepareSettings, recipes: Sequence[Recipe], save_hf: Path | None
 ) -> None:
     needed = sum(
         gguf_bytes(checkpoint, recipe.quantisation, untied=settings.untie) + METADATA_BYTES for recipe in recipes

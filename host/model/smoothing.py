@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smoothdroid.host.common.child_process import Job, OnProgress, run_child
-from smoothdroid.host.model.provenance.manifest import Outcome, Smoothing
+from smoothdroid.host.model.provenance.manifest import Smoothing, SmoothingOutcome
 
 
 class SmoothJob(Job):
@@ -31,7 +31,7 @@ class SmoothJob(Job):
 
 def smooth(
     job: SmoothJob, log: Path, *, on_step: Callable[[str], None], on_progress: OnProgress | None = None
-) -> Outcome:
+) -> SmoothingOutcome:
     """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` and `run_converter` do."""
     who = f"smoothing {job.checkpoint.name}"
     run_child(
@@ -43,4 +43,4 @@ def smooth(
         on_progress=on_progress,
         paths={job.checkpoint: job.shown},
     )
-    return Outcome.model_validate_json(job.outcome.read_bytes())
+    return SmoothingOutcome.model_validate_json(job.outcome.read_bytes())

@@ -16,7 +16,7 @@ from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.head import settle_head
 from smoothdroid.host.model.checkpoint.saving import save_changed
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.convert.llama_converter import Wanted, run_converter
+from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
 from smoothdroid.host.model.smoothing import SmoothJob
 from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
 from smoothdroid.host.model.texts.prose import Prose
@@ -29,7 +29,7 @@ def main(job: SmoothJob) -> None:
         device = choose_device(job.device)
         checkpoint = settle_head(open_checkpoint(job.checkpoint), events.step)
         Network(checkpoint)  # refuses names and shapes that are not config.json's, in words of its own
-        run_converter(job.llama_cpp, job.checkpoint, Weights(checkpoint), Wanted("q8_0", None, checkpoint.name))
+        run_converter(job.llama_cpp, job.checkpoint, Weights(checkpoint), GgufRequest("q8_0", None, checkpoint.name))
         changes, outcome = smooth_checkpoint(
             checkpoint,
             job.settings,

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.calibration.float64_proof import InFloat64
-from smoothdroid.host.model.calibration.network import Network, Stream
-from smoothdroid.host.model.calibration.strength import Choice, Choose
-from smoothdroid.host.model.calibration.windows import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, watching
+from smoothdroid.host.model.calibration.fold_scales import FoldScales, ScaleChooser
+from smoothdroid.host.model.calibration.network import HiddenStates, Network
+from smoothdroid.host.model.calibration.windows import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, record_inputs
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
 from smoothdroid.host.model.smoothquant.architectures import Fold
-from smoothdroid.host.model.smoothquant.tensor_changes import Changes, fold_changes
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, fold_changes
 
 # Folding is exact but for float32's rounding. Rounding is relative to what is rounded, so what is allowed is a part of
 # the logits' range: an absolute bound would refuse a sound model with a loud head, and miss a wrong fold in one whose
@@ -39,8 +39,8 @@ MAX_IN_FLOAT64 = 1e-7
 class Folded:
     """What a pass found: what to change, which strength each fold got, and the proof."""
 
-    changes: Changes
-    choices: Mapping[Fold, Choice]
+    changes: TensorChanges
+    choices: Mapping[Fold, FoldScales]
     equivalence: Equivalence
     calibrated_in: str
     trial: Mapping[str, float]
@@ -68,34 +68,34 @@ def fold_layers(
     checkpoint: Checkpoint,
     windows: Windows,
     folds: Sequence[Fold],
-    choose: Choose,
+    choose: ScaleChooser,
     *,
-    turned: Changes | None = None,
+    rotated: TensorChanges | None = None,
     trial: Trial | None = None,
     on_progress: OnProgress | None = None,
 ) -> Folded:
     """Go through the layers once; each one's weights are read, calibrated on, folded, proven and dropped.
 
-    `turned`: what turning the residual stream changes, before the folds. `trial`: a kernel to try the model under.
+    `rotated`: what rotating the residual stream changes, before the folds. `trial`: a kernel to try the model under.
     Raises BadInput where a weight or an
     activation is no finite number, SmoothdroidError where the folded model is not the same function.
     """
-    original, before = Weights(checkpoint), Weights(checkpoint, turned)
+    original, before = Weights(checkpoint), Weights(checkpoint, rotated)
     dtype = _calibration_dtype(checkpoint, network.device)
     unseen = windows.held_out if trial else windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
     calibrated = network.begin(windows.calibration, before, dtype)
     reference, folded = network.begin(unseen, original), network.begin(unseen, before)
-    tried: dict[str, Stream] = {}
+    tried: dict[str, HiddenStates] = {}
     if trial:
         for name, weights in (("plain", original), ("folded", before)):
             tried[name] = network.begin(unseen, weights, rounding=trial.stored)
-    changes: Changes = before.changes
-    choices: dict[Fold, Choice] = {}
+    changes: TensorChanges = before.changes
+    choices: dict[Fold, FoldScales] = {}
     for number in range(network.sizes.n_layers):
         in_layer = [fold for fold in folds if fold.layer == number]
         with (
             network.layer(number, lambda name: before.read(name, dtype)) as layer,
-            watching(layer, number, in_layer, choose.keep_every) as seen,
+            record_inputs(layer, number, in_layer, choose.keep_every) as seen,
         ):
             network.advance(calibrated, number, layer)
         chosen = choose(in_layer, seen, before)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.tensor_names import missing_advice
 from smoothdroid.host.model.checkpoint.weights import Weights
@@ -60,7 +60,7 @@ class Batch:
     """By layer: what it is called with besides, the same whatever the weights are."""
 
 
-Stream = list[Batch]
+HiddenStates = list[Batch]
 
 
 class Network:
@@ -90,7 +90,7 @@ class Network:
         weights: Weights,
         dtype: torch.dtype = torch.float32,
         rounding: Rounding = lambda rows: rows,
-    ) -> Stream:
+    ) -> HiddenStates:
         """The windows of token ids [windows, tokens], embedded, before the first layer.
 
         `rounding` is what happens to the embedding's rows.
@@ -140,29 +140,29 @@ class Network:
         return torch.stack(stacked) if "{expert}" in parts[0] else stacked[0]
 
     @torch.inference_mode()
-    def advance(self, stream: Stream, number: int, layer: nn.Module) -> None:
+    def advance(self, stream: HiddenStates, number: int, layer: nn.Module) -> None:
         """Take the windows through a layer."""
         for batch in stream:
             batch.hidden = layer(batch.hidden, **batch.calls[number])
 
     @torch.inference_mode()
-    def seen_by_head(self, stream: Stream, weights: Weights, keep_every: int) -> Seen:
+    def seen_by_head(self, stream: HiddenStates, weights: Weights, keep_every: int) -> ReaderInputs:
         """What the head reads of windows that have been through all layers."""
-        seen = Seen(keep_every)
+        seen = ReaderInputs(keep_every)
         with self._final_norm(weights) as norm:
             for batch in stream:
                 seen.add(norm(batch.hidden))
         return seen
 
     @torch.inference_mode()
-    def logits(self, stream: Stream, weights: Weights, head: nn.Module | None = None) -> Tensor:
+    def logits(self, stream: HiddenStates, weights: Weights, head: nn.Module | None = None) -> Tensor:
         """Logits [windows, tokens, vocabulary] of windows that have been through all layers, float32 on the CPU.
 
         `head` stands in for the head of `weights`.
         """
         with self._final_norm(weights) as norm:
             self._inner.norm = norm
-            self._model.lm_head = head or Head(weights)
+            self._model.lm_head = head or LmHead(weights)
             outputs = []
             for batch in stream:
                 self._inner.layers = nn.ModuleList([_Given(batch.hidden)])
@@ -202,7 +202,7 @@ class _Given(nn.Module):
         return self._hidden
 
 
-class Head(nn.Module):
+class LmHead(nn.Module):
     """The head, some rows at a time; `rounding` is what happens to each part of its weights."""
 
     def __init__(self, weights: Weights, rounding: Rounding = lambda rows: rows) -> None:

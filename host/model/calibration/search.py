@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from smoothdroid.host.model.arithmetic import Arithmetic, arithmetic_of
 from smoothdroid.host.model.arithmetic.ggml import Ggml
-from smoothdroid.host.model.calibration.network import Head
-from smoothdroid.host.model.calibration.strength import Choice, Divided, Source, no_scales
-from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.calibration.fold_scales import FoldScales, LayerTensors, PartlyFolded, no_scales
+from smoothdroid.host.model.calibration.network import LmHead
+from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import Fold
 from smoothdroid.host.model.smoothquant.formulas import (
@@ -34,7 +34,7 @@ SOME_ROWS = 4096
 
 EXPERTS_DIM = 3  # [experts, out, in]
 
-# Held out for the verdict over plain, folded and turned.
+# Held out for the verdict over plain, folded and rotated.
 HELD_OUT_TOKENS = 2048
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -49,34 +49,36 @@ def held_out_windows(seq_len: int) -> int:
 
 
 @dataclass(frozen=True)
-class Search:
-    """Chooses by measuring: implements Choose, and the trial on held-out text."""
+class AlphaSearch:
+    """Chooses by measuring: implements ScaleChooser, and the trial on held-out text."""
 
     arithmetic: Arithmetic
     quantisation: str
     keep_every: int
 
     @classmethod
-    def for_kernel(cls, kernel: str, quantisation: str, n_tokens: int) -> Search:
+    def for_kernel(cls, kernel: str, quantisation: str, n_tokens: int) -> AlphaSearch:
         """For the kernels of that name; `n_tokens` are calibrated on. Raises BadInput for a kernel not known."""
         return cls(arithmetic_of(kernel), quantisation, max(1, n_tokens // MEASURED_ROWS))
 
     @torch.inference_mode()
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
-        """See Choose."""
-        choices: dict[Fold, Choice] = {}
-        divided = Divided(source)
+    def __call__(
+        self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
+    ) -> dict[Fold, FoldScales]:
+        """See ScaleChooser."""
+        choices: dict[Fold, FoldScales] = {}
+        divided = PartlyFolded(tensors)
         for fold in folds:
             readers = divided.readers(fold)
             choices[fold] = self._best(fold, seen[fold], readers)
             divided.divide(fold, choices[fold].scales)
         return choices
 
-    def _best(self, fold: Fold, seen: Seen, readers: Sequence[Tensor]) -> Choice:
+    def _best(self, fold: Fold, seen: ReaderInputs, readers: Sequence[Tensor]) -> FoldScales:
         ranges = seen.ranges(fold)
         rows = torch.cat(seen.rows)
         exact = [nn.functional.linear(rows, weight) for weight in readers]
-        candidates = [Choice(None, no_scales(fold, ranges)), *_candidates(fold, ranges, rows, readers)]
+        candidates = [FoldScales(None, no_scales(fold, ranges)), *_candidates(fold, ranges, rows, readers)]
         return min(candidates, key=lambda choice: self._loss(fold, choice.scales, rows, readers, exact))
 
     def _loss(
@@ -133,14 +135,14 @@ class Search:
 
     def head(self, weights: Weights) -> nn.Module:
         """The head, computed as the kernel does."""
-        head = Head(weights, lambda rows: self.arithmetic.weights(rows, self.quantisation))
+        head = LmHead(weights, lambda rows: self.arithmetic.weights(rows, self.quantisation))
         head.register_forward_pre_hook(
             lambda _head, inputs: (self.arithmetic.activations(inputs[0].float(), self.quantisation),)
         )
         return head
 
 
-def _candidates(fold: Fold, ranges: Tensor, rows: Tensor, readers: Sequence[Tensor]) -> Iterator[Choice]:
+def _candidates(fold: Fold, ranges: Tensor, rows: Tensor, readers: Sequence[Tensor]) -> Iterator[FoldScales]:
     shared = (fold.n_heads, fold.n_kv_heads)
     sizes = {
         "absmax": (ranges, column_absmax(readers)),
@@ -149,4 +151,4 @@ def _candidates(fold: Fold, ranges: Tensor, rows: Tensor, readers: Sequence[Tens
     for statistic in STATISTICS:
         activations, weights = (max_over_shared_heads(size, *shared) for size in sizes[statistic])
         for alpha in ALPHAS:
-            yield Choice(alpha, smoothing_scales(activations, weights, alpha), statistic)
+            yield FoldScales(alpha, smoothing_scales(activations, weights, alpha), statistic)

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from smoothdroid.host.common.child_process import OnProgress
+from smoothdroid.host.model.calibration.fold_scales import FoldScales, GivenAlphas
 from smoothdroid.host.model.calibration.layer_pass import Folded, fold_layers
 from smoothdroid.host.model.calibration.network import Network, load_tokenizer
-from smoothdroid.host.model.calibration.search import Search, held_out_windows
-from smoothdroid.host.model.calibration.strength import Choice, Given
+from smoothdroid.host.model.calibration.search import AlphaSearch, held_out_windows
 from smoothdroid.host.model.calibration.windows import HELD_OUT_WINDOWS, draw_windows
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.saving import unties
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.provenance.manifest import Auto, HeldOut, Outcome, Smoothing, Strength
+from smoothdroid.host.model.provenance.manifest import AutoAlpha, FoldAlpha, HeldOut, Smoothing, SmoothingOutcome
 from smoothdroid.host.model.smoothquant.architectures import (
     FINAL_NORM,
     HEAD,
@@ -26,13 +26,13 @@ from smoothdroid.host.model.smoothquant.architectures import (
     block_of,
     expand,
     folds_of,
-    stream_of,
+    residual_stream,
 )
 from smoothdroid.host.model.smoothquant.rotation import Rotation
-from smoothdroid.host.model.smoothquant.tensor_changes import Changes, turn_changes
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, rotation_changes
 from smoothdroid.host.model.texts.prose import Prose
 
-PLAIN, FOLDED, TURNED = "plain", "folded", "rotated and folded"
+PLAIN, FOLDED, ROTATED = "plain", "folded", "rotated and folded"
 
 
 def smooth_checkpoint(
@@ -44,7 +44,7 @@ def smooth_checkpoint(
     device: torch.device,
     say: Callable[[str], None],
     on_progress: OnProgress | None = None,
-) -> tuple[Changes, Outcome]:
+) -> tuple[TensorChanges, SmoothingOutcome]:
     """The changes that smooth the checkpoint; `staged` is its folder as transformers may load the tokenizer from.
 
     Raises BadInput where the model or the text is wrong, SmoothdroidError where the function would not stay.
@@ -53,9 +53,9 @@ def smooth_checkpoint(
     folds = expand(folds_of(checkpoint.architecture, settings.folds), network.sizes)
     if "norm" in settings.folds and (settings.untie or f"{HEAD}.weight" in checkpoint.tensors):
         folds = (*folds, replace(HEAD_FOLD, source_offset=block_of(checkpoint.architecture).norm_offset))
-    turned = _turned(checkpoint, network, settings.seed) if settings.rotate else None
-    if isinstance(settings.alpha, Auto):
-        return _search(checkpoint, network, settings, settings.alpha, folds, turned, text, staged, say, on_progress)
+    rotated = _rotated(checkpoint, network, settings.seed) if settings.rotate else None
+    if isinstance(settings.alpha, AutoAlpha):
+        return _search(checkpoint, network, settings, settings.alpha, folds, rotated, text, staged, say, on_progress)
     windows = draw_windows(
         text,
         load_tokenizer(staged),
@@ -66,24 +66,24 @@ def smooth_checkpoint(
     )
     say(f"smoothing, layer by layer, on {settings.n_samples} windows of {settings.seq_len} tokens")
     found = fold_layers(
-        network, checkpoint, windows, folds, Given(settings.alpha), turned=turned, on_progress=on_progress
+        network, checkpoint, windows, folds, GivenAlphas(settings.alpha), rotated=rotated, on_progress=on_progress
     )
-    return found.changes, _outcome(checkpoint, TURNED if turned else FOLDED, found, held_out=None)
+    return found.changes, _outcome(checkpoint, ROTATED if rotated else FOLDED, found, held_out=None)
 
 
 def _search(
     checkpoint: Checkpoint,
     network: Network,
     settings: Smoothing,
-    auto: Auto,
+    auto: AutoAlpha,
     folds: tuple[Fold, ...],
-    turned: Changes | None,
+    rotated: TensorChanges | None,
     text: Prose,
     staged: Path,
     say: Callable[[str], None],
     on_progress: OnProgress | None,
-) -> tuple[Changes, Outcome]:
-    """The best of plain, folded and turned: whichever is nearest to float32 on held-out text."""
+) -> tuple[TensorChanges, SmoothingOutcome]:
+    """The best of plain, folded and rotated: whichever is nearest to float32 on held-out text."""
     windows = draw_windows(
         text,
         load_tokenizer(staged),
@@ -92,14 +92,14 @@ def _search(
         seed=settings.seed,
         n_held_out=held_out_windows(settings.seq_len),
     )
-    search = Search.for_kernel(auto.kernel, auto.quantisation, n_tokens=windows.calibration.numel())
+    search = AlphaSearch.for_kernel(auto.kernel, auto.quantisation, n_tokens=windows.calibration.numel())
     tried: dict[str, Folded] = {}
-    for name, change in ((FOLDED, None), (TURNED, turned)):
-        if name == TURNED and not change:
+    for name, change in ((FOLDED, None), (ROTATED, rotated)):
+        if name == ROTATED and not change:
             continue
-        say(f"choosing strengths for {auto.quantisation} on {auto.kernel}'s arithmetic, layer by layer ({name})")
+        say(f"choosing alphas for {auto.quantisation} on {auto.kernel}'s arithmetic, layer by layer ({name})")
         tried[name] = fold_layers(
-            network, checkpoint, windows, folds, search, turned=change, trial=search, on_progress=on_progress
+            network, checkpoint, windows, folds, search, rotated=change, trial=search, on_progress=on_progress
         )
     kld = {
         PLAIN: next(iter(tried.values())).trial[PLAIN],
@@ -110,34 +110,34 @@ def _search(
     held_out = HeldOut(n_tokens=windows.held_out.numel(), kld=kld)
     if best == PLAIN:
         calibrated_in = next(iter(tried.values())).calibrated_in
-        return {}, Outcome(
-            chosen=PLAIN, equivalence=None, strengths=(), held_out=held_out, untied=False, calibrated_in=calibrated_in
+        return {}, SmoothingOutcome(
+            chosen=PLAIN, equivalence=None, alphas=(), held_out=held_out, untied=False, calibrated_in=calibrated_in
         )
     return tried[best].changes, _outcome(checkpoint, best, tried[best], held_out)
 
 
-def _turned(checkpoint: Checkpoint, network: Network, seed: int) -> Changes:
-    stream = stream_of(checkpoint.architecture, network.sizes)
+def _rotated(checkpoint: Checkpoint, network: Network, seed: int) -> TensorChanges:
+    stream = residual_stream(checkpoint.architecture, network.sizes)
     weights = Weights(checkpoint)
     norms = {name: weights.read(name) for name in (f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM))}
-    return turn_changes(stream, Rotation(network.hidden_size, seed), norms, checkpoint.tensors)
+    return rotation_changes(stream, Rotation(network.hidden_size, seed), norms, checkpoint.tensors)
 
 
-def _outcome(checkpoint: Checkpoint, chosen: str, found: Folded, held_out: HeldOut | None) -> Outcome:
-    return Outcome(
+def _outcome(checkpoint: Checkpoint, chosen: str, found: Folded, held_out: HeldOut | None) -> SmoothingOutcome:
+    return SmoothingOutcome(
         chosen=chosen,
         equivalence=found.equivalence,
-        strengths=strengths(found.choices),
+        alphas=_fold_alphas(found.choices),
         held_out=held_out,
         untied=unties(checkpoint, found.changes),
         calibrated_in=found.calibrated_in,
     )
 
 
-def strengths(choices: Mapping[Fold, Choice]) -> tuple[Strength, ...]:
+def _fold_alphas(choices: Mapping[Fold, FoldScales]) -> tuple[FoldAlpha, ...]:
     """The record of what each fold got."""
     return tuple(
-        Strength(
+        FoldAlpha(
             kind=fold.kind,
             layer=fold.layer,
             expert=fold.expert,

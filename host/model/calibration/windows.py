@@ -57,7 +57,7 @@ def draw_windows(
 
 
 @dataclass
-class Seen:
+class ReaderInputs:
     """What a fold's readers read while a layer ran.
 
     `absmax` float32 [channels]: max|X_j|. `rows`: every `keep_every`-th row [channels] of it, to measure on; none
@@ -88,11 +88,11 @@ class Seen:
 
 
 @contextmanager
-def watching(
+def record_inputs(
     layer: nn.Module, number: int, folds: Sequence[Fold], keep_every: int = 0
-) -> Iterator[Mapping[Fold, Seen]]:
+) -> Iterator[Mapping[Fold, ReaderInputs]]:
     """Within this context, what each of the folds of decoder layer `number` sees is noted while `layer` runs."""
-    seen = {fold: Seen(keep_every) for fold in folds}
+    seen = {fold: ReaderInputs(keep_every) for fold in folds}
     hooks = [_watch(layer, LAYER.format(layer=number), fold, seen[fold].add) for fold in folds]
     try:
         yield seen

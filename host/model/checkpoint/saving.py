@@ -13,15 +13,15 @@ from smoothdroid.host.model.checkpoint.folder import INDEX_FILE, Checkpoint
 from smoothdroid.host.model.checkpoint.staging import make_readable, stage_companions
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import HEAD
-from smoothdroid.host.model.smoothquant.tensor_changes import Changes
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 
 
-def unties(checkpoint: Checkpoint, changes: Changes) -> bool:
+def unties(checkpoint: Checkpoint, changes: TensorChanges) -> bool:
     """Do the changes give a head that was tied to the embedding a tensor of its own?"""
     return f"{HEAD}.weight" in changes and f"{HEAD}.weight" not in checkpoint.tensors
 
 
-def save_changed(checkpoint: Checkpoint, folder: Path, changes: Changes) -> Path:
+def save_changed(checkpoint: Checkpoint, folder: Path, changes: TensorChanges) -> Path:
     """Make `folder` the checkpoint with the changes made, for transformers; returns it.
 
     Changed tensors are written as float32, the others as they are; one weight file in memory at a time.
@@ -49,5 +49,5 @@ def save_changed(checkpoint: Checkpoint, folder: Path, changes: Changes) -> Path
     return folder
 
 
-def _dtype(name: str, changes: Changes) -> torch.dtype | None:
+def _dtype(name: str, changes: TensorChanges) -> torch.dtype | None:
     return torch.float32 if name in changes else None

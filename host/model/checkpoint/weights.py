@@ -15,7 +15,7 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.pytorch_file import load
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
-from smoothdroid.host.model.smoothquant.tensor_changes import Changes
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 
 # A head of 128,000 rows is 2 GB in float32: it is gone through in parts.
 PART_ROWS = 8192
@@ -30,9 +30,9 @@ class Weights:
     Files are mapped only while a tensor is read: pages that stay mapped count as this process's memory.
     """
 
-    def __init__(self, checkpoint: Checkpoint, changes: Changes | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, changes: TensorChanges | None = None) -> None:
         self.checkpoint = checkpoint
-        self.changes: Changes = changes or {}
+        self.changes: TensorChanges = changes or {}
         self._places: Mapping[str, Path] = {
             name: file for file, names in checkpoint.tensors_by_file.items() for name in names
         }

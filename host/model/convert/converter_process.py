@@ -13,7 +13,7 @@ from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.head import settle_head
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.convert.conversion import ConvertJob
-from smoothdroid.host.model.convert.llama_converter import Wanted, run_converter
+from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
 from smoothdroid.host.model.smoothquant.architectures import BLOCKS
 from smoothdroid.host.model.smoothquant.tensor_changes import load_changes
 
@@ -28,7 +28,7 @@ def main(job: ConvertJob) -> None:
             if checkpoint.architecture in BLOCKS:
                 Network(checkpoint)  # refuses shapes that are not config.json's
         weights = Weights(checkpoint, load_changes(job.changes) if job.changes else {})
-        wanted = Wanted(job.quantisation, job.output, job.name, job.metadata)
+        wanted = GgufRequest(job.quantisation, job.output, job.name, job.metadata)
         run_converter(job.llama_cpp, job.checkpoint, weights, wanted)
     except SmoothdroidError as error:
         events.failed(error)

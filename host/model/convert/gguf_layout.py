@@ -12,8 +12,8 @@ from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
 
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+TensorShape = tuple[int, ...]
+TensorShapes = Mapping[str, TensorShape]
 """Tensor name -> shape, rows first."""
 
 TOKENS, SCORES, TYPES = (f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type"))
@@ -48,7 +48,7 @@ LAYOUTS: Mapping[str, Layout] = {
 EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def require_layout(name: str, metadata: Mapping[str, Any], shapes: Shapes) -> None:
+def require_layout(name: str, metadata: Mapping[str, Any], shapes: TensorShapes) -> None:
     """Raise BadInput where llama.cpp would not load a GGUF of this metadata and these tensors.
 
     `name` names the model. Of an architecture that is not in LAYOUTS, only vocabulary and embedding are looked at.
@@ -64,7 +64,7 @@ def require_layout(name: str, metadata: Mapping[str, Any], shapes: Shapes) -> No
         )
 
 
-def _vocabulary(metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
+def _vocabulary(metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None:
     """The fault in the number of tokens, or None."""
     tokens = metadata.get(TOKENS)
     if not isinstance(tokens, Sequence):
@@ -82,7 +82,7 @@ def _vocabulary(metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
     return f"the vocabulary has {len(tokens)} tokens, {counted}"
 
 
-def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: Shapes) -> str | None:
+def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None:
     """The fault in the tensors of an architecture in LAYOUTS, or None."""
     layout, sizes = LAYOUTS[architecture], _Sizes.of(architecture, metadata)
     if sizes is None:
@@ -138,18 +138,21 @@ class _Sizes:
         return cls(*found) if all(type(number) is int for number in found) else None
 
 
-def _required(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+def _required(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
     """Name -> shape of each tensor that must be there; of the embedding the rows are looked at elsewhere."""
-    required: dict[str, Shape] = {"output_norm.weight": (sizes.width,)}
+    required: dict[str, TensorShape] = {"output_norm.weight": (sizes.width,)}
     for layer in range(sizes.layers):
         parts = {**_attention(layout, sizes), **_feed_forward(layout, sizes)}
         required.update({f"blk.{layer}.{part}.weight": shape for part, shape in parts.items()})
     return required
 
 
-def _attention(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+def _attention(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
     q, k, v = sizes.heads * sizes.key, sizes.kv_heads * sizes.key, sizes.kv_heads * sizes.value
-    parts: dict[str, Shape] = {"attn_norm": (sizes.width,), "attn_output": (sizes.width, sizes.heads * sizes.value)}
+    parts: dict[str, TensorShape] = {
+        "attn_norm": (sizes.width,),
+        "attn_output": (sizes.width, sizes.heads * sizes.value),
+    }
     if layout.fused:
         parts["attn_qkv"] = (q + k + v, sizes.width)
     else:
@@ -161,9 +164,9 @@ def _attention(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
     return parts
 
 
-def _feed_forward(layout: Layout, sizes: _Sizes) -> dict[str, Shape]:
+def _feed_forward(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
     up, down = (sizes.inner, sizes.width), (sizes.width, sizes.inner)
-    parts: dict[str, Shape] = {"ffn_norm": (sizes.width,)}
+    parts: dict[str, TensorShape] = {"ffn_norm": (sizes.width,)}
     if layout.fused:
         parts.update({"ffn_up": (2 * sizes.inner, sizes.width), "ffn_down": down})
     elif sizes.experts:

@@ -27,7 +27,7 @@ from smoothdroid.host.model.checkpoint.weights import TIED, Weights, require_fin
 from smoothdroid.host.model.convert.conversion_errors import explained
 from smoothdroid.host.model.convert.gguf_layout import require_layout
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
-from smoothdroid.host.model.smoothquant.tensor_changes import Change
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 # Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
 ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
@@ -41,7 +41,7 @@ UNUSED_SCORE = -10000.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GgufRequest:
     """The GGUF that the converter is to write. `output` None: none, only everything that comes before the weights."""
 
     quantisation: str
@@ -50,7 +50,7 @@ class Wanted:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: Wanted) -> None:
+def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: GgufRequest) -> None:
     """Convert the checkpoint in the folder `checkpoint`, whose tensors are those of `weights`.
 
     Raises BadInput where the converter cannot make sense of the vocabulary or of a tensor, or where llama.cpp would
@@ -60,7 +60,7 @@ def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: W
     converter: Any = __import__("convert_hf_to_gguf")
     base: Any = converter.ModelBase
     lazy: Any = sys.modules[base.__module__].LazyTorchTensor
-    running = _Running(checkpoint, weights, wanted, converter.gguf)
+    running = _Conversion(checkpoint, weights, wanted, converter.gguf)
     in_parts = _in_parts(lazy, converter.gguf)
     base.index_tensors = _changing(base.index_tensors, lazy, in_parts, weights)
     base.write = running.writing(base.write)
@@ -75,10 +75,10 @@ def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: W
     running.model = None  # and with it what it holds of the checkpoint
 
 
-class _Running:
+class _Conversion:
     """One run of the converter. `model`: its object for the checkpoint, from when it begins to write."""
 
-    def __init__(self, checkpoint: Path, weights: Weights, wanted: Wanted, gguf: Any) -> None:
+    def __init__(self, checkpoint: Path, weights: Weights, wanted: GgufRequest, gguf: Any) -> None:
         self._checkpoint, self._weights, self._wanted, self._gguf = checkpoint, weights, wanted, gguf
         self.model: Any = None
 
@@ -164,7 +164,7 @@ def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weigh
     def changed(self: Any, *arguments: Any, **options: Any) -> dict[str, Callable[[], Tensor]]:
         tensors: dict[str, Callable[[], Tensor]] = index_tensors(self, *arguments, **options)
         for name, source in TIED.items():
-            if name in changes and name not in tensors:  # turning unties the head
+            if name in changes and name not in tensors:  # a rotation unties the head
                 tensors[name] = tensors[source]
         if unknown := sorted(changes.keys() - tensors.keys()):
             raise BadInput(f"{self.dir_model}: llama.cpp's converter does not see {unknown[0]}, which is to be folded.")
@@ -208,14 +208,14 @@ def _numpy(part: Callable[[], Tensor]) -> Any:
     return part().numpy()
 
 
-def _lazily(lazy: Any, name: str, give: Callable[[], Any], change: Change | None) -> Any:
+def _lazily(lazy: Any, name: str, give: Callable[[], Any], change: TensorChange | None) -> Any:
     tensor = give()
     dtype = torch.float32 if change else tensor.dtype
     meta = lazy.meta_with_dtype_and_shape(dtype, tuple(tensor.shape))
     return lazy(meta=meta, args=(tensor,), func=partial(_apply, name, change))
 
 
-def _apply(name: str, change: Change | None, tensor: Tensor) -> Tensor:
+def _apply(name: str, change: TensorChange | None, tensor: Tensor) -> Tensor:
     require_finite(name, tensor)
     return change.apply(tensor) if change else tensor
 

@@ -12,7 +12,7 @@ from smoothdroid.host.model.arithmetic import Arithmetic
 from smoothdroid.host.model.evaluate.gguf_network import predict
 from smoothdroid.host.model.evaluate.gguf_weights import GgufWeights
 from smoothdroid.host.model.evaluate.logits import save_logits
-from smoothdroid.host.model.evaluate.perplexity import OnWindow, Task
+from smoothdroid.host.model.evaluate.perplexity import OnWindow, PerplexityTask
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EmulatedKernels:
         return f"{self.name}, torch {torch.__version__}"
 
     def save_logits(
-        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+        self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
         """See Kernels.save_logits. Raises BadInput where the model is not one that can be emulated.
 

@@ -20,7 +20,7 @@ from smoothdroid.host.common.workspace import workspace
 from smoothdroid.host.gguf.reader import GgufFile
 from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate.logits import Divergence, SavedLogits, compare, file_bytes, nll, open_logits
-from smoothdroid.host.model.evaluate.perplexity import Kernels, OnWindow, Task
+from smoothdroid.host.model.evaluate.perplexity import Kernels, OnWindow, PerplexityTask
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model
 from smoothdroid.host.model.texts.prose import Prose
 
@@ -82,10 +82,10 @@ def evaluate(
     vocabulary = _check(reference, candidates, context, windows)
     needed = file_bytes(context=context, windows=windows, vocabulary=vocabulary)
     with workspace(logits_cache, "evaluate") as work:
-        task = Task(work / "text.txt", text.name, context, windows, vocabulary)
+        task = PerplexityTask(work / "text.txt", text.name, context, windows, vocabulary)
         task.text.write_text(text.content, encoding="utf-8")
 
-        def run(model: Gguf, task: Task, on: Kernels, destination: Path) -> SavedLogits:
+        def run(model: Gguf, task: PerplexityTask, on: Kernels, destination: Path) -> SavedLogits:
             say(f"{model.name}: {windows} windows of {context} tokens")
             return _save(model, task, on, destination, _told(on_progress, f"{model.name}: predicting"))
 
@@ -194,7 +194,9 @@ def _make_room(folder: Path, reference_bytes: int, candidate_bytes: int, *, keep
         )
 
 
-def _save(model: Gguf, task: Task, kernels: Kernels, destination: Path, on_window: OnWindow | None) -> SavedLogits:
+def _save(
+    model: Gguf, task: PerplexityTask, kernels: Kernels, destination: Path, on_window: OnWindow | None
+) -> SavedLogits:
     """Have `model` predict, and check that what was saved is what was computed."""
     try:
         windows, printed = kernels.save_logits(model.path, task, destination, on_window)

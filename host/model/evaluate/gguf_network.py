@@ -49,7 +49,7 @@ HEAD_NORMS = ("attn_q_norm", "attn_k_norm")
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSizes:
     """A model's sizes."""
 
     architecture: Architecture
@@ -78,7 +78,7 @@ class Shape:
         return dict.fromkeys(NORMS, self.hidden) | dict.fromkeys(of_heads, self.head)
 
 
-def shape_of(weights: GgufWeights) -> Shape:
+def sizes_of(weights: GgufWeights) -> ModelSizes:
     """The model's sizes. Raises BadInput where the file holds anything that is not followed here."""
     name = weights.text("general.architecture")
     if name not in ARCHITECTURES:
@@ -93,7 +93,7 @@ def shape_of(weights: GgufWeights) -> Shape:
     for setting in (f"{name}.attention.value_length", f"{name}.rope.dimension_count"):
         if weights.whole(setting, head) != head:
             raise BadInput(f"{weights.path}: a {setting} that is not the head's size, {head}, is not emulated.")
-    shape = Shape(
+    shape = ModelSizes(
         architecture=ARCHITECTURES[name],
         vocabulary=weights.length("token_embd.weight"),
         layers=weights.whole(f"{name}.block_count"),
@@ -125,7 +125,7 @@ def predict(
     `tokens`: int [windows, context]. `on_step` gets (steps done, steps in all): layers, then windows.
     Raises BadInput where the file is not one that is followed here, or holds not what its settings say.
     """
-    shape = shape_of(weights)
+    shape = sizes_of(weights)
     steps = shape.layers + len(tokens)
     turns = _turns(weights, shape, tokens.shape[1])
     hidden = [weights.rows("token_embd.weight", window, (shape.vocabulary, shape.hidden)) for window in tokens]
@@ -148,7 +148,7 @@ class _Layer:
     """Float32 [positions, hidden] -> [positions, hidden]."""
 
     def __init__(
-        self, weights: GgufWeights, shape: Shape, number: int, arithmetic: Arithmetic, turns: tuple[Tensor, Tensor]
+        self, weights: GgufWeights, shape: ModelSizes, number: int, arithmetic: Arithmetic, turns: tuple[Tensor, Tensor]
     ) -> None:
         self.shape, self.turns = shape, turns
         at = f"blk.{number}"
@@ -182,11 +182,11 @@ class _Layer:
         cos, sin = self.turns
         neighbours = self.shape.architecture.neighbours
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
-        turned = a * cos - b * sin, a * sin + b * cos
-        return torch.stack(turned, dim=-1).flatten(-2) if neighbours else torch.cat(turned, dim=-1)
+        rotated = a * cos - b * sin, a * sin + b * cos
+        return torch.stack(rotated, dim=-1).flatten(-2) if neighbours else torch.cat(rotated, dim=-1)
 
 
-def _turns(weights: GgufWeights, shape: Shape, context: int) -> tuple[Tensor, Tensor]:
+def _turns(weights: GgufWeights, shape: ModelSizes, context: int) -> tuple[Tensor, Tensor]:
     """Rope's cosines and sines, float32 [positions, head / 2]. Llama 3 divides its frequencies by factors."""
     pairs = shape.head // 2
     frequencies = shape.rope_base ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
@@ -196,7 +196,7 @@ def _turns(weights: GgufWeights, shape: Shape, context: int) -> tuple[Tensor, Te
     return angles.cos().float(), angles.sin().float()
 
 
-def _followed(tensor: str, shape: Shape) -> bool:
+def _followed(tensor: str, shape: ModelSizes) -> bool:
     of_layer = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", tensor)
     if of_layer is None:
         return tensor in WHOLE

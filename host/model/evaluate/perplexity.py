@@ -30,7 +30,7 @@ READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Task:
+class PerplexityTask:
     """What is predicted: `windows` windows of `context` tokens, one after the other from the text's beginning."""
 
     text: Path
@@ -61,7 +61,7 @@ class Kernels(Protocol):
         ...
 
     def save_logits(
-        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+        self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
         """Write the model's log-probabilities to `destination` in llama-perplexity's format.
 
@@ -80,7 +80,7 @@ class HostKernels:
     binary: Path
 
     def save_logits(
-        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+        self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
         """See Kernels.save_logits. Raises CommandFailed when it ends with another status than 0."""
         argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
@@ -89,7 +89,7 @@ class HostKernels:
         return perplexity_of(lambda: _log_of(argv, env, task, on_window))
 
 
-def _log_of(argv: Sequence[str], env: Mapping[str, str], task: Task, on_window: OnWindow | None) -> str:
+def _log_of(argv: Sequence[str], env: Mapping[str, str], task: PerplexityTask, on_window: OnWindow | None) -> str:
     """Run llama-perplexity here."""
     log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
     with subprocess.Popen(
@@ -109,14 +109,14 @@ def _log_of(argv: Sequence[str], env: Mapping[str, str], task: Task, on_window: 
     return log
 
 
-def arguments(model: str, text: str, task: Task, destination: str) -> list[str]:
+def arguments(model: str, text: str, task: PerplexityTask, destination: str) -> list[str]:
     """What llama-perplexity is told, with the files' paths where it runs."""
     argv = ["--model", model, "--file", text, "--ctx-size", str(task.context), "--chunks", str(task.windows)]
     # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
     return [*argv, "--batch-size", str(task.context), "--kl-divergence-base", destination]
 
 
-def check_length(log: str, task: Task) -> None:
+def check_length(log: str, task: PerplexityTask) -> None:
     """Raise BadInput when what llama-perplexity has said so far tells that the text is too short for the task."""
     tokens, planned = tokens_of_short_text(log), windows_planned(log)
     if tokens is None and (planned is None or planned >= task.windows):

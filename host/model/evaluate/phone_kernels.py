@@ -13,7 +13,7 @@ from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import File, Installed, install
 from smoothdroid.device.transport.target import Progress, Target, remove
 from smoothdroid.host.llamacpp.exit_causes import ToolDied
-from smoothdroid.host.model.evaluate.perplexity import OnWindow, Task, arguments, check_length
+from smoothdroid.host.model.evaluate.perplexity import OnWindow, PerplexityTask, arguments, check_length
 from smoothdroid.host.model.evaluate.perplexity_output import perplexity_of, windows_done
 
 TIMEOUT_S = 12 * 3600.0  # 16 windows of 512 tokens at a fifth of a token per second
@@ -33,7 +33,7 @@ class PhoneKernels:
     """What must lie beside the binary."""
 
     def save_logits(
-        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+        self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
         """See Kernels.save_logits. Tool and model stay on the phone, the log-probabilities do not.
 
@@ -44,7 +44,9 @@ class PhoneKernels:
         model = upload.ensure(self.target, gguf, sha256_of(gguf), progress=self.on_push)
         return perplexity_of(lambda: self._log_of(tool, model, task, destination, on_window))
 
-    def _log_of(self, tool: Installed, model: str, task: Task, destination: Path, on_window: OnWindow | None) -> str:
+    def _log_of(
+        self, tool: Installed, model: str, task: PerplexityTask, destination: Path, on_window: OnWindow | None
+    ) -> str:
         """Run llama-perplexity there."""
         target, heard = self.target, ""
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.gguf.reader import GgufFile
-from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Auto, Smoothing, Story
+from smoothdroid.host.model.provenance.manifest import METADATA_KEY, AutoAlpha, Provenance, Smoothing
 
 
 class Inspected(BaseModel):
@@ -25,7 +25,7 @@ class Inspected(BaseModel):
     bits_per_weight: float
     types: dict[str, int]
     """llama.cpp's name of a type -> how many tensors have it."""
-    story: Story | None
+    provenance: Provenance | None
     """None where smoothdroid did not write it."""
 
 
@@ -36,7 +36,7 @@ def inspect(path: Path) -> Inspected:
         raise BadInput(f"{path}: it holds no tensors (a vocabulary alone?).")
     stored = gguf.text(METADATA_KEY)
     try:
-        story = None if stored is None else Story.model_validate_json(stored)
+        provenance = None if stored is None else Provenance.model_validate_json(stored)
     except ValidationError as error:
         raise BadInput(
             f"{path}: how it was made cannot be read ({error.error_count()} fields are not as this version writes "
@@ -50,7 +50,7 @@ def inspect(path: Path) -> Inspected:
         n_parameters=gguf.n_parameters,
         bits_per_weight=gguf.bits_per_weight,
         types=dict(Counter(tensor.tensor_type.name for tensor in gguf.tensors).most_common()),
-        story=story,
+        provenance=provenance,
     )
 
 
@@ -62,16 +62,16 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
         ("model", f"{found.name or 'without a name'}, {found.architecture}, {found.n_parameters / 1e6:.0f} M weights"),
         ("stored as", f"{types}; {found.bits_per_weight:.2f} bits per weight"),
     ]
-    if found.story is None:
+    if found.provenance is None:
         return [*told, ("made by", "another tool: it does not tell how")]
-    recipe, outcome = found.story.recipe, found.story.outcome
+    recipe, outcome = found.provenance.recipe, found.provenance.outcome
     told += [
         (
             "made from",
             f"{recipe.source.name}{f', revision {recipe.source.revision}' if recipe.source.revision else ''}",
         ),
         *((f"  {file}", f"sha256 {sha256}") for file, sha256 in recipe.source.weights_sha256.items()),
-        ("with", ", ".join(f"{name} {version}" for name, version in found.story.versions.items())),
+        ("with", ", ".join(f"{name} {version}" for name, version in found.provenance.versions.items())),
         ("converter", recipe.llama_cpp),
     ]
     if recipe.smoothing is None or outcome is None:
@@ -90,8 +90,8 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
                 f"{same.logit_range:.3g}, on {same.n_tokens} unseen tokens",
             )
         )
-    for kind in dict.fromkeys(strength.kind for strength in outcome.strengths):
-        alphas = Counter(strength.alpha for strength in outcome.strengths if strength.kind == kind)
+    for kind in dict.fromkeys(fold.kind for fold in outcome.alphas):
+        alphas = Counter(fold.alpha for fold in outcome.alphas if fold.kind == kind)
         shown = ", ".join(
             f"{'not folded' if alpha is None else f'{alpha:g}'} x{count}"
             for alpha, count in sorted(alphas.items(), key=lambda item: -1 if item[0] is None else item[0])
@@ -104,7 +104,7 @@ def _smoothing(settings: Smoothing) -> list[tuple[str, str]]:
     auto = settings.alpha
     alpha = (
         f"auto, for {auto.quantisation} on {auto.kernel}"
-        if isinstance(auto, Auto)
+        if isinstance(auto, AutoAlpha)
         else ", ".join(f"{kind} {value:g}" for kind, value in auto.items())
     )
     folds = ", ".join((*settings.folds, *(["rotate"] if settings.rotate else [])))

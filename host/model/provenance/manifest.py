@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from smoothdroid.host.model.smoothquant.architectures import Kind
 
@@ -26,7 +26,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Record):
+class SourceCheckpoint(_Record):
     """The checkpoint: its folder's name, its revision where the hub's cache tells it, and its files' SHA-256."""
 
     name: str
@@ -35,7 +35,7 @@ class Source(_Record):
     companions_sha256: dict[str, str]
 
 
-class Auto(_Record):
+class AutoAlpha(_Record):
     """Strengths are to be chosen: for this kernel's arithmetic and these weights."""
 
     kernel: str
@@ -45,7 +45,7 @@ class Auto(_Record):
 class Smoothing(_Record):
     """The settings of SmoothQuant, and the text that it was calibrated on."""
 
-    alpha: dict[Kind, float] | Auto  # the strength of each kind of fold
+    alpha: dict[Kind, float] | AutoAlpha  # the strength of each kind of fold
     folds: tuple[Kind, ...]
     rotate: bool
     untie: bool  # a head that was tied to the embedding may have a tensor of its own
@@ -60,7 +60,7 @@ class Recipe(_Record):
     """All that decides a GGUF's content. Two equal recipes need not be cooked twice."""
 
     preparation: int
-    source: Source
+    source: SourceCheckpoint
     architecture: str
     quantisation: Quantisation
     llama_cpp: str
@@ -79,7 +79,7 @@ class Equivalence(_Record):
     computed_in: Literal["float32", "float64"] = "float32"
 
 
-class Strength(_Record):
+class FoldAlpha(_Record):
     """What one fold got. `alpha` is None where not folding was best; `statistic` is of the ranges balanced."""
 
     kind: Kind
@@ -97,26 +97,27 @@ class HeldOut(_Record):
     kld: dict[str, float]  # "plain", "folded", "rotated and folded"
 
 
-class Outcome(_Record):
+class SmoothingOutcome(_Record):
     """What smoothing came to. `chosen`: "folded", "rotated and folded", or "plain" where nothing was better."""
 
     chosen: str
     equivalence: Equivalence | None
-    strengths: tuple[Strength, ...]
+    alphas: tuple[FoldAlpha, ...] = Field(validation_alias=AliasChoices("alphas", "strengths"))
+    """What each fold got; `strengths` in files of smoothdroid before this release."""
     held_out: HeldOut | None
     untied: bool  # the head, tied to the embedding before, has a tensor of its own
     calibrated_in: str  # the type that the activations were computed in
 
 
-class Story(_Record):
+class Provenance(_Record):
     """What stands in the GGUF's own metadata."""
 
     recipe: Recipe
-    outcome: Outcome | None
+    outcome: SmoothingOutcome | None
     versions: dict[str, str]
 
 
-class Manifest(Story):
+class Manifest(Provenance):
     """What stands in NAME.gguf.json beside NAME.gguf."""
 
     kind: Literal["smoothdroid-artifact"] = "smoothdroid-artifact"

@@ -38,7 +38,7 @@ class Block:
     experts: str | None = None
     # What a norm's weight is short of what it multiplies by: 0 for y = w * x / rms(x), 1 for Gemma's (1 + w) * ...
     norm_offset: float = 0.0
-    # May the residual stream be turned? Not where a norm stands between a sublayer and the stream: its weight
+    # May the residual stream be rotated? Not where a norm stands between a sublayer and the stream: its weight
     # belongs to the channels as they were, and no linear comes after it to take it in.
     rotates: bool = True
     # Can llama.cpp hold a head that is not the embedding? Its graphs of Gemma 1 and 2 multiply by the embedding.
@@ -160,7 +160,7 @@ def folds_of(architecture: str, kinds: Iterable[str] = KINDS) -> tuple[Fold, ...
 
 
 @dataclass(frozen=True)
-class Stream:
+class ResidualStream:
     """The residual stream of a model: what reads from it and what writes into it, by tensor names without `.weight`.
 
     `readers`: norm -> the linears behind it. The final norm, the head and the embedding are every architecture's.
@@ -171,8 +171,8 @@ class Stream:
     norm_offset: float
 
 
-def require_turnable(architecture: str) -> None:
-    """Raise BadInput where turning the residual stream would not leave the function as it is."""
+def require_rotatable(architecture: str) -> None:
+    """Raise BadInput where rotating the residual stream would not leave the function as it is."""
     if not block_of(architecture).rotates:
         exact = sorted(name for name, row in BLOCKS.items() if row.rotates)
         raise BadInput(
@@ -181,9 +181,9 @@ def require_turnable(architecture: str) -> None:
         )
 
 
-def stream_of(architecture: str, sizes: Sizes) -> Stream:
-    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be turned."""
-    require_turnable(architecture)
+def residual_stream(architecture: str, sizes: Sizes) -> ResidualStream:
+    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be rotated."""
+    require_rotatable(architecture)
     block = block_of(architecture)
     readers: dict[str, tuple[str, ...]] = {}
     writers: list[str] = []
@@ -194,7 +194,7 @@ def stream_of(architecture: str, sizes: Sizes) -> Stream:
             )
         for linear in (block.o, block.down):
             writers += fill(LAYER + linear, layer, range(sizes.n_experts))
-    return Stream(readers, tuple(writers), block.norm_offset)
+    return ResidualStream(readers, tuple(writers), block.norm_offset)
 
 
 def fill(name: str, layer: int, experts: Sequence[int]) -> list[str]:
@@ -232,7 +232,7 @@ def _fill(fold: Fold, layer: int, experts: Sequence[int]) -> Fold:
 
 
 def parse_folds(text: str) -> tuple[tuple[Kind, ...], bool]:
-    """`norm,up-down,rotate` -> (the kinds of fold, in the order of KINDS; is the stream to be turned?).
+    """`norm,up-down,rotate` -> (the kinds of fold, in the order of KINDS; is the stream to be rotated?).
 
     Raises BadInput for none, or for one that is not known.
     """

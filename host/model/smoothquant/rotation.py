@@ -1,4 +1,4 @@
-"""Turning the residual stream: an orthogonal change of its basis, free at run time.
+"""Rotating the residual stream: an orthogonal change of its basis, free at run time.
 
 QuaRot (Ashkboos et al., 2024, https://arxiv.org/abs/2404.00456) and SpinQuant's R1 (Liu et al., 2024,
 https://arxiv.org/abs/2405.16406). Q spreads every loud channel over all of them: all that writes into the stream is
@@ -41,16 +41,16 @@ class Rotation:
         generator = torch.Generator().manual_seed(self.seed)
         return tuple(_orthogonal(size, generator) for size in factor_sizes(self.size))
 
-    def turn_columns(self, tensor: Tensor) -> Tensor:
+    def rotate_columns(self, tensor: Tensor) -> Tensor:
         """tensor [..., size] @ Q, float32."""
-        turned = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
+        rotated = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
         for axis, factor in enumerate(self.factors, start=1):
-            turned = torch.tensordot(turned, factor.to(turned.dtype), dims=([axis], [0])).movedim(-1, axis)
-        return turned.reshape(tensor.shape)
+            rotated = torch.tensordot(rotated, factor.to(rotated.dtype), dims=([axis], [0])).movedim(-1, axis)
+        return rotated.reshape(tensor.shape)
 
-    def turn_rows(self, tensor: Tensor) -> Tensor:
-        """What a linear writes, turned: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
-        return self.turn_columns(tensor.T).T.contiguous() if tensor.dim() == 2 else self.turn_columns(tensor)
+    def rotate_rows(self, tensor: Tensor) -> Tensor:
+        """What a linear writes, rotated: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
+        return self.rotate_columns(tensor.T).T.contiguous() if tensor.dim() == 2 else self.rotate_columns(tensor)
 
 
 def factor_sizes(size: int) -> list[int]:

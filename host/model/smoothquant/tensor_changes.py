@@ -1,4 +1,4 @@
-"""What folding and turning do to each tensor. Knows names and numbers, not how the weights are held.
+"""What folding and rotation do to each tensor. Knows names and numbers, not how the weights are held.
 
 The changes cross over to the converter's process in a safetensors file.
 """
@@ -16,24 +16,24 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, Fold, Stream
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, Fold, ResidualStream
 from smoothdroid.host.model.smoothquant.formulas import divide_last_rows, multiply_columns, repeat_over_shared_heads
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 
-Turn = Literal["columns", "rows"]
+RotatedAxis = Literal["columns", "rows"]
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """What happens to one tensor, in this order. Everything is float32, rounded once, when it is quantised.
 
-    `gain` [in]: the norm's weight that its reader takes in, where the stream is turned. `turn`: columns of a reader
+    `gain` [in]: the norm's weight that its reader takes in, where the stream is rotated. `turn`: columns of a reader
     or of the embedding, rows of a writer. `columns` [in]: scales multiplied in. `rows` [n]: the last n rows divided.
     `ones`: a norm whose weight its readers have taken in. `offset`: what is stored is the value less this.
     """
 
     gain: Tensor | None = None
-    turn: Turn | None = None
+    rotated_axis: RotatedAxis | None = None
     rotation: Rotation | None = None
     columns: Tensor | None = None
     rows: Tensor | None = None
@@ -46,29 +46,31 @@ class Change:
             tensor = torch.full_like(tensor, 1 - self.offset, dtype=torch.float32)
         if self.gain is not None:
             tensor = multiply_columns(tensor, self.gain)
-        if self.rotation is not None and self.turn == "columns":
-            tensor = self.rotation.turn_columns(tensor)
-        if self.rotation is not None and self.turn == "rows":
-            tensor = self.rotation.turn_rows(tensor)
+        if self.rotation is not None and self.rotated_axis == "columns":
+            tensor = self.rotation.rotate_columns(tensor)
+        if self.rotation is not None and self.rotated_axis == "rows":
+            tensor = self.rotation.rotate_rows(tensor)
         if self.columns is not None:
             tensor = multiply_columns(tensor, self.columns)
         return tensor if self.rows is None else divide_last_rows(tensor, self.rows, self.offset)
 
 
-Changes = Mapping[str, Change]
+TensorChanges = Mapping[str, TensorChange]
 """Tensor name -> what happens to it. A tensor that is not there stays as it is."""
 
 
-def fold_changes(scales: Mapping[Fold, Tensor], tensors: Collection[str], turned: Changes | None = None) -> Changes:
-    """What the folds do to each tensor, on top of `turned`. `tensors`: the checkpoint's, which tell of biases.
+def fold_changes(
+    scales: Mapping[Fold, Tensor], tensors: Collection[str], rotated: TensorChanges | None = None
+) -> TensorChanges:
+    """What the folds do to each tensor, on top of `rotated`. `tensors`: the checkpoint's, which tell of biases.
 
     A tensor is the source of one fold at most and a reader in one at most, and dividing rows and multiplying
     columns are done in either order.
     """
-    changed: dict[str, Change] = dict(turned or {})
+    changed: dict[str, TensorChange] = dict(rotated or {})
     for fold, scale in scales.items():
         for name in touched(fold, tensors):
-            change = changed.get(name, Change())
+            change = changed.get(name, TensorChange())
             if name.rpartition(".")[0] == fold.source:
                 changed[name] = replace(change, rows=scale, offset=fold.source_offset)
             else:
@@ -89,30 +91,32 @@ def touched(fold: Fold, tensors: Collection[str]) -> list[str]:
     ]
 
 
-def turn_changes(stream: Stream, rotation: Rotation, norms: Mapping[str, Tensor], tensors: Collection[str]) -> Changes:
-    """What turning the residual stream does to each tensor. `norms`: the norms' weights as they are stored.
+def rotation_changes(
+    stream: ResidualStream, rotation: Rotation, norms: Mapping[str, Tensor], tensors: Collection[str]
+) -> TensorChanges:
+    """What rotating the residual stream does to each tensor. `norms`: the norms' weights as they are stored.
 
     The head gets a tensor of its own where it was tied to the embedding: the two no longer hold the same.
     """
-    changed: dict[str, Change] = {f"{EMBEDDING}.weight": Change(turn="columns", rotation=rotation)}
+    changed: dict[str, TensorChange] = {f"{EMBEDDING}.weight": TensorChange(rotated_axis="columns", rotation=rotation)}
     for norm, readers in {**stream.readers, FINAL_NORM: (HEAD,)}.items():
         gain = norms[f"{norm}.weight"].float() + stream.norm_offset
-        changed[f"{norm}.weight"] = Change(ones=True, offset=stream.norm_offset)
+        changed[f"{norm}.weight"] = TensorChange(ones=True, offset=stream.norm_offset)
         for reader in readers:
-            changed[f"{reader}.weight"] = Change(gain=gain, turn="columns", rotation=rotation)
+            changed[f"{reader}.weight"] = TensorChange(gain=gain, rotated_axis="columns", rotation=rotation)
     for writer in stream.writers:
         for name in (f"{writer}.weight", f"{writer}.bias"):
             if name in tensors:
-                changed[name] = Change(turn="rows", rotation=rotation)
+                changed[name] = TensorChange(rotated_axis="rows", rotation=rotation)
     return changed
 
 
-def save_changes(changes: Changes, file: Path) -> None:
+def save_changes(changes: TensorChanges, file: Path) -> None:
     """Write the changes to a safetensors file."""
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, object]] = {}
     for name, change in changes.items():
-        plain[name] = {"turn": change.turn, "ones": change.ones, "offset": change.offset}
+        plain[name] = {"rotated_axis": change.rotated_axis, "ones": change.ones, "offset": change.offset}
         if change.rotation:
             plain[name]["rotation"] = {"size": change.rotation.size, "seed": change.rotation.seed}
         for field in fields(change):
@@ -124,16 +128,16 @@ def save_changes(changes: Changes, file: Path) -> None:
     save_file(tensors, file, metadata={"changes": json.dumps(plain)})
 
 
-def load_changes(file: Path) -> Changes:
+def load_changes(file: Path) -> TensorChanges:
     """The changes that `save_changes` wrote."""
-    changes: dict[str, Change] = {}
+    changes: dict[str, TensorChange] = {}
     rotations: dict[tuple[int, int], Rotation] = {}
     with safe_open(file, framework="pt") as stored:
         for name, plain in json.loads(stored.metadata()["changes"]).items():
             if rotation := plain.pop("rotation", None):
                 key = (rotation["size"], rotation["seed"])
                 plain["rotation"] = rotations.setdefault(key, Rotation(*key))  # one, so that its factors are made once
-            changes[name] = Change(**plain)
+            changes[name] = TensorChange(**plain)
         for key in stored.keys():  # noqa: SIM118 - safe_open is no mapping
             name, _, field = key.rpartition("|")
             changes[name] = replace(changes[name], **{field: stored.get_tensor(key)})

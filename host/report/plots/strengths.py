@@ -7,13 +7,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from smoothdroid.host.model.provenance.manifest import Manifest, Strength
+from smoothdroid.host.model.provenance.manifest import FoldAlpha, Manifest
 from smoothdroid.host.report.plots.style import COLOURS, DOTS_PER_INCH, MARKERS, PANEL_INCHES
 
 NOT_FOLDED = -0.08  # where a fold that was left out is drawn, below 0
 
 
-def series(strengths: Sequence[Strength]) -> dict[str, list[tuple[int, float | None]]]:
+def series(strengths: Sequence[FoldAlpha]) -> dict[str, list[tuple[int, float | None]]]:
     """A line's name -> (layer, alpha) of its folds. Experts are one line; the head comes after the layers."""
     last = max((strength.layer for strength in strengths if strength.layer is not None), default=-1)
     found: dict[str, list[tuple[int, float | None]]] = {}
@@ -30,7 +30,7 @@ def alpha_by_layer(manifest: Manifest) -> Figure:
     """Each fold's strength over the layers; a fold that was left out is drawn hollow, below 0."""
     figure = Figure(figsize=PANEL_INCHES, layout="constrained")
     axes = figure.subplots()
-    strengths = manifest.outcome.strengths if manifest.outcome else ()
+    strengths = manifest.outcome.alphas if manifest.outcome else ()
     for index, (name, points) in enumerate(series(strengths).items()):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         folded = [(layer, alpha) for layer, alpha in points if alpha is not None]

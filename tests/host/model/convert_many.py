@@ -20,7 +20,7 @@ from smoothdroid.host.model.checkpoint.head import settle_head
 from smoothdroid.host.model.checkpoint.staging import stage
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.convert.llama_converter import Wanted, run_converter
+from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
 from smoothdroid.host.model.smoothquant.architectures import BLOCKS
 
 
@@ -34,7 +34,7 @@ def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
         checkpoint = settle_head(open_checkpoint(staged), notes.append)
         if checkpoint.architecture in BLOCKS:
             Network(checkpoint)
-        wanted = Wanted("f32", output / f"{model.name}.gguf", checkpoint.name)
+        wanted = GgufRequest("f32", output / f"{model.name}.gguf", checkpoint.name)
         run_converter(llama_cpp, staged, Weights(checkpoint), wanted)
     except SmoothdroidError as error:
         return {"name": model.name, "error": str(error), "notes": notes}

@@ -17,11 +17,11 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 SINGLE = "model.safetensors"
 PAD = {"content": "[PAD]", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
-Change = Callable[[Path], None]
+TensorChange = Callable[[Path], None]
 """Makes a copy of a checkpoint an odd one."""
 
 
-def changed(folder: Path, base: Path, *changes: Change) -> Path:
+def changed(folder: Path, base: Path, *changes: TensorChange) -> Path:
     """Make `folder` a copy of the checkpoint `base` with these changes."""
     shutil.copytree(base, folder)
     for change in changes:
@@ -29,7 +29,7 @@ def changed(folder: Path, base: Path, *changes: Change) -> Path:
     return folder
 
 
-def edited(file: str, **values: Any) -> Change:
+def edited(file: str, **values: Any) -> TensorChange:
     """Set keys of a JSON file; `...` takes one out."""
 
     def change(folder: Path) -> None:
@@ -40,13 +40,13 @@ def edited(file: str, **values: Any) -> Change:
     return change
 
 
-def config(**values: Any) -> Change:
+def config(**values: Any) -> TensorChange:
     """Set keys of config.json."""
     return edited("config.json", **values)
 
 
-def tensors(change_them: Callable[[dict[str, Tensor]], Mapping[str, Tensor] | None]) -> Change:
-    """Change the tensors: in place, or the mapping that is returned."""
+def tensors(change_them: Callable[[dict[str, Tensor]], Mapping[str, Tensor] | None]) -> TensorChange:
+    """TensorChange the tensors: in place, or the mapping that is returned."""
 
     def change(folder: Path) -> None:
         stored = load_file(folder / SINGLE)
@@ -56,7 +56,7 @@ def tensors(change_them: Callable[[dict[str, Tensor]], Mapping[str, Tensor] | No
     return change
 
 
-def rows(number: int) -> Change:
+def rows(number: int) -> TensorChange:
     """An embedding and a head of that many rows, said in config.json too."""
 
     def change(folder: Path) -> None:
@@ -74,7 +74,7 @@ def rows(number: int) -> Change:
     return change
 
 
-def added_token(number: int, text: str = "[PAD]") -> Change:
+def added_token(number: int, text: str = "[PAD]") -> TensorChange:
     """One more token in tokenizer.json."""
 
     def change(folder: Path) -> None:
@@ -85,7 +85,7 @@ def added_token(number: int, text: str = "[PAD]") -> Change:
     return change
 
 
-def token_removed(number: int) -> Change:
+def token_removed(number: int) -> TensorChange:
     """No token of that id, and no merge that makes or uses it."""
 
     def change(folder: Path) -> None:
@@ -99,7 +99,7 @@ def token_removed(number: int) -> Change:
     return change
 
 
-def prefixed(prefix: str) -> Change:
+def prefixed(prefix: str) -> TensorChange:
     """All tensors' names with a prefix."""
     return tensors(lambda stored: {prefix + name: each for name, each in stored.items()})
 
@@ -109,7 +109,7 @@ def bare(folder: Path) -> None:
     tensors(lambda stored: {name.removeprefix("model."): each for name, each in stored.items() if name != HEAD})(folder)
 
 
-def marked(*files: str) -> Change:
+def marked(*files: str) -> TensorChange:
     """Files that begin with UTF-8's byte order mark, as some editors save them."""
 
     def change(folder: Path) -> None:
@@ -121,7 +121,7 @@ def marked(*files: str) -> Change:
 
 def sharded(
     first: str = "model-00001-of-00002.safetensors", second: str = "model-00002-of-00002.safetensors"
-) -> Change:
+) -> TensorChange:
     """Two weight files and their index; the single file stays."""
 
     def change(folder: Path) -> None:
@@ -136,7 +136,7 @@ def sharded(
     return change
 
 
-def without(*files: str) -> Change:
+def without(*files: str) -> TensorChange:
     """Files that are not there."""
 
     def change(folder: Path) -> None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.calibration.fold_scales import FoldScales, GivenAlphas, LayerTensors
 from smoothdroid.host.model.calibration.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
 from smoothdroid.host.model.calibration.network import Network
-from smoothdroid.host.model.calibration.strength import Choice, Given, Source
-from smoothdroid.host.model.calibration.windows import Seen, Windows
+from smoothdroid.host.model.calibration.windows import ReaderInputs, Windows
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import (
@@ -26,16 +26,22 @@ from smoothdroid.host.model.smoothquant.architectures import (
     block_of,
     expand,
     folds_of,
-    stream_of,
+    residual_stream,
 )
 from smoothdroid.host.model.smoothquant.rotation import Rotation
-from smoothdroid.host.model.smoothquant.tensor_changes import Change, Changes, fold_changes, touched, turn_changes
+from smoothdroid.host.model.smoothquant.tensor_changes import (
+    TensorChange,
+    TensorChanges,
+    fold_changes,
+    rotation_changes,
+    touched,
+)
 from tests.host.model.tiny_models import LOUD_CHANNEL, write_tiny_model
 
 CALIBRATION = torch.randint(3, 200, (3, 48), generator=torch.Generator().manual_seed(0))
 UNSEEN = torch.randint(3, 200, (2, 32), generator=torch.Generator().manual_seed(1))
 WINDOWS = Windows(CALIBRATION, UNSEEN)
-GIVEN = Given(dict.fromkeys(KINDS, 0.5))
+GIVEN = GivenAlphas(dict.fromkeys(KINDS, 0.5))
 
 MODELS = [(architecture, tied) for architecture in sorted(BLOCKS) for tied in (False, True)]
 
@@ -47,28 +53,28 @@ class Original:
     checkpoint: Checkpoint
     network: Network
     folds: tuple[Fold, ...]
-    choices: Mapping[Fold, Choice]
+    choices: Mapping[Fold, FoldScales]
     logits: Tensor
 
-    def changes(self, folds: tuple[Fold, ...], turned: Changes | None = None) -> Changes:
-        return fold_changes({fold: self.choices[fold].scales for fold in folds}, self.checkpoint.tensors, turned)
+    def changes(self, folds: tuple[Fold, ...], rotated: TensorChanges | None = None) -> TensorChanges:
+        return fold_changes({fold: self.choices[fold].scales for fold in folds}, self.checkpoint.tensors, rotated)
 
-    def difference(self, changed: Changes) -> float:
+    def difference(self, changed: TensorChanges) -> float:
         """Of the logits, relative to their range."""
         moved = (logits(self.network, Weights(self.checkpoint, changed)) - self.logits).abs().max()
         return (moved / (self.logits.max() - self.logits.min())).item()
 
-    def ranges(self, changed: Changes) -> Mapping[Fold, Tensor]:
+    def ranges(self, changed: TensorChanges) -> Mapping[Fold, Tensor]:
         """What the folds' readers read of the calibration, of the model with these changes."""
         watch = Watch()
-        fold_layers(self.network, self.checkpoint, WINDOWS, self.folds, watch, turned=changed)
+        fold_layers(self.network, self.checkpoint, WINDOWS, self.folds, watch, rotated=changed)
         return watch.ranges
 
-    def turned(self) -> Changes:
-        stream = stream_of(self.checkpoint.architecture, self.network.sizes)
+    def rotated(self) -> TensorChanges:
+        stream = residual_stream(self.checkpoint.architecture, self.network.sizes)
         names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
         norms = {name: Weights(self.checkpoint).read(name) for name in names}
-        return turn_changes(stream, Rotation(self.network.hidden_size, 0), norms, self.checkpoint.tensors)
+        return rotation_changes(stream, Rotation(self.network.hidden_size, 0), norms, self.checkpoint.tensors)
 
 
 def logits(network: Network, weights: Weights) -> Tensor:
@@ -108,14 +114,14 @@ def test_the_function_stays_and_the_weights_change(original: Original, kinds: tu
 def test_turning_leaves_the_function_and_no_loud_channel(original: Original) -> None:
     if not block_of(original.checkpoint.architecture).rotates:
         with pytest.raises(BadInput, match=r"rotate is not exact here.*exact for: GemmaForCausalLM, Llama"):
-            original.turned()
+            original.rotated()
         return
-    turned = original.turned()
-    assert original.difference(turned) < MAX_RELATIVE_DIFFERENCE
-    assert original.difference(original.changes(original.folds, turned)) < MAX_RELATIVE_DIFFERENCE
+    rotated = original.rotated()
+    assert original.difference(rotated) < MAX_RELATIVE_DIFFERENCE
+    assert original.difference(original.changes(original.folds, rotated)) < MAX_RELATIVE_DIFFERENCE
 
     norms = tuple(fold for fold in original.folds if fold.kind == "norm")
-    ranges = original.ranges(turned)
+    ranges = original.ranges(rotated)
     for fold in norms:  # one loud channel of 64 before
         assert loudness(ranges[fold]) < 5 < loudness(original.ranges({})[fold]), fold
 
@@ -132,8 +138,8 @@ def test_outliers_shrink(original: Original) -> None:
 
 def test_a_wrong_change_shows(original: Original) -> None:
     """Each thing that is done in the first layer, left undone once, moves the logits far beyond the bound."""
-    turned = original.turned() if block_of(original.checkpoint.architecture).rotates else None
-    changed = dict(original.changes(original.folds, turned))
+    rotated = original.rotated() if block_of(original.checkpoint.architecture).rotates else None
+    changed = dict(original.changes(original.folds, rotated))
     for name in changed:
         if ".layers." in name and ".layers.0." not in name:
             continue
@@ -149,12 +155,14 @@ class Watch:
     def __init__(self) -> None:
         self.ranges: dict[Fold, Tensor] = {}
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
+    def __call__(
+        self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
+    ) -> dict[Fold, FoldScales]:
         self.ranges.update({fold: seen[fold].ranges(fold) for fold in folds})
         return {}
 
 
-def undone(change: Change) -> Iterator[Change]:
+def undone(change: TensorChange) -> Iterator[TensorChange]:
     """The change with one of the things that it does left out."""
     if change.rows is not None:
         yield replace(change, rows=None)
@@ -162,8 +170,8 @@ def undone(change: Change) -> Iterator[Change]:
         yield replace(change, columns=None)
     if change.gain is not None:
         yield replace(change, gain=None)
-    if change.turn is not None:
-        yield replace(change, turn=None)
+    if change.rotated_axis is not None:
+        yield replace(change, rotated_axis=None)
     if change.ones:
         yield replace(change, ones=False)
     if change.offset:

@@ -9,9 +9,9 @@ import torch
 
 from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
-from smoothdroid.host.model.provenance.manifest import Auto, Outcome, Smoothing
+from smoothdroid.host.model.provenance.manifest import AutoAlpha, Smoothing, SmoothingOutcome
 from smoothdroid.host.model.smoothquant.architectures import KINDS, block_of
-from smoothdroid.host.model.smoothquant.tensor_changes import Changes
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 from smoothdroid.host.model.texts.prose import Prose
 from tests.host.model.tiny_models import CONFIGS, PROSE, write_tiny_model
 
@@ -21,9 +21,11 @@ if not torch.cuda.is_available():
 TEXT = Prose("numbered", "".join(f"{number}. {PROSE}" for number in range(400)))
 
 
-def smooth(folder: Path, device: str, alpha: float | Auto, *, rotate: bool) -> tuple[Changes, Outcome]:
+def smooth(
+    folder: Path, device: str, alpha: float | AutoAlpha, *, rotate: bool
+) -> tuple[TensorChanges, SmoothingOutcome]:
     settings = Smoothing(
-        alpha=alpha if isinstance(alpha, Auto) else dict.fromkeys(KINDS, alpha),
+        alpha=alpha if isinstance(alpha, AutoAlpha) else dict.fromkeys(KINDS, alpha),
         folds=KINDS,
         rotate=rotate,
         untie=True,
@@ -46,7 +48,7 @@ def test_the_same_folds(tmp_path: Path, architecture: str, rotate: bool) -> None
     folder = write_tiny_model(tmp_path / "tiny", architecture)
     there, here = smooth(folder, "cuda", 0.5, rotate=rotate), smooth(folder, "cpu", 0.5, rotate=rotate)
     assert there[0].keys() == here[0].keys()
-    assert there[1].strengths == here[1].strengths
+    assert there[1].alphas == here[1].alphas
     assert there[1].calibrated_in == here[1].calibrated_in
     for name, change in here[0].items():
         for scales, same in ((change.columns, there[0][name].columns), (change.rows, there[0][name].rows)):
@@ -58,7 +60,7 @@ def test_the_same_folds(tmp_path: Path, architecture: str, rotate: bool) -> None
 @pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
 def test_the_same_choice(tmp_path: Path, kernel: str) -> None:
     folder = write_tiny_model(tmp_path / "tiny", "LlamaForCausalLM")
-    auto = Auto(kernel=kernel, quantisation="q8_0")
+    auto = AutoAlpha(kernel=kernel, quantisation="q8_0")
     there, here = (smooth(folder, device, auto, rotate=False)[1] for device in ("cuda", "cpu"))
     assert there.chosen == here.chosen
     assert there.held_out

@@ -19,7 +19,7 @@ from smoothdroid.host.model.convert.loading import require_loads
 from tests.host.model.odd_checkpoints import (
     EMBEDDING,
     HEAD,
-    Change,
+    TensorChange,
     added_token,
     bare,
     byte_level,
@@ -62,12 +62,12 @@ def token_in_old_file(folder: Path) -> None:
     (folder / "added_tokens.json").write_text('{"[PAD]": 320}', encoding="utf-8")
 
 
-def scaling(kind: str, **values: Any) -> Change:
+def scaling(kind: str, **values: Any) -> TensorChange:
     return config(**OLD_ROPE, rope_scaling={"rope_type": kind, "factor": 4.0, **values})
 
 
 # The checkpoints whose GGUF has the tensors of the unchanged one.
-EQUAL: Mapping[str, tuple[Change, ...]] = {
+EQUAL: Mapping[str, tuple[TensorChange, ...]] = {
     "quantization-config-null": (config(quantization_config=None),),
     "quantization-config-empty": (config(quantization_config={}),),
     "byte-order-marks": (marked("config.json", "tokenizer.json", "tokenizer_config.json"),),  # playwright #39420
@@ -83,7 +83,7 @@ EQUAL: Mapping[str, tuple[Change, ...]] = {
     "float64": (tensors(lambda stored: {name: each.double() for name, each in stored.items()}),),
 }
 # Those that load, with something of their own.
-LOADED: Mapping[str, tuple[Change, ...]] = {
+LOADED: Mapping[str, tuple[TensorChange, ...]] = {
     "padded-rows": (rows(384),),  # llama.cpp #8445
     "added-token-fits": (added_token(320), rows(321)),
     "added-token-and-padding": (added_token(320), rows(384)),
@@ -115,7 +115,7 @@ LOADED: Mapping[str, tuple[Change, ...]] = {
 FIX = "transformers: from_pretrained, then save_pretrained"
 BEYOND = "the tokenizer has 321 tokens, the model 320 rows: [PAD] (320) has no row"
 # Those that are refused, with words of the message.
-REFUSED: Mapping[str, tuple[tuple[Change, ...], tuple[str, ...]]] = {
+REFUSED: Mapping[str, tuple[tuple[TensorChange, ...], tuple[str, ...]]] = {
     "token-beyond": ((added_token(320),), (BEYOND, "resize_token_embeddings(321)")),  # llama.cpp #5910, #3442
     "tokens-beyond": (
         (added_token(320), added_token(321, "<x>")),

@@ -23,22 +23,24 @@ from safetensors.torch import load_file, save_file
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.host.model.prepare import Settings, parse_types, prepare
-from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Story
+from smoothdroid.host.model.prepare import PrepareSettings, parse_types, prepare
+from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Provenance
 
 MakeCheckpoint = Callable[..., Path]
 
 
 @pytest.fixture
-def small(prose: Path) -> Settings:
-    return Settings(n_samples=4, seq_len=32, calib=prose)
+def small(prose: Path) -> PrepareSettings:
+    return PrepareSettings(n_samples=4, seq_len=32, calib=prose)
 
 
 def dequantised(gguf: Path) -> dict[str, np.ndarray]:
     return {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in GGUFReader(gguf).tensors}
 
 
-def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path) -> None:
+def test_prepare_end_to_end(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
+) -> None:
     """Both files are made, described truly, found again, and made to the same bytes anew."""
     model, output = make_checkpoint(), tmp_path / "out"
     both = replace(small, plain=True)
@@ -60,13 +62,13 @@ def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, sma
             "model.safetensors": sha256_of(model / "model.safetensors")
         }
         assert artifact.manifest.recipe.llama_cpp == "b1"
-        inside = Story.model_validate_json(GGUFReader(artifact.path).fields[METADATA_KEY].contents())
-        assert inside == Story(**{name: getattr(artifact.manifest, name) for name in Story.model_fields})
+        inside = Provenance.model_validate_json(GGUFReader(artifact.path).fields[METADATA_KEY].contents())
+        assert inside == Provenance(**{name: getattr(artifact.manifest, name) for name in Provenance.model_fields})
     outcome = smooth.manifest.outcome
     assert outcome is not None
     assert outcome.equivalence is not None
     assert 0 < outcome.equivalence.max_abs_logit_difference < 1e-5 * outcome.equivalence.logit_range
-    assert [(strength.layer, strength.alpha) for strength in outcome.strengths] == [
+    assert [(fold.layer, fold.alpha) for fold in outcome.alphas] == [
         (layer, 0.5)
         for layer in (0, 0, 1, 1, None)  # the last norm's is folded into the head, which is untied
     ]
@@ -109,7 +111,7 @@ def test_prepare_end_to_end(make_checkpoint: MakeCheckpoint, tmp_path: Path, sma
 def test_bytes_are_those_of_llama_quantize(
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
-    small: Settings,
+    small: PrepareSettings,
     llama_cpp: Path,
     llama_quantize: Path,
     architecture: str,
@@ -126,7 +128,7 @@ def test_bytes_are_those_of_llama_quantize(
         subprocess.run([llama_quantize, "--pure", exact.path, theirs, kind], check=True, capture_output=True)
         (our_tensors, our_fields), (their_tensors, their_fields) = content(ours.path), content(theirs)
         assert our_tensors == their_tensors
-        # The float32 file tells its own story, which the tool copies.
+        # The float32 file tells its own provenance, which the tool copies.
         assert our_fields.pop(METADATA_KEY) != their_fields.pop(METADATA_KEY)
         assert our_fields == their_fields
         assert "output.weight" in our_tensors
@@ -139,7 +141,7 @@ def content(gguf: Path) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
 
 
 def test_another_alpha_replaces_the_smoothed_file_alone(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
 ) -> None:
     model = make_checkpoint(tied=True, dtype=torch.float16)
     settings = replace(small, plain=True)
@@ -153,7 +155,7 @@ def test_another_alpha_replaces_the_smoothed_file_alone(
 
 @pytest.mark.parametrize("kernel", ["ggml", "kleidiai"])
 def test_auto_chooses_and_says_what(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, kernel: str
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, kernel: str
 ) -> None:
     settings = replace(small, alpha="auto", kernel=kernel, folds="norm,up-down,v-o,rotate")
     (made,) = prepare(make_checkpoint(), tmp_path / "out", settings, llama_cpp=llama_cpp)
@@ -164,13 +166,13 @@ def test_auto_chooses_and_says_what(
     assert kld.keys() == {"plain", "folded", "rotated and folded"}
     assert outcome.chosen == min(kld, key=lambda name: kld[name])
     assert kld[outcome.chosen] < 0.7 * kld["plain"], "one loud channel of 64 is what smoothing is for"
-    assert len({strength.alpha for strength in outcome.strengths}) > 1
+    assert len({fold.alpha for fold in outcome.alphas}) > 1
     (again,) = prepare(made.path.parent.parent / "tiny", tmp_path / "again", settings, llama_cpp=llama_cpp)
     assert again.sha256 == made.sha256
 
 
 def test_rotating_a_tied_head_tells_the_growth_first(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
 ) -> None:
     model = make_checkpoint(tied=True)
     settings = replace(small, folds="rotate")
@@ -187,7 +189,7 @@ def test_rotating_a_tied_head_tells_the_growth_first(
 
 @pytest.mark.parametrize("where", ["deep/down", "out"])
 def test_the_smoothed_checkpoint_is_saved_for_transformers(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, where: str
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, where: str
 ) -> None:
     model, saved = make_checkpoint(), tmp_path / where / "saved"
     prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, save_hf=saved)
@@ -213,8 +215,8 @@ def test_plain_alone_needs_no_fold_and_no_text(
         prepare(model, output, llama_cpp=llama_cpp)
     assert not output.exists()
     with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM: which of its tensors must not be Q4_0"):
-        prepare(model, output, Settings(smooth=False, plain=True, types=("q8_0", "q4_0")), llama_cpp=llama_cpp)
-    (plain,) = prepare(model, output, Settings(smooth=False, plain=True), llama_cpp=llama_cpp)
+        prepare(model, output, PrepareSettings(smooth=False, plain=True, types=("q8_0", "q4_0")), llama_cpp=llama_cpp)
+    (plain,) = prepare(model, output, PrepareSettings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert plain.path.name == "tiny-plain-q8_0.gguf"
     assert plain.manifest.recipe.smoothing is None
     assert GGUFReader(plain.path).fields["general.architecture"].contents() == "smollm3"
@@ -249,7 +251,7 @@ def test_types_are_read_from_a_list() -> None:
 def test_wrong_settings_are_told_and_leave_nothing(
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
-    small: Settings,
+    small: PrepareSettings,
     llama_cpp: Path,
     setting: dict[str, Any],
     says: str,
@@ -261,7 +263,7 @@ def test_wrong_settings_are_told_and_leave_nothing(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_where_there_is_none(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
 ) -> None:
     with pytest.raises(BadInput, match=r"cuda: .* sees no GPU here"):
         prepare(make_checkpoint(), tmp_path / "out", replace(small, device="cuda"), llama_cpp=llama_cpp)
@@ -269,7 +271,7 @@ def test_cuda_where_there_is_none(
 
 @pytest.mark.parametrize("n_layers", [3, 10**12, "2", None])
 def test_a_number_of_layers_that_the_weights_belie(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, n_layers: object
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, n_layers: object
 ) -> None:
     model = make_checkpoint()
     config = json.loads((model / "config.json").read_text())
@@ -286,7 +288,7 @@ def test_a_number_of_layers_that_the_weights_belie(
 @pytest.mark.parametrize("smooth", [True, False])
 @pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
 def test_numbers_that_are_none_are_named(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, smooth: bool, tensor: str
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, smooth: bool, tensor: str
 ) -> None:
     """By whoever reads them first: the pass over the layers, or the converter's process."""
     model = make_checkpoint()
@@ -305,7 +307,7 @@ def test_numbers_that_are_none_are_named(
 )
 @pytest.mark.parametrize("at", ["smoothing", "writing"])
 def test_an_interruption_leaves_what_was_there(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, at: str
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, at: str
 ) -> None:
     output = tmp_path / "out"
     output.mkdir()
@@ -346,7 +348,7 @@ def test_a_killed_preparation_leaves_no_file_that_looks_whole(
     else:
         pytest.fail("it works on for nobody")
     assert not [file.name for file in output.iterdir() if not file.name.startswith(".")]
-    (made,) = prepare(model, output, Settings(n_samples=4, seq_len=32, calib=prose), llama_cpp=llama_cpp)
+    (made,) = prepare(model, output, PrepareSettings(n_samples=4, seq_len=32, calib=prose), llama_cpp=llama_cpp)
     assert sorted(file.name for file in output.iterdir()) == [made.path.name, made.manifest_path.name]
 
 
@@ -356,5 +358,5 @@ def test_a_failed_conversion_leaves_its_log_alone(make_checkpoint: MakeCheckpoin
     (llama_cpp / "convert_hf_to_gguf.py").write_text("raise SystemExit('no such thing')")
     output = tmp_path / "out"
     with pytest.raises(SmoothdroidError, match="no such thing"):
-        prepare(make_checkpoint(), output, Settings(smooth=False, plain=True), llama_cpp=llama_cpp)
+        prepare(make_checkpoint(), output, PrepareSettings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert [file.name for file in output.iterdir()] == ["tiny-plain-q8_0.convert.log"]

@@ -16,12 +16,12 @@ from gguf import GGUFReader
 from safetensors.torch import load_file
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
-from smoothdroid.host.model.prepare import Settings, prepare
+from smoothdroid.host.model.prepare import PrepareSettings, prepare
 from tests.host import without
 from tests.host.model.odd_checkpoints import (
     EMBEDDING,
     HEAD,
-    Change,
+    TensorChange,
     byte_level,
     changed,
     prefixed,
@@ -32,13 +32,15 @@ from tests.host.model.odd_checkpoints import (
 
 MakeCheckpoint = Callable[..., Path]
 COMMIT = "4e20de362430cd3b72f300e6b0f18e50e7166e08"
-PLAIN = Settings(smooth=False, plain=True, types=("f32",))
-LEFT_SCALE: Change = tensors(lambda stored: {**stored, "model.layers.0.self_attn.k_scale": stored[EMBEDDING][:1, 0]})
+PLAIN = PrepareSettings(smooth=False, plain=True, types=("f32",))
+LEFT_SCALE: TensorChange = tensors(
+    lambda stored: {**stored, "model.layers.0.self_attn.k_scale": stored[EMBEDDING][:1, 0]}
+)
 
 
 @pytest.fixture
-def small(prose: Path) -> Settings:
-    return Settings(n_samples=2, seq_len=16, calib=prose)
+def small(prose: Path) -> PrepareSettings:
+    return PrepareSettings(n_samples=2, seq_len=16, calib=prose)
 
 
 @pytest.mark.fault(
@@ -47,7 +49,7 @@ def small(prose: Path) -> Settings:
     outcome="named by its repository; padded to its rows by id, and loaded by llama.cpp before it is published",
 )
 def test_a_padded_model_in_the_hubs_cache(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, llama_bench: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, llama_bench: Path
 ) -> None:
     snapshots = tmp_path / "models--acme--Tiny-Llama-1B" / "snapshots"
     snapshots.mkdir(parents=True)
@@ -79,10 +81,10 @@ def test_a_padded_model_in_the_hubs_cache(
 def test_it_is_told_before_calibration(
     make_checkpoint: MakeCheckpoint,
     tmp_path: Path,
-    small: Settings,
+    small: PrepareSettings,
     llama_cpp: Path,
     monkeypatch: pytest.MonkeyPatch,
-    changes: tuple[Change, ...],
+    changes: tuple[TensorChange, ...],
     says: str,
     smooth: bool,
 ) -> None:
@@ -112,7 +114,7 @@ def test_what_llama_cpp_does_not_load_is_not_published(
 
 
 def test_gemma_1_whose_head_repeats_the_embedding(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: Settings, llama_cpp: Path, llama_bench: Path
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, llama_bench: Path
 ) -> None:
     """llama.cpp's converter drops the head, so nothing may be folded into it."""
     base = make_checkpoint(architecture="GemmaForCausalLM", tied=True, config={"attention_bias": False})

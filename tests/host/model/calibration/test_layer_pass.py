@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.host.model.calibration.fold_scales import GivenAlphas
 from smoothdroid.host.model.calibration.layer_pass import (
     compare,
     compare_in_float64,
@@ -16,15 +17,14 @@ from smoothdroid.host.model.calibration.layer_pass import (
     require_equivalent,
 )
 from smoothdroid.host.model.calibration.network import Network
-from smoothdroid.host.model.calibration.search import Search
-from smoothdroid.host.model.calibration.strength import Given
+from smoothdroid.host.model.calibration.search import AlphaSearch
 from smoothdroid.host.model.calibration.windows import Windows
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
-from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM, KINDS, expand, folds_of, stream_of
+from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM, KINDS, expand, folds_of, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
-from smoothdroid.host.model.smoothquant.tensor_changes import turn_changes
+from smoothdroid.host.model.smoothquant.tensor_changes import rotation_changes
 
 MakeCheckpoint = Callable[..., Path]
 TOKENS = torch.randint(3, 200, (5, 40), generator=torch.Generator().manual_seed(0))
@@ -37,9 +37,11 @@ def test_a_fold_that_leaves_a_reader_out_is_refused(make_checkpoint: MakeCheckpo
     (fold, *_) = expand(folds_of("LlamaForCausalLM", ["norm"]), network.sizes)
     wrong = replace(fold, readers=fold.readers[:-1])
     with pytest.raises(SmoothdroidError, match=r"tiny: the smoothed model is not the same function: a logit differs"):
-        fold_layers(network, checkpoint, WINDOWS, [wrong], Given({"norm": 0.5}))
+        fold_layers(network, checkpoint, WINDOWS, [wrong], GivenAlphas({"norm": 0.5}))
     told: list[tuple[str, int, int]] = []
-    fold_layers(network, checkpoint, WINDOWS, [fold], Given({"norm": 0.5}), on_progress=lambda *at: told.append(at))
+    fold_layers(
+        network, checkpoint, WINDOWS, [fold], GivenAlphas({"norm": 0.5}), on_progress=lambda *at: told.append(at)
+    )
     assert told == [("layers", 1, 2), ("layers", 2, 2)]
 
 
@@ -56,12 +58,12 @@ def test_rounding_is_told_from_a_wrong_fold_in_float64(make_checkpoint: MakeChec
     checkpoint = open_checkpoint(make_checkpoint(architecture="Gemma2ForCausalLM", tied=True, config=LOUD))
     network = Network(checkpoint)
     folds = expand(folds_of("Gemma2ForCausalLM", ["norm"]), network.sizes)
-    proof = fold_layers(network, checkpoint, WINDOWS, folds, Given({"norm": 0.5})).equivalence
+    proof = fold_layers(network, checkpoint, WINDOWS, folds, GivenAlphas({"norm": 0.5})).equivalence
     assert proof.computed_in == "float64"
     assert proof.max_abs_logit_difference < 1e-10 * proof.logit_range
     wrong = replace(folds[0], readers=folds[0].readers[:-1])
     with pytest.raises(SmoothdroidError, match=r"not the same function: a logit differs by \S+ in float64"):
-        fold_layers(network, checkpoint, WINDOWS, [wrong, *folds[1:]], Given({"norm": 0.5}))
+        fold_layers(network, checkpoint, WINDOWS, [wrong, *folds[1:]], GivenAlphas({"norm": 0.5}))
 
 
 @pytest.mark.parametrize(("architecture", "rotate"), [("MixtralForCausalLM", True), ("Phi3ForCausalLM", False)])
@@ -72,13 +74,13 @@ def test_float64_reaches_all_that_transformers_computes(
     checkpoint = open_checkpoint(make_checkpoint(architecture=architecture))
     network = Network(checkpoint)
     folds = expand(folds_of(architecture), network.sizes)
-    turned = None
+    rotated = None
     if rotate:
-        stream = stream_of(architecture, network.sizes)
+        stream = residual_stream(architecture, network.sizes)
         names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
         norms = {name: Weights(checkpoint).read(name) for name in names}
-        turned = turn_changes(stream, Rotation(network.hidden_size, 0), norms, checkpoint.tensors)
-    found = fold_layers(network, checkpoint, WINDOWS, folds, Given(dict.fromkeys(KINDS, 0.5)), turned=turned)
+        rotated = rotation_changes(stream, Rotation(network.hidden_size, 0), norms, checkpoint.tensors)
+    found = fold_layers(network, checkpoint, WINDOWS, folds, GivenAlphas(dict.fromkeys(KINDS, 0.5)), rotated=rotated)
     assert found.equivalence.computed_in == "float32"
     exact = compare_in_float64(network, Weights(checkpoint), Weights(checkpoint, found.changes), WINDOWS.held_out)
     assert 0 < exact.max_abs_logit_difference < 1e-12 * exact.logit_range
@@ -111,8 +113,8 @@ def test_a_trial_tells_folded_from_plain(make_checkpoint: MakeCheckpoint, kernel
     checkpoint = open_checkpoint(make_checkpoint(architecture=architecture))
     network = Network(checkpoint)
     folds = expand(folds_of(architecture), network.sizes)
-    trial = Search.for_kernel(kernel, "q8_0", n_tokens=120)
-    none = fold_layers(network, checkpoint, WINDOWS, [], Given({}), trial=trial).trial
+    trial = AlphaSearch.for_kernel(kernel, "q8_0", n_tokens=120)
+    none = fold_layers(network, checkpoint, WINDOWS, [], GivenAlphas({}), trial=trial).trial
     assert none["plain"] == pytest.approx(none["folded"]), "nothing is folded"
     found = fold_layers(network, checkpoint, WINDOWS, folds, trial, trial=trial)
     assert found.trial["plain"] == pytest.approx(none["plain"])

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.search import Search, held_out_windows
-from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.calibration.search import AlphaSearch, held_out_windows
+from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.smoothquant.architectures import Fold
-from tests.host.model.calibration.test_strength import Held
+from tests.host.model.calibration.test_fold_scales import Held
 
 NORM = Fold("norm", "norm", ("up",))
 
@@ -17,10 +17,10 @@ def chosen(loud: float, kernel: str, quantisation: str = "q8_0") -> float | None
     generator = torch.Generator().manual_seed(0)
     activations = torch.randn(256, 64, generator=generator)
     activations[:, 5] *= loud
-    seen = Seen(keep_every=1)
+    seen = ReaderInputs(keep_every=1)
     seen.add(activations)
     weight = torch.randn(48, 64, generator=generator)
-    search = Search.for_kernel(kernel, quantisation, n_tokens=256)
+    search = AlphaSearch.for_kernel(kernel, quantisation, n_tokens=256)
     return search([NORM], {NORM: seen}, Held({"up.weight": weight, "norm.weight": torch.ones(64)}))[NORM].alpha
 
 
@@ -42,11 +42,11 @@ def test_experts_are_ggmls_whatever_the_kernel() -> None:
     activations, weight = torch.randn(256, 64, generator=generator), torch.randn(48, 64, generator=generator)
     activations[:, 5] *= 50
     expert = Fold("up-down", "experts.0.w3", ("block.experts.0.w2",), experts="mlp.experts", expert=0)
-    seen = Seen(keep_every=1)
+    seen = ReaderInputs(keep_every=1)
     seen.add(activations)
     tensors = Held({"block.experts.0.w2.weight": weight, "experts.0.w3.weight": torch.ones(64, 1)})
     chosen = [
-        Search.for_kernel(kernel, "q8_0", n_tokens=256)([expert], {expert: seen}, tensors)[expert]
+        AlphaSearch.for_kernel(kernel, "q8_0", n_tokens=256)([expert], {expert: seen}, tensors)[expert]
         for kernel in ("ggml", "kleidiai")
     ]
     assert chosen[0].alpha == chosen[1].alpha
@@ -60,4 +60,4 @@ def test_held_out_windows() -> None:
 
 def test_a_kernel_that_is_not_known() -> None:
     with pytest.raises(BadInput, match="mps"):
-        Search.for_kernel("mps", "q8_0", 100)
+        AlphaSearch.for_kernel("mps", "q8_0", 100)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.network import Network, Stream, load_tokenizer
-from smoothdroid.host.model.calibration.windows import Seen, draw_windows, watching
+from smoothdroid.host.model.calibration.network import HiddenStates, Network, load_tokenizer
+from smoothdroid.host.model.calibration.windows import ReaderInputs, draw_windows, record_inputs
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import Fold, expand, folds_of
@@ -51,7 +51,7 @@ def test_ranges_are_those_of_the_readers_inputs(make_checkpoint: MakeCheckpoint)
     folds = [fold for fold in expand(folds_of("LlamaForCausalLM"), network.sizes) if fold.layer == 0]
     read: dict[str, Tensor] = {}
     with network.layer(0, weights.read) as layer:
-        with watching(layer, 0, folds, keep_every=7) as seen:
+        with record_inputs(layer, 0, folds, keep_every=7) as seen:
             network.advance(stream, 0, layer)
         assert not any(module._forward_pre_hooks or module._forward_hooks for module in layer.modules()), (
             "hooks are off"
@@ -78,7 +78,7 @@ def test_each_expert_has_the_ranges_of_its_own_tokens(make_checkpoint: MakeCheck
     folds = [fold for fold in expand(folds_of("MixtralForCausalLM", ["up-down"]), network.sizes) if fold.layer == 0]
     assert len(folds) == 4
     inputs: list[Tensor] = []
-    with network.layer(0, weights.read) as layer, watching(layer, 0, folds) as seen:
+    with network.layer(0, weights.read) as layer, record_inputs(layer, 0, folds) as seen:
         layer.get_submodule("mlp").register_forward_pre_hook(lambda _module, given: inputs.append(given[0][0]))
         network.advance(stream, 0, layer)
     prefix = "model.layers.0.block_sparse_moe"
@@ -94,20 +94,20 @@ def test_an_expert_that_no_token_goes_to_has_no_range(make_checkpoint: MakeCheck
     """One token goes to two experts of four."""
     network, weights, stream = begun(make_checkpoint(architecture="MixtralForCausalLM"), WINDOWS[:1, :1])
     folds = [fold for fold in expand(folds_of("MixtralForCausalLM", ["up-down"]), network.sizes) if fold.layer == 0]
-    with network.layer(0, weights.read) as layer, watching(layer, 0, folds) as seen:
+    with network.layer(0, weights.read) as layer, record_inputs(layer, 0, folds) as seen:
         network.advance(stream, 0, layer)
     assert sorted(bool(seen[fold].ranges(fold).any()) for fold in folds) == [False, False, True, True]
 
 
 def test_activations_that_are_not_finite_are_refused() -> None:
-    seen = Seen()
+    seen = ReaderInputs()
     seen.add(torch.tensor([[1.0, 2.0]]))
     seen.add(torch.tensor([[torch.nan, 0.0]]))
     with pytest.raises(BadInput, match=r"down\.weight: what it reads is not finite"):
         seen.ranges(Fold("up-down", "up", ("down",)))
 
 
-def begun(folder: Path, windows: Tensor = WINDOWS) -> tuple[Network, Weights, Stream]:
+def begun(folder: Path, windows: Tensor = WINDOWS) -> tuple[Network, Weights, HiddenStates]:
     checkpoint = open_checkpoint(folder)
     network, weights = Network(checkpoint), Weights(checkpoint)
     return network, weights, network.begin(windows, weights)

@@ -18,7 +18,7 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.saving import save_changed
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.prepare import Settings, prepare
+from smoothdroid.host.model.prepare import PrepareSettings, prepare
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -53,7 +53,7 @@ def test_it_is_the_same_checkpoint(
     assert reopened.tensors == original.tensors
     assert {file.suffix for file in reopened.weight_files} == {".safetensors"}
 
-    settings = Settings(n_samples=4, seq_len=32, calib=prose)
+    settings = PrepareSettings(n_samples=4, seq_len=32, calib=prose)
     ours, theirs = (
         {tensor.name: tensor.data.tobytes() for tensor in GGUFReader(made.path).tensors}
         for each in (checkpoint, original)

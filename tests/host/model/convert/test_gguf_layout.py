@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.convert.gguf_layout import LAYOUTS, Shape, require_layout
+from smoothdroid.host.model.convert.gguf_layout import LAYOUTS, TensorShape, require_layout
 
 
 def described(architecture: str = "llama", **values: int) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def described(architecture: str = "llama", **values: int) -> dict[str, Any]:
     }
 
 
-def shapes(**changes: Shape | None) -> dict[str, Shape]:
+def shapes(**changes: TensorShape | None) -> dict[str, TensorShape]:
     """The tensors of such a Llama; `blk_0_attn_q=None` takes one out."""
-    layer: dict[str, Shape] = {
+    layer: dict[str, TensorShape] = {
         "attn_norm": (64,),
         "attn_q": (64, 64),
         "attn_k": (32, 64),
@@ -36,7 +36,7 @@ def shapes(**changes: Shape | None) -> dict[str, Shape]:
         "ffn_up": (96, 64),
         "ffn_down": (64, 96),
     }
-    tensors: dict[str, Shape] = {"token_embd.weight": (10, 64), "output_norm.weight": (64,)}
+    tensors: dict[str, TensorShape] = {"token_embd.weight": (10, 64), "output_norm.weight": (64,)}
     tensors |= {f"blk.{number}.{name}.weight": shape for number in range(2) for name, shape in layer.items()}
     for key, shape in changes.items():
         name = key.replace("__", ".")
@@ -57,7 +57,7 @@ def shapes(**changes: Shape | None) -> dict[str, Shape]:
         ("bloom", {"blk__0__attn_q__weight": None}),  # not in the table: the converter and llama.cpp look at it
     ],
 )
-def test_what_llama_cpp_loads_is_accepted(architecture: str, changes: dict[str, Shape | None]) -> None:
+def test_what_llama_cpp_loads_is_accepted(architecture: str, changes: dict[str, TensorShape | None]) -> None:
     require_layout("tiny", described(architecture), shapes(**changes))
 
 
@@ -90,7 +90,9 @@ def test_what_llama_cpp_loads_is_accepted(architecture: str, changes: dict[str, 
         ("phi3", {}, r"attn_qkv\.weight is missing"),
     ],
 )
-def test_what_llama_cpp_would_not_load_is_named(architecture: str, changes: dict[str, Shape | None], says: str) -> None:
+def test_what_llama_cpp_would_not_load_is_named(
+    architecture: str, changes: dict[str, TensorShape | None], says: str
+) -> None:
     with pytest.raises(BadInput, match=rf"tiny: llama\.cpp would not load the GGUF: .*{says}"):
         require_layout("tiny", described(architecture), shapes(**changes))
 

@@ -16,7 +16,7 @@ from smoothdroid.host.model.convert.conversion import to_gguf
 from smoothdroid.host.model.evaluate.emulated_kernels import EmulatedKernels
 from smoothdroid.host.model.evaluate.evaluator import evaluate
 from smoothdroid.host.model.evaluate.logits import SavedLogits, compare, open_logits
-from smoothdroid.host.model.evaluate.perplexity import HostKernels, Task
+from smoothdroid.host.model.evaluate.perplexity import HostKernels, PerplexityTask
 from smoothdroid.host.model.texts.prose import Prose, evaluation_prose
 from tests.host.tiny_gguf import BF16, F16, F32, Q4_0, Q8_0, VOCABULARY, write_llama
 
@@ -34,13 +34,13 @@ def host() -> HostKernels:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Task:
+def task(tmp_path: Path) -> PerplexityTask:
     text = tmp_path / "text.txt"
     text.write_text(TEXT.content)
-    return Task(text, "text", vocabulary=VOCABULARY, **SIZES)
+    return PerplexityTask(text, "text", vocabulary=VOCABULARY, **SIZES)
 
 
-def both(gguf: Path, host: HostKernels, task: Task, kernel: str = "ggml") -> tuple[SavedLogits, SavedLogits]:
+def both(gguf: Path, host: HostKernels, task: PerplexityTask, kernel: str = "ggml") -> tuple[SavedLogits, SavedLogits]:
     """What the real kernels of this machine predict, and the emulated ones."""
     host.save_logits(gguf, task, gguf.with_suffix(".real"))
     real = open_logits(gguf.with_suffix(".real"))
@@ -63,7 +63,7 @@ def both(gguf: Path, host: HostKernels, task: Task, kernel: str = "ggml") -> tup
     ids=str,
 )
 def test_is_the_network_that_llama_cpp_runs(
-    made: dict[str, Any], host: HostKernels, task: Task, tmp_path: Path
+    made: dict[str, Any], host: HostKernels, task: PerplexityTask, tmp_path: Path
 ) -> None:
     """Without quantisation nothing is left but the order of sums."""
     real, emulated = both(write_llama(tmp_path / "x.gguf", **made), host, task)
@@ -74,7 +74,9 @@ def test_is_the_network_that_llama_cpp_runs(
 
 @pytest.mark.parametrize("made", [{}, {"architecture": "qwen3"}, {"tied": True}], ids=str)
 @pytest.mark.parametrize("kind", [Q8_0, Q4_0])
-def test_ggml_emulated_is_ggml(kind: Any, made: dict[str, Any], host: HostKernels, task: Task, tmp_path: Path) -> None:
+def test_ggml_emulated_is_ggml(
+    kind: Any, made: dict[str, Any], host: HostKernels, task: PerplexityTask, tmp_path: Path
+) -> None:
     """Token by token. (Two layers are too few for a rounding that falls the other way to spread.)"""
     exact, _ = both(write_llama(tmp_path / "exact.gguf", **made), host, task)
     real, emulated = both(write_llama(tmp_path / "x.gguf", kind, **made), host, task)
@@ -88,7 +90,7 @@ def test_a_trained_model_is_as_far_under_ggml_emulated_as_under_ggml_and_further
     runs whose embeddings differ by 1e-7: through 30 layers one rounding that falls the other way becomes many."""
     text = tmp_path / "text.txt"
     text.write_text(evaluation_prose(None).content)
-    task = Task(text, "text", context=128, windows=4, vocabulary=49152)
+    task = PerplexityTask(text, "text", context=128, windows=4, vocabulary=49152)
     for kind in ("f32", "q8_0"):
         to_gguf(sample, tmp_path / f"{kind}.gguf", kind, llama_cpp, name="x", log=tmp_path / "log")
     exact, exact_emulated = both(tmp_path / "f32.gguf", host, task)
@@ -121,7 +123,7 @@ def test_evaluate_runs_the_reference_on_real_kernels(host: HostKernels, tmp_path
     assert len({found.id, on_ggml.id, elsewhere.id}) == 3
 
 
-def test_what_is_in_no_kernels_power(task: Task, tmp_path: Path) -> None:
+def test_what_is_in_no_kernels_power(task: PerplexityTask, tmp_path: Path) -> None:
     kernels, gguf = EmulatedKernels(arithmetic_of("ggml")), write_llama(tmp_path / "x.gguf")
     with pytest.raises(ValueError, match="tokens are not known"):
         kernels.save_logits(gguf, task, tmp_path / "logits")

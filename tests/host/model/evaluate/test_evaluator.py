@@ -23,7 +23,7 @@ from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate import evaluator as module
 from smoothdroid.host.model.evaluate.evaluator import evaluate
 from smoothdroid.host.model.evaluate.logits import compare, file_bytes, nll, open_logits
-from smoothdroid.host.model.evaluate.perplexity import HostKernels, OnWindow, Task
+from smoothdroid.host.model.evaluate.perplexity import HostKernels, OnWindow, PerplexityTask
 from smoothdroid.host.model.evaluate.record import Evaluation, write_evaluation
 from smoothdroid.host.model.texts.prose import Prose
 from tests.host.saved_logits import save
@@ -89,7 +89,7 @@ def test_agrees_with_what_llama_perplexity_prints(
     """Mean, percentile and top-1 from the two files, against `--kl-divergence` of the real tool."""
     text = tmp_path / "text.txt"
     text.write_text(TEXT.content)
-    task = Task(text, "text", vocabulary=VOCABULARY, **SIZES)
+    task = PerplexityTask(text, "text", vocabulary=VOCABULARY, **SIZES)
     for name in ("f32", "q8"):
         kernels.save_logits(models[name].path, task, tmp_path / name)
     ours = compare(open_logits(tmp_path / "f32"), open_logits(tmp_path / "q8"))
@@ -155,7 +155,7 @@ class FakeKernels:
         self.tokens, self.lies = tokens, lies
 
     def save_logits(
-        self, gguf: Path, task: Task, destination: Path, on_window: OnWindow | None = None
+        self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
         self.ran.append(gguf.stem)
         assert task.text.read_text() == TEXT.content

@@ -11,13 +11,13 @@ from gguf import GGUFReader, GGUFWriter
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.arithmetic import arithmetic_of
-from smoothdroid.host.model.evaluate.gguf_network import predict, shape_of
+from smoothdroid.host.model.evaluate.gguf_network import predict, sizes_of
 from smoothdroid.host.model.evaluate.gguf_weights import GgufWeights
 from tests.host.tiny_gguf import CONTEXT, HIDDEN, LAYERS, VOCABULARY, write_llama
 
 
 def test_the_shape_of_a_model(tmp_path: Path) -> None:
-    shape = shape_of(GgufWeights(write_llama(tmp_path / "x.gguf")))
+    shape = sizes_of(GgufWeights(write_llama(tmp_path / "x.gguf")))
     assert (shape.vocabulary, shape.layers, shape.hidden) == (VOCABULARY, LAYERS, HIDDEN)
     assert (shape.heads, shape.kv_heads, shape.head) == (4, 2, 16)
     assert shape.rope_base == 10000
@@ -51,7 +51,7 @@ def test_windows_do_not_see_each_other_nor_what_comes(tmp_path: Path) -> None:
 )
 def test_what_is_not_followed_is_refused(tmp_path: Path, made: dict[str, Any], says: str) -> None:
     with pytest.raises(BadInput, match=says):
-        shape_of(GgufWeights(write_llama(tmp_path / "x.gguf", **made)))
+        sizes_of(GgufWeights(write_llama(tmp_path / "x.gguf", **made)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput, CommandFailed
 from smoothdroid.host.llamacpp.tool_output import NoNumber
-from smoothdroid.host.model.evaluate.perplexity import HostKernels, Task
+from smoothdroid.host.model.evaluate.perplexity import HostKernels, PerplexityTask
 from smoothdroid.host.model.evaluate.perplexity_output import MOST_RUNS
 
 
@@ -20,11 +20,11 @@ def kernels(folder: Path, script: str) -> HostKernels:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Task:
-    return Task(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3, vocabulary=288)
+def task(tmp_path: Path) -> PerplexityTask:
+    return PerplexityTask(tmp_path / "a text; rm -rf", "prose.txt", context=64, windows=3, vocabulary=288)
 
 
-def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asks_tells_and_returns(tmp_path: Path, task: PerplexityTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_ARG_CACHE_TYPE_K", "q4_0")
     tool = kernels(
         tmp_path,
@@ -49,7 +49,7 @@ def test_asks_tells_and_returns(tmp_path: Path, task: Task, monkeypatch: pytest.
     transport="workstation",
     outcome="it is refused at once, with the number of tokens or windows that are missing",
 )
-def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: Task) -> None:
+def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: PerplexityTask) -> None:
     tool = kernels(tmp_path, "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 60")
     began = time.monotonic()
     with pytest.raises(BadInput, match=r"prose\.txt: the text fills 2 windows, and 3 windows of 64 .*\(192 tokens\)"):
@@ -62,14 +62,14 @@ def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task:
     transport="workstation",
     outcome="the line of its log that names the cause is shown",
 )
-def test_a_failure_shows_its_last_words(tmp_path: Path, task: Task) -> None:
+def test_a_failure_shows_its_last_words(tmp_path: Path, task: PerplexityTask) -> None:
     tool = kernels(tmp_path, "echo 'llama_perplexity: unable to load model' >&2; exit 1")
     with pytest.raises(CommandFailed, match=r"ended with status 1: llama_perplexity: unable to load model"):
         tool.save_logits(tmp_path / "m", task, tmp_path / "out")
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
-def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: Task, lost: int) -> None:
+def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: PerplexityTask, lost: int) -> None:
     """What llama.cpp logs at its end is lost now and then; of a tiny model that is all of it."""
     runs = tmp_path / "runs"
     tool = kernels(tmp_path, f"echo run >>{runs}; [ $(wc -l <{runs}) -le {lost} ] || printf '[1]9.5,'")
@@ -81,7 +81,7 @@ def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: Task, lost:
     assert len(runs.read_text().splitlines()) == min(lost + 1, MOST_RUNS)
 
 
-def test_an_interruption_ends_it(tmp_path: Path, task: Task) -> None:
+def test_an_interruption_ends_it(tmp_path: Path, task: PerplexityTask) -> None:
     tool = kernels(tmp_path, f"printf '[1]9.5,'; sleep 1; touch {tmp_path}/lived-on")
 
     def interrupt(_done: int, _total: int) -> None:

@@ -17,7 +17,7 @@ from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
 from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.model.evaluate.logits import compare, open_logits
-from smoothdroid.host.model.evaluate.perplexity import HostKernels, Task
+from smoothdroid.host.model.evaluate.perplexity import HostKernels, PerplexityTask
 from smoothdroid.host.model.evaluate.phone_kernels import PhoneKernels
 from tests.host.fakes import ReplayTarget
 from tests.host.tiny_gguf import VOCABULARY, write_llama
@@ -39,10 +39,10 @@ def here() -> Build:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> Task:
+def task(tmp_path: Path) -> PerplexityTask:
     text = tmp_path / "a text; rm -rf"
     text.write_text(TEXT)
-    return Task(text, "text", context=64, windows=3, vocabulary=VOCABULARY)
+    return PerplexityTask(text, "text", context=64, windows=3, vocabulary=VOCABULARY)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def left(target: Target) -> list[str]:
 
 
 def test_a_phone_with_this_machines_kernels_predicts_as_this_machine(
-    here: Build, task: Task, gguf: Path, tmp_path: Path
+    here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path
 ) -> None:
     target = ReplayTarget(tmp_path / "phone", lambda argv: LocalTarget().run(argv))
     told: list[tuple[int, int]] = []
@@ -80,7 +80,9 @@ def test_a_phone_with_this_machines_kernels_predicts_as_this_machine(
 
 
 @pytest.mark.parametrize("way", ["", "/ssh"])
-def test_the_emulated_phone(way: str, phone: VirtualPhone, here: Build, task: Task, gguf: Path, tmp_path: Path) -> None:
+def test_the_emulated_phone(
+    way: str, phone: VirtualPhone, here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path
+) -> None:
     """Real adbd and sshd, the arm64 binary: in float32 nothing is left but the order of sums."""
     target = open_target(f"virtual:{phone.name}{way}")
     try:
@@ -108,7 +110,7 @@ def saves(content: bytes, status: int = 0) -> Answer:
     return answer
 
 
-def test_what_a_full_phone_left_is_not_pulled(here: Build, task: Task, gguf: Path, tmp_path: Path) -> None:
+def test_what_a_full_phone_left_is_not_pulled(here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path) -> None:
     target = ReplayTarget(tmp_path / "phone", saves(b"_logits_"))
     with pytest.raises(SmoothdroidError, match=rf"left 8 bytes of .*, and {task.logits_bytes} were due: is the phone"):
         kernels(here, target).save_logits(gguf, task, tmp_path / "logits")
@@ -116,7 +118,7 @@ def test_what_a_full_phone_left_is_not_pulled(here: Build, task: Task, gguf: Pat
     assert left(target) == ["a model.gguf", TOOL]
 
 
-def test_a_failure_leaves_nothing(here: Build, task: Task, gguf: Path, tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing(here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path) -> None:
     target = ReplayTarget(tmp_path / "phone", saves(b"half", status=137))
     with pytest.raises(CommandFailed, match=r"ended with status 137: it said no"):
         kernels(here, target).save_logits(gguf, task, tmp_path / "logits")
@@ -126,7 +128,7 @@ def test_a_failure_leaves_nothing(here: Build, task: Task, gguf: Path, tmp_path:
 def test_no_room_is_told_before_it_runs(here: Build, gguf: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text(TEXT)
-    endless = Task(text, "text", context=64, windows=1 << 40, vocabulary=VOCABULARY)
+    endless = PerplexityTask(text, "text", context=64, windows=1 << 40, vocabulary=VOCABULARY)
     target = ReplayTarget(tmp_path / "phone", saves(b""))
     with pytest.raises(BadInput, match=r"adb:REPLAY has \d+ MiB free where the log-probabilities \(.*--chunks"):
         kernels(here, target).save_logits(gguf, endless, tmp_path / "logits")

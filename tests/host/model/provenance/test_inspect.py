@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.prepare import Settings, prepare
+from smoothdroid.host.model.prepare import PrepareSettings, prepare
 from smoothdroid.host.model.provenance.inspect import inspect, lines
 from tests.host.tiny_gguf import write_llama
 
@@ -16,12 +16,12 @@ MakeCheckpoint = Callable[..., Path]
 def test_a_smoothed_file_tells_its_story_without_its_manifest(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
 ) -> None:
-    settings = Settings(n_samples=4, seq_len=32, calib=prose, plain=True, alpha="auto")
+    settings = PrepareSettings(n_samples=4, seq_len=32, calib=prose, plain=True, alpha="auto")
     smooth, plain = prepare(make_checkpoint(), tmp_path / "out", settings, llama_cpp=llama_cpp)
     smooth.manifest_path.unlink()
     found = inspect(smooth.path)
-    assert found.story is not None
-    assert found.story.recipe == smooth.manifest.recipe
+    assert found.provenance is not None
+    assert found.provenance.recipe == smooth.manifest.recipe
     assert found.n_parameters == smooth.manifest.n_parameters
     told = dict(lines(found))
     assert told["smoothing"] == "alpha auto, for q8_0 on ggml; folds v-o, up-down, norm"

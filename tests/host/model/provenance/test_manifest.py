@@ -6,11 +6,13 @@ import pytest
 
 from smoothdroid.host.model.provenance.manifest import (
     PREPARATION_VERSION,
-    Auto,
+    AutoAlpha,
+    FoldAlpha,
     Manifest,
     Recipe,
     Smoothing,
-    Source,
+    SmoothingOutcome,
+    SourceCheckpoint,
     manifest_path,
     read_finished,
 )
@@ -28,7 +30,7 @@ SMOOTHING = Smoothing(
 )
 RECIPE = Recipe(
     preparation=PREPARATION_VERSION,
-    source=Source(name="m", revision=None, weights_sha256={"w": "1"}, companions_sha256={}),
+    source=SourceCheckpoint(name="m", revision=None, weights_sha256={"w": "1"}, companions_sha256={}),
     architecture="LlamaForCausalLM",
     quantisation="q8_0",
     llama_cpp="id",
@@ -66,7 +68,7 @@ def test_a_finished_file_is_found(gguf: Path) -> None:
     [
         RECIPE.model_copy(update={"smoothing": SMOOTHING.model_copy(update={"alpha": {"norm": 0.6}})}),
         RECIPE.model_copy(
-            update={"smoothing": SMOOTHING.model_copy(update={"alpha": Auto(kernel="ggml", quantisation="q8_0")})}
+            update={"smoothing": SMOOTHING.model_copy(update={"alpha": AutoAlpha(kernel="ggml", quantisation="q8_0")})}
         ),
         RECIPE.model_copy(update={"smoothing": SMOOTHING.model_copy(update={"rotate": True})}),
         RECIPE.model_copy(update={"preparation": PREPARATION_VERSION - 1}),
@@ -74,7 +76,9 @@ def test_a_finished_file_is_found(gguf: Path) -> None:
         RECIPE.model_copy(update={"smoothing": None}),
         RECIPE.model_copy(update={"llama_cpp": "another"}),
         RECIPE.model_copy(
-            update={"source": Source(name="m", revision=None, weights_sha256={"w": "9"}, companions_sha256={})}
+            update={
+                "source": SourceCheckpoint(name="m", revision=None, weights_sha256={"w": "9"}, companions_sha256={})
+            }
         ),
     ],
 )
@@ -96,3 +100,13 @@ def test_a_damaged_manifest_is_no_manifest(gguf: Path, content: str) -> None:
 def test_a_missing_file_is_not_finished(gguf: Path) -> None:
     gguf.unlink()
     assert read_finished(gguf, RECIPE) is None
+
+
+def test_the_alphas_of_an_older_manifest_are_read() -> None:
+    alpha = FoldAlpha(kind="norm", layer=0, expert=None, fold="a -> b", alpha=0.5, statistic="rms")
+    outcome = SmoothingOutcome(
+        chosen="folded", equivalence=None, alphas=(alpha,), held_out=None, untied=False, calibrated_in="float32"
+    )
+    written = outcome.model_dump_json()
+    assert SmoothingOutcome.model_validate_json(written) == outcome
+    assert SmoothingOutcome.model_validate_json(written.replace('"alphas"', '"strengths"')) == outcome

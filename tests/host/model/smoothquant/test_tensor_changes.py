@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from smoothdroid.host.model.smoothquant.architectures import Fold, Stream
+from smoothdroid.host.model.smoothquant.architectures import Fold, ResidualStream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import (
-    Change,
+    TensorChange,
     fold_changes,
     load_changes,
+    rotation_changes,
     save_changes,
     touched,
-    turn_changes,
 )
 
 UP_DOWN = Fold("up-down", "up", ("down",))
@@ -41,25 +41,25 @@ def test_changes_by_hand() -> None:
 
 
 def test_turning_by_hand() -> None:
-    """Readers take the norm's weight (1 + w) in and are turned; writers and their biases are turned the other way."""
-    stream = Stream(readers={"norm": ("up",)}, writers=("down",), norm_offset=1.0)
+    """Readers take the norm's weight (1 + w) in and are rotated; writers and their biases are rotated the other way."""
+    stream = ResidualStream(readers={"norm": ("up",)}, writers=("down",), norm_offset=1.0)
     norms = {"norm.weight": TENSORS["norm.weight"], "model.norm.weight": torch.tensor([1.0, 1.0])}
-    changed = turn_changes(stream, ROTATION, norms, TENSORS)
-    q = ROTATION.turn_columns(torch.eye(2))
+    changed = rotation_changes(stream, ROTATION, norms, TENSORS)
+    q = ROTATION.rotate_columns(torch.eye(2))
     assert torch.allclose(changed["norm.weight"].apply(TENSORS["norm.weight"]), torch.zeros(2))
     up = changed["up.weight"].apply(TENSORS["up.weight"])
     assert torch.allclose(up, TENSORS["up.weight"] * torch.tensor([1.0, 4.0]) @ q, atol=1e-6)
     down = changed["down.weight"].apply(TENSORS["down.weight"])
     assert torch.allclose(down, q.T @ TENSORS["down.weight"], atol=1e-6)
     assert torch.allclose(changed["down.bias"].apply(TENSORS["down.bias"]), TENSORS["down.bias"] @ q, atol=1e-6)
-    assert changed["model.embed_tokens.weight"] == Change(turn="columns", rotation=ROTATION)
+    assert changed["model.embed_tokens.weight"] == TensorChange(rotated_axis="columns", rotation=ROTATION)
     assert "up.bias" not in changed, "what a reader adds is not in the stream"
 
 
 def test_folds_come_on_top_of_turning() -> None:
-    turned = {"up.weight": Change(gain=torch.tensor([2.0, 3.0]), turn="columns", rotation=ROTATION)}
-    changed = fold_changes({NORM: torch.tensor([0.5, 2])}, TENSORS, turned)
-    before, scales = turned["up.weight"].apply(TENSORS["up.weight"]), torch.tensor([0.5, 2])
+    rotated = {"up.weight": TensorChange(gain=torch.tensor([2.0, 3.0]), rotated_axis="columns", rotation=ROTATION)}
+    changed = fold_changes({NORM: torch.tensor([0.5, 2])}, TENSORS, rotated)
+    before, scales = rotated["up.weight"].apply(TENSORS["up.weight"]), torch.tensor([0.5, 2])
     assert torch.allclose(changed["up.weight"].apply(TENSORS["up.weight"]), before * scales)
 
 
@@ -80,14 +80,14 @@ def test_the_source_has_a_bias_or_has_none() -> None:
 
 
 def test_no_change_is_none() -> None:
-    assert Change().apply(TENSORS["up.weight"]) is TENSORS["up.weight"]
+    assert TensorChange().apply(TENSORS["up.weight"]) is TENSORS["up.weight"]
 
 
 def test_changes_come_back_from_their_file(tmp_path: Path) -> None:
-    stream = Stream(readers={"norm": ("up",)}, writers=("down",), norm_offset=1.0)
+    stream = ResidualStream(readers={"norm": ("up",)}, writers=("down",), norm_offset=1.0)
     norms = {"norm.weight": TENSORS["norm.weight"], "model.norm.weight": torch.tensor([1.0, 1.0])}
     scales = {NORM: torch.tensor([0.5, 2]), UP_DOWN: torch.tensor([3.0, 4])}
-    changes = fold_changes(scales, TENSORS, turn_changes(stream, ROTATION, norms, TENSORS))
+    changes = fold_changes(scales, TENSORS, rotation_changes(stream, ROTATION, norms, TENSORS))
     save_changes(changes, tmp_path / "changes")
     loaded = load_changes(tmp_path / "changes")
     assert loaded.keys() == changes.keys()

@@ -6,18 +6,18 @@ import numpy as np
 
 from smoothdroid.host.model.provenance.manifest import (
     PREPARATION_VERSION,
+    FoldAlpha,
     HeldOut,
     Manifest,
-    Outcome,
     Recipe,
-    Source,
-    Strength,
+    SmoothingOutcome,
+    SourceCheckpoint,
 )
 from smoothdroid.host.report.plots.strengths import NOT_FOLDED, alpha_by_layer, series, write
 
 
-def strength(layer: int | None, alpha: float | None, fold: str, expert: int | None = None) -> Strength:
-    return Strength(kind="norm", layer=layer, expert=expert, fold=fold, alpha=alpha, statistic="rms")
+def strength(layer: int | None, alpha: float | None, fold: str, expert: int | None = None) -> FoldAlpha:
+    return FoldAlpha(kind="norm", layer=layer, expert=expert, fold=fold, alpha=alpha, statistic="rms")
 
 
 STRENGTHS = (
@@ -30,7 +30,7 @@ STRENGTHS = (
 
 
 def manifest() -> Manifest:
-    source = Source(name="m", revision=None, weights_sha256={}, companions_sha256={})
+    source = SourceCheckpoint(name="m", revision=None, weights_sha256={}, companions_sha256={})
     return Manifest(
         recipe=Recipe(
             preparation=PREPARATION_VERSION,
@@ -40,10 +40,10 @@ def manifest() -> Manifest:
             llama_cpp="id",
             smoothing=None,
         ),
-        outcome=Outcome(
+        outcome=SmoothingOutcome(
             chosen="folded",
             equivalence=None,
-            strengths=STRENGTHS,
+            alphas=STRENGTHS,
             held_out=HeldOut(n_tokens=1, kld={}),
             untied=False,
             calibrated_in="float32",

@@ -9,13 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.smoothquant.architectures import Fold, Kind
 from smoothdroid.host.model.smoothquant.formulas import column_absmax, max_over_shared_heads, smoothing_scales
-from smoothdroid.host.model.smoothquant.tensor_changes import Change
+from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 
-class Source(Protocol):
+class LayerTensors(Protocol):
     """A layer's tensors as they are before the folds, float32."""
 
     def read(self, name: str) -> Tensor:
@@ -28,7 +28,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class FoldScales:
     """A fold's strength (None: not folded) and its scales, float32, one for each channel of the fold's source.
 
     `statistic` says what of activations and weights the scales balance.
@@ -39,7 +39,7 @@ class Choice:
     statistic: str = "absmax"
 
 
-class Choose(Protocol):
+class ScaleChooser(Protocol):
     """How a layer's folds get their scales."""
 
     @property
@@ -47,45 +47,49 @@ class Choose(Protocol):
         """How many of the calibration's rows it wants to see: every so many; 0 for none."""
         ...
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
+    def __call__(
+        self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
+    ) -> dict[Fold, FoldScales]:
         """A choice for each of the folds of one layer, which come in the order of `folds.KINDS`."""
         ...
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenAlphas:
     """The strength that the user gave for each kind of fold."""
 
     alphas: Mapping[Kind, float]
     keep_every: int = 0
 
-    def __call__(self, folds: Sequence[Fold], seen: Mapping[Fold, Seen], source: Source) -> dict[Fold, Choice]:
-        """See Choose."""
-        choices: dict[Fold, Choice] = {}
-        divided = Divided(source)
+    def __call__(
+        self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
+    ) -> dict[Fold, FoldScales]:
+        """See ScaleChooser."""
+        choices: dict[Fold, FoldScales] = {}
+        divided = PartlyFolded(tensors)
         for fold in folds:
             alpha = self.alphas[fold.kind]
             scales = scales_of(fold, seen[fold].ranges(fold), divided.parts(fold), alpha)
-            choices[fold] = Choice(alpha, scales)
+            choices[fold] = FoldScales(alpha, scales)
             divided.divide(fold, scales)
         return choices
 
 
-class Divided:
+class PartlyFolded:
     """A layer's tensors as the folds before have left their rows.
 
     A fold that divides rows of `up` or `v` changes their columns' maxima, which the norm before them is balanced
     against. No fold reaches beyond its layer.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._changes: dict[str, Change] = {}
+    def __init__(self, tensors: LayerTensors) -> None:
+        self._tensors = tensors
+        self._changes: dict[str, TensorChange] = {}
 
     def readers(self, fold: Fold) -> list[Tensor]:
         """The weights [out, channels] of the fold's readers."""
         return [
-            self._changes.get(name, Change()).apply(self._source.read(name))
+            self._changes.get(name, TensorChange()).apply(self._tensors.read(name))
             for name in (f"{reader}.weight" for reader in fold.readers)
         ]
 
@@ -93,13 +97,13 @@ class Divided:
         """The same, some rows at a time where their rows are not divided."""
         for name in (f"{reader}.weight" for reader in fold.readers):
             if name in self._changes:
-                yield self._changes[name].apply(self._source.read(name))
+                yield self._changes[name].apply(self._tensors.read(name))
             else:
-                yield from self._source.parts(name)
+                yield from self._tensors.parts(name)
 
     def divide(self, fold: Fold, scales: Tensor) -> None:
         """Divide the fold's source by its scales."""
-        self._changes[f"{fold.source}.weight"] = Change(rows=scales, offset=fold.source_offset)
+        self._changes[f"{fold.source}.weight"] = TensorChange(rows=scales, offset=fold.source_offset)
 
 
 def scales_of(fold: Fold, ranges: Tensor, readers: Iterable[Tensor], alpha: float) -> Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from smoothdroid.host.model.calibration.strength import Given, no_scales
-from smoothdroid.host.model.calibration.windows import Seen
+from smoothdroid.host.model.calibration.fold_scales import GivenAlphas, no_scales
+from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.provenance.manifest import PREPARATION_VERSION
 from smoothdroid.host.model.smoothquant.architectures import Fold
 
@@ -30,10 +30,10 @@ class Held(dict[str, torch.Tensor]):
 
 
 def chosen(folds: dict[Fold, list[float]], alphas: dict[str, float]) -> dict[Fold, list[float]]:
-    seen = {fold: Seen() for fold in folds}
+    seen = {fold: ReaderInputs() for fold in folds}
     for fold, activations in folds.items():
         seen[fold].add(torch.tensor([activations]))
-    choices = Given(alphas)(list(folds), seen, Held(TENSORS))  # type: ignore[arg-type]
+    choices = GivenAlphas(alphas)(list(folds), seen, Held(TENSORS))  # type: ignore[arg-type]
     assert {fold: choice.alpha for fold, choice in choices.items()} == {fold: alphas[fold.kind] for fold in folds}
     return {fold: choice.scales.tolist() for fold, choice in choices.items()}
 
@@ -54,10 +54,10 @@ def test_each_kind_has_its_own_strength() -> None:
 def test_heads_that_share_have_one_scale() -> None:
     """4 query heads of 1 channel, 2 kv heads."""
     fold = Fold("v-o", "qkv", ("o",), n_heads=4, n_kv_heads=2)
-    seen = Seen()
+    seen = ReaderInputs()
     seen.add(torch.tensor([[16.0, 1, 1, 9]]))
     tensors = {"o.weight": torch.tensor([[1.0, 4, 1, 1]])}
-    choices = Given({"v-o": 0.5})([fold], {fold: seen}, Held(tensors))
+    choices = GivenAlphas({"v-o": 0.5})([fold], {fold: seen}, Held(tensors))
     assert choices[fold].scales.tolist() == [2, 3]
     assert no_scales(fold, torch.ones(4)).tolist() == [1, 1]
 
