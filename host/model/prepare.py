@@ -38,15 +38,8 @@ from smoothdroid.host.model.provenance.manifest import (
     read_finished,
 )
 from smoothdroid.host.model.smoothing import SmoothJob, smooth
-from smoothdroid.host.model.smoothquant.architectures import (
-    BLOCKS,
-    EMBEDDING,
-    HEAD,
-    alphas_of,
-    block_of,
-    parse_folds,
-    require_rotatable,
-)
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBEDDING, HEAD, architecture_of
+from smoothdroid.host.model.smoothquant.folds import alphas_of, parse_folds, require_rotatable
 from smoothdroid.host.model.texts.prose import Prose, calibration_prose
 
 QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
@@ -142,10 +135,10 @@ def prepare(
     settings = settings or PrepareSettings()
     _check_settings(settings)
     checkpoint = open_checkpoint(model)
-    if "q4_0" in settings.types and checkpoint.architecture not in BLOCKS:
+    if "q4_0" in settings.types and checkpoint.architecture not in ARCHITECTURES:
         raise BadInput(
             f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known here, and q8_0 can be had. "
-            f"Q4_0 is written of {', '.join(sorted(BLOCKS))}."
+            f"Q4_0 is written of {', '.join(sorted(ARCHITECTURES))}."
         )
     converter(llama_cpp)
     if note := require_rows(checkpoint):
@@ -295,7 +288,7 @@ def _smoothings(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) 
     """For each type the smoothing that is asked for. Raises BadInput where it does not suit the checkpoint."""
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
-    block_of(checkpoint.architecture)
+    architecture_of(checkpoint.architecture)
     _require_own_head(checkpoint, settings, rotate=rotate)
     if rotate:
         require_rotatable(checkpoint.architecture)
@@ -324,7 +317,7 @@ def _measured_as(quantisation: Quantisation) -> str:
 
 
 def _require_own_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: bool) -> None:
-    if (rotate or settings.untie) and not block_of(checkpoint.architecture).own_head:
+    if (rotate or settings.untie) and not architecture_of(checkpoint.architecture).own_head:
         raise BadInput(
             f"{checkpoint.architecture}: llama.cpp's graph of it multiplies by the embedding, so the head cannot have "
             "a tensor of its own. Leave out --untie, and rotate from --folds."

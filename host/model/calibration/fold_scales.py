@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smoothdroid.host.model.calibration.windows import ReaderInputs
-from smoothdroid.host.model.smoothquant.architectures import Fold, Kind
+from smoothdroid.host.model.smoothquant.folds import Fold, Kind
 from smoothdroid.host.model.smoothquant.formulas import column_absmax, max_over_shared_heads, smoothing_scales
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 

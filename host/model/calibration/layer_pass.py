@@ -20,7 +20,7 @@ from smoothdroid.host.model.calibration.windows import HELD_OUT_TOKENS, HELD_OUT
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
-from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.folds import Fold
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, fold_changes
 
 # Folding is exact but for float32's rounding. Rounding is relative to what is rounded, so what is allowed is a part of

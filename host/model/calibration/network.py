@@ -24,7 +24,8 @@ from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.tensor_names import missing_advice
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, LAYER, Sizes, block_of, fill
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, LAYER, architecture_of
+from smoothdroid.host.model.smoothquant.folds import Sizes, fill
 
 # What transformers raises on a checkpoint that it cannot make sense of; it has no exception of its own.
 LOADING_ERRORS = (
@@ -73,7 +74,7 @@ class Network:
         self._inner: Any = self._model.model
         self._layers = list(self._inner.layers)
         self._norm = self._inner.norm
-        self._block = block_of(checkpoint.architecture)
+        self._architecture = architecture_of(checkpoint.architecture)
         self.sizes = Sizes(
             n_layers=len(self._layers),
             n_heads=config.num_attention_heads,
@@ -121,8 +122,8 @@ class Network:
         prefix = LAYER.format(layer=number)
         state = {}
         for name in layer.state_dict():
-            if name in self._block.renamed:
-                state[name] = self._together(self._block.renamed[name], number, read)
+            if name in self._architecture.renamed:
+                state[name] = self._together(self._architecture.renamed[name], number, read)
             else:
                 state[name] = read(prefix + name)
         try:
@@ -269,7 +270,7 @@ def _require_shapes(checkpoint: Checkpoint, model: Any) -> None:  # noqa: ANN401
 
 def _expected(checkpoint: Checkpoint, model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(name, shape) of each tensor that the checkpoint of this model has."""
-    renamed = block_of(checkpoint.architecture).renamed
+    renamed = architecture_of(checkpoint.architecture).renamed
     for name, tensor in model.state_dict().items():
         shape = tuple(tensor.shape)
         inner = next((inner for inner in renamed if name.endswith(f".{inner}")), None)

@@ -16,7 +16,7 @@ from smoothdroid.host.model.calibration.fold_scales import FoldScales, LayerTens
 from smoothdroid.host.model.calibration.network import LmHead
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.folds import Fold
 from smoothdroid.host.model.smoothquant.formulas import (
     column_absmax,
     column_rms,

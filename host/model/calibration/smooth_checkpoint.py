@@ -18,16 +18,8 @@ from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.saving import unties
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import AutoAlpha, FoldAlpha, HeldOut, Smoothing, SmoothingOutcome
-from smoothdroid.host.model.smoothquant.architectures import (
-    FINAL_NORM,
-    HEAD,
-    HEAD_FOLD,
-    Fold,
-    block_of,
-    expand,
-    folds_of,
-    residual_stream,
-)
+from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM, HEAD, architecture_of
+from smoothdroid.host.model.smoothquant.folds import HEAD_FOLD, Fold, expand, folds_of, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, rotation_changes
 from smoothdroid.host.model.texts.prose import Prose
@@ -52,7 +44,7 @@ def smooth_checkpoint(
     network = Network(checkpoint, device)
     folds = expand(folds_of(checkpoint.architecture, settings.folds), network.sizes)
     if "norm" in settings.folds and (settings.untie or f"{HEAD}.weight" in checkpoint.tensors):
-        folds = (*folds, replace(HEAD_FOLD, source_offset=block_of(checkpoint.architecture).norm_offset))
+        folds = (*folds, replace(HEAD_FOLD, source_offset=architecture_of(checkpoint.architecture).norm_offset))
     rotated = _rotated(checkpoint, network, settings.seed) if settings.rotate else None
     if isinstance(settings.alpha, AutoAlpha):
         return _search(checkpoint, network, settings, settings.alpha, folds, rotated, text, staged, say, on_progress)

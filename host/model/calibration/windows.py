@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedTokenizerBase
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.smoothquant.architectures import LAYER, Fold
+from smoothdroid.host.model.smoothquant.architectures import LAYER
+from smoothdroid.host.model.smoothquant.folds import Fold
 from smoothdroid.host.model.texts.prose import Prose
 
 # Windows kept out of calibration, on which the smoothed model must give the logits of the original. A wrong fold

@@ -10,7 +10,7 @@ import torch
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import BLOCKS, EMBEDDING, HEAD
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBEDDING, HEAD
 
 
 def settle_head(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint:
@@ -23,9 +23,9 @@ def settle_head(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoin
     if not all(name in checkpoint.tensors for name in names):
         return checkpoint
     embedding, head = names
-    block = BLOCKS.get(checkpoint.architecture)
+    row = ARCHITECTURES.get(checkpoint.architecture)
     repeats = _equal(Weights(checkpoint), embedding, head)
-    if block and not block.own_head:
+    if row and not row.own_head:
         if not repeats:
             raise BadInput(
                 f"{checkpoint.path}: {head} is not the embedding, and llama.cpp's graph of {checkpoint.architecture} "

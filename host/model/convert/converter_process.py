@@ -14,7 +14,7 @@ from smoothdroid.host.model.checkpoint.head import settle_head
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.convert.conversion import ConvertJob
 from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
-from smoothdroid.host.model.smoothquant.architectures import BLOCKS
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
 from smoothdroid.host.model.smoothquant.tensor_changes import load_changes
 
 
@@ -25,7 +25,7 @@ def main(job: ConvertJob) -> None:
         checkpoint = open_checkpoint(job.checkpoint)
         if not job.changes:  # a smoothing has looked already
             checkpoint = settle_head(checkpoint, events.step)
-            if checkpoint.architecture in BLOCKS:
+            if checkpoint.architecture in ARCHITECTURES:
                 Network(checkpoint)  # refuses shapes that are not config.json's
         weights = Weights(checkpoint, load_changes(job.changes) if job.changes else {})
         wanted = GgufRequest(job.quantisation, job.output, job.name, job.metadata)

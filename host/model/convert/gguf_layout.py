@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.smoothquant.architectures import ModelArchitecture, gguf_architectures
 
 TensorShape = tuple[int, ...]
 TensorShapes = Mapping[str, TensorShape]
@@ -19,31 +20,6 @@ TensorShapes = Mapping[str, TensorShape]
 TOKENS, SCORES, TYPES = (f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type"))
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The parts of an architecture's layers that not all have; norms, linears and optional biases are everyone's."""
-
-    fused: bool = False
-    """q, k and v in one tensor, and gate and up in one."""
-    head_norms: bool = False
-    """Norms of q and k."""
-    post_norms: bool = False
-    """Norms behind attention and feed-forward part."""
-    output: bool = True
-    """A head of its own is possible."""
-    biases: tuple[str, ...] = ("attn_q", "attn_k", "attn_v", "attn_qkv")
-
-
-LAYOUTS: Mapping[str, Layout] = {
-    "llama": Layout(biases=("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down")),
-    "qwen2": Layout(),
-    "qwen3": Layout(head_norms=True),
-    "gemma": Layout(output=False),
-    "gemma2": Layout(output=False, post_norms=True),
-    "gemma3": Layout(head_norms=True, post_norms=True),
-    "phi3": Layout(fused=True),
-}
-
 # Of no single layer, and optional.
 EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
@@ -51,11 +27,11 @@ EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.we
 def require_layout(name: str, metadata: Mapping[str, Any], shapes: TensorShapes) -> None:
     """Raise BadInput where llama.cpp would not load a GGUF of this metadata and these tensors.
 
-    `name` names the model. Of an architecture that is not in LAYOUTS, only vocabulary and embedding are looked at.
+    `name` names the model. Of an architecture that is not in the table, only vocabulary and embedding are looked at.
     """
     wrong = _vocabulary(metadata, shapes)
     architecture = metadata.get("general.architecture")
-    if not wrong and isinstance(architecture, str) and architecture in LAYOUTS:
+    if not wrong and isinstance(architecture, str) and architecture in gguf_architectures():
         wrong = _tensors(architecture, metadata, shapes)
     if wrong:
         raise BadInput(
@@ -83,12 +59,12 @@ def _vocabulary(metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None
 
 
 def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None:
-    """The fault in the tensors of an architecture in LAYOUTS, or None."""
-    layout, sizes = LAYOUTS[architecture], _Sizes.of(architecture, metadata)
+    """The fault in the tensors of an architecture in gguf_architectures(), or None."""
+    row, sizes = gguf_architectures()[architecture], _Sizes.of(architecture, metadata)
     if sizes is None:
         return None
-    required = _required(layout, sizes)
-    for tensor in ("token_embd.weight", *(["output.weight"] if layout.output and "output.weight" in shapes else [])):
+    required = _required(row, sizes)
+    for tensor in ("token_embd.weight", *(["output.weight"] if row.own_head and "output.weight" in shapes else [])):
         required[tensor] = (*shapes.get(tensor, (0,))[:1], sizes.width)
     for tensor, expected in required.items():
         found = shapes.get(tensor)
@@ -99,7 +75,7 @@ def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShape
     for tensor in sorted(shapes.keys() - required.keys() - set(EXTRA)):
         part = tensor.split(".")[2] if tensor.startswith("blk.") else tensor
         weight = tensor.removesuffix(".bias") + ".weight"
-        if not (tensor.endswith(".bias") and part in layout.biases and weight in required):
+        if not (tensor.endswith(".bias") and part in row.biases and weight in required):
             return f"{tensor} has no place in llama.cpp's {architecture}"
         if shapes[tensor] != required[weight][:1]:
             return f"{tensor} has the shape {list(shapes[tensor])}, expected {list(required[weight][:1])}"
@@ -138,36 +114,36 @@ class _Sizes:
         return cls(*found) if all(type(number) is int for number in found) else None
 
 
-def _required(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
+def _required(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     """Name -> shape of each tensor that must be there; of the embedding the rows are looked at elsewhere."""
     required: dict[str, TensorShape] = {"output_norm.weight": (sizes.width,)}
     for layer in range(sizes.layers):
-        parts = {**_attention(layout, sizes), **_feed_forward(layout, sizes)}
+        parts = {**_attention(row, sizes), **_feed_forward(row, sizes)}
         required.update({f"blk.{layer}.{part}.weight": shape for part, shape in parts.items()})
     return required
 
 
-def _attention(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
+def _attention(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     q, k, v = sizes.heads * sizes.key, sizes.kv_heads * sizes.key, sizes.kv_heads * sizes.value
     parts: dict[str, TensorShape] = {
         "attn_norm": (sizes.width,),
         "attn_output": (sizes.width, sizes.heads * sizes.value),
     }
-    if layout.fused:
+    if row.fused:
         parts["attn_qkv"] = (q + k + v, sizes.width)
     else:
         parts.update({"attn_q": (q, sizes.width), "attn_k": (k, sizes.width), "attn_v": (v, sizes.width)})
-    if layout.head_norms:
+    if row.head_norms:
         parts.update({"attn_q_norm": (sizes.key,), "attn_k_norm": (sizes.key,)})
-    if layout.post_norms:
+    if row.post_norms:
         parts["post_attention_norm"] = (sizes.width,)
     return parts
 
 
-def _feed_forward(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
+def _feed_forward(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     up, down = (sizes.inner, sizes.width), (sizes.width, sizes.inner)
     parts: dict[str, TensorShape] = {"ffn_norm": (sizes.width,)}
-    if layout.fused:
+    if row.fused:
         parts.update({"ffn_up": (2 * sizes.inner, sizes.width), "ffn_down": down})
     elif sizes.experts:
         parts["ffn_gate_inp"] = (sizes.experts, sizes.width)
@@ -175,6 +151,6 @@ def _feed_forward(layout: Layout, sizes: _Sizes) -> dict[str, TensorShape]:
         parts["ffn_down_exps"] = (sizes.experts, *down)
     else:
         parts.update({"ffn_gate": up, "ffn_up": up, "ffn_down": down})
-    if layout.post_norms:
+    if row.post_norms:
         parts["post_ffw_norm"] = (sizes.width,)
     return parts

@@ -18,23 +18,7 @@ from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.arithmetic import Arithmetic
 from smoothdroid.host.model.evaluate.gguf_weights import GgufWeights
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What sets one apart."""
-
-    neighbours: bool
-    """Rope turns a head's numbers in pairs of neighbours (the converter permutes q and k for it), not of halves."""
-    head_norms: bool
-    """Queries and keys have a norm, over each head."""
-
-
-ARCHITECTURES = {
-    "llama": Architecture(neighbours=True, head_norms=False),
-    "qwen2": Architecture(neighbours=False, head_norms=False),
-    "qwen3": Architecture(neighbours=False, head_norms=True),
-}
+from smoothdroid.host.model.smoothquant.architectures import ModelArchitecture, gguf_architectures
 
 SETTINGS = (
     *("context_length", "block_count", "embedding_length", "feed_forward_length", "vocab_size"),
@@ -52,7 +36,7 @@ HEAD_NORMS = ("attn_q_norm", "attn_k_norm")
 class ModelSizes:
     """A model's sizes."""
 
-    architecture: Architecture
+    architecture: ModelArchitecture
     vocabulary: int
     layers: int
     hidden: int
@@ -81,10 +65,9 @@ class ModelSizes:
 def sizes_of(weights: GgufWeights) -> ModelSizes:
     """The model's sizes. Raises BadInput where the file holds anything that is not followed here."""
     name = weights.text("general.architecture")
-    if name not in ARCHITECTURES:
-        raise BadInput(
-            f"{weights.path}: the architecture {name} is not emulated. There are {', '.join(ARCHITECTURES)}."
-        )
+    emulated = {gguf: row for gguf, row in gguf_architectures().items() if row.rope}
+    if name not in emulated:
+        raise BadInput(f"{weights.path}: the architecture {name} is not emulated. There are {', '.join(emulated)}.")
     for setting in weights.settings:
         if setting.startswith(f"{name}.") and setting.removeprefix(f"{name}.") not in SETTINGS:
             raise BadInput(f"{weights.path}: the setting {setting} is not emulated.")
@@ -94,7 +77,7 @@ def sizes_of(weights: GgufWeights) -> ModelSizes:
         if weights.whole(setting, head) != head:
             raise BadInput(f"{weights.path}: a {setting} that is not the head's size, {head}, is not emulated.")
     shape = ModelSizes(
-        architecture=ARCHITECTURES[name],
+        architecture=emulated[name],
         vocabulary=weights.length("token_embd.weight"),
         layers=weights.whole(f"{name}.block_count"),
         hidden=hidden,
@@ -180,7 +163,7 @@ class _Layer:
 
     def _turned(self, x: Tensor) -> Tensor:
         cos, sin = self.turns
-        neighbours = self.shape.architecture.neighbours
+        neighbours = self.shape.architecture.rope == "neighbours"
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
         rotated = a * cos - b * sin, a * sin + b * cos
         return torch.stack(rotated, dim=-1).flatten(-2) if neighbours else torch.cat(rotated, dim=-1)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from smoothdroid.host.model.smoothquant.architectures import Kind
+from smoothdroid.host.model.smoothquant.folds import Kind
 
 # How a checkpoint becomes a GGUF. Count on with every change of the code that changes what is written for the same
 # settings: a file made before is then not taken for what would be made now.

@@ -1,30 +1,25 @@
-"""Which scales can be moved where, per architecture. A new architecture is a row here, not code."""
+"""The table of architectures: tensor names, norms and GGUF layout. A new architecture is one row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from smoothdroid.device.common.errors import BadInput
 
-Kind = Literal["norm", "up-down", "v-o"]
-
-# In the order in which a layer's scales are chosen. The folds that divide rows come first: dividing the rows of
-# `up` and `v` changes their columns' maxima, which the norm before them is balanced against. Nothing depends on
-# the norm's fold in turn: it leaves every activation but the norm's own output as it was.
-KINDS: tuple[Kind, ...] = ("v-o", "up-down", "norm")
-
-ROTATE = "rotate"  # no fold of one tensor into another, but named along with them: see rotation.py
+EMBEDDING = "model.embed_tokens"
+FINAL_NORM = "model.norm"
+HEAD = "lm_head"
+LAYER = "model.layers.{layer}."
 
 
 @dataclass(frozen=True)
-class Block:
-    """One decoder layer by the names of its checkpoint's tensors, without `.weight`.
+class ModelArchitecture:
+    """One row of the table: a decoder layer by the names of its checkpoint's tensors, and its form as a GGUF.
 
-    `{expert}` stands for a number where the feed-forward part has experts; `experts` is then the module in which
-    transformers holds them fused. A linear named twice is fused: `v` is the last part of `qkv`, `up` of `gate, up`,
-    as transformers splits them.
+    Names come without `.weight`. `{expert}` stands for a number where the feed-forward part has experts. A linear named
+    twice is fused: `v` is the last part of `qkv`, `up` of `gate, up`, as transformers splits them.
     """
 
     attention_norm: str = "input_layernorm"
@@ -32,44 +27,71 @@ class Block:
     v: str = "self_attn.v_proj"
     o: str = "self_attn.o_proj"
     ffn_norm: str = "post_attention_layernorm"
-    ffn: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")  # all that read ffn_norm, a router included
+    ffn: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
+    """Every linear that reads `ffn_norm`, a router included."""
     up: str = "mlp.up_proj"
     down: str = "mlp.down_proj"
     experts: str | None = None
-    # What a norm's weight is short of what it multiplies by: 0 for y = w * x / rms(x), 1 for Gemma's (1 + w) * ...
-    norm_offset: float = 0.0
-    # May the residual stream be rotated? Not where a norm stands between a sublayer and the stream: its weight
-    # belongs to the channels as they were, and no linear comes after it to take it in.
-    rotates: bool = True
-    # Can llama.cpp hold a head that is not the embedding? Its graphs of Gemma 1 and 2 multiply by the embedding.
-    own_head: bool = True
-    # Parameters that transformers holds in other tensors than the checkpoint's: its name in the layer -> the names
-    # in the checkpoint's layer that are put together for it, `{expert}` open (first side by side, then stacked).
+    """The module in which transformers holds the experts fused."""
     renamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Parameters that transformers holds in other tensors than the checkpoint: their names in the layer, and the
+    checkpoint's tensors that are concatenated for them (side by side first, then stacked over `{expert}`)."""
+    norm_offset: float = 0.0
+    """The factor of a norm less its stored weight: 0 for y = w * x / rms(x), 1 for Gemma's (1 + w) * x / rms(x)."""
+    head_norms: bool = False
+    """There are norms of q and k, over each head. They follow the projection and have no part in any fold."""
+    post_norms: bool = False
+    """There are norms behind the attention and the feed-forward part."""
+    own_head: bool = True
+    """llama.cpp can hold a head that is not the embedding. Its graphs of Gemma 1 and 2 multiply by the embedding."""
+    gguf: str = "llama"
+    """llama.cpp's name of the architecture, `general.architecture` of its GGUFs."""
+    biases: tuple[str, ...] = ("attn_q", "attn_k", "attn_v", "attn_qkv")
+    """The linears, by their names in a GGUF, that may have a bias there."""
+    rope: Literal["neighbours", "halves"] | None = None
+    """The numbers of a head that rope rotates together in a GGUF, where `evaluate --kernel` emulates the architecture:
+    pairs of neighbours (the converter permutes q and k for it) or pairs of its two halves."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether q, k and v are one tensor, and gate and up are one."""
+        return len(self.qkv) == 1
+
+    @property
+    def rotates(self) -> bool:
+        """Whether the residual stream can be rotated.
+
+        A norm between a sublayer and the stream prevents it: its weight belongs to the channels as they were, and no
+        linear comes after it to take the weight in.
+        """
+        return not self.post_norms
 
 
-LLAMA = Block()
-GEMMA = Block(norm_offset=1.0, own_head=False)
+LLAMA = ModelArchitecture(
+    biases=("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"),
+    rope="neighbours",
+)
+GEMMA = ModelArchitecture(gguf="gemma", norm_offset=1.0, own_head=False)
 # Gemma 2 and 3 put norms behind the sublayers too; post_attention_layernorm is one of those, and feeds no linear.
-GEMMA_2 = replace(GEMMA, ffn_norm="pre_feedforward_layernorm", rotates=False)
+GEMMA_2 = replace(GEMMA, gguf="gemma2", ffn_norm="pre_feedforward_layernorm", post_norms=True)
 
-# transformers' class of the model -> its layers. Norms of q and k (Qwen3, Gemma 3) come after the projection and
-# have no part in any fold.
-BLOCKS: Mapping[str, Block] = {
+ARCHITECTURES: dict[str, ModelArchitecture] = {
     "LlamaForCausalLM": LLAMA,
     "MistralForCausalLM": LLAMA,
-    "Qwen2ForCausalLM": LLAMA,
-    "Qwen3ForCausalLM": LLAMA,
+    "Qwen2ForCausalLM": ModelArchitecture(gguf="qwen2", rope="halves"),
+    "Qwen3ForCausalLM": ModelArchitecture(gguf="qwen3", rope="halves", head_norms=True),
     "GemmaForCausalLM": GEMMA,
     "Gemma2ForCausalLM": GEMMA_2,
-    "Gemma3ForCausalLM": replace(GEMMA_2, own_head=True),
-    "Phi3ForCausalLM": Block(
+    "Gemma3ForCausalLM": replace(GEMMA_2, gguf="gemma3", head_norms=True, own_head=True),
+    "Phi3ForCausalLM": ModelArchitecture(
+        gguf="phi3",
         qkv=("self_attn.qkv_proj",),
         v="self_attn.qkv_proj",
         ffn=("mlp.gate_up_proj",),
         up="mlp.gate_up_proj",
     ),
-    "MixtralForCausalLM": Block(
+    "MixtralForCausalLM": replace(
+        LLAMA,
         ffn=(
             "block_sparse_moe.gate",
             "block_sparse_moe.experts.{expert}.w1",
@@ -88,187 +110,20 @@ BLOCKS: Mapping[str, Block] = {
         },
     ),
 }
-
-EMBEDDING = "model.embed_tokens"
-FINAL_NORM = "model.norm"
-HEAD = "lm_head"
-LAYER = "model.layers.{layer}."
+"""The architectures that can be smoothed, by transformers' class of the model."""
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Scales taken out of `source` and put into the columns of every linear in `readers`.
-
-    The source is a norm, or a linear whose rows (and bias) are divided: its last rows, as many as there are scales.
-    All that reads the source's output is in `readers`: a reader left out would see scaled activations. Names are
-    those of the checkpoint's tensors without `.weight`; `{layer}` and `{expert}` may stand open.
-    """
-
-    kind: Kind
-    source: str
-    readers: tuple[str, ...]
-    source_offset: float = 0.0
-    n_heads: int = 1  # of the readers' columns, and ...
-    n_kv_heads: int = 1  # ... of the source's rows: so many heads share one of these
-    experts: str | None = None
-    expert: int | None = None
-    layer: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.source} -> {', '.join(name.rpartition('.')[2] for name in self.readers)}"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The numbers of a model that its folds depend on. `n_experts` is 0 where there are none."""
-
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    n_experts: int = 0
-
-
-def block_of(architecture: str) -> Block:
-    """The architecture's row in the table. Raises BadInput where it has none."""
-    if architecture not in BLOCKS:
+def architecture_of(name: str) -> ModelArchitecture:
+    """Return the row of transformers' class `name`. Raises BadInput where it has none."""
+    if name not in ARCHITECTURES:
         raise BadInput(
-            f"{architecture}: it is not known which of its norms and linears feed which linears, and a wrong guess "
-            f"would spoil the model. Known: {', '.join(sorted(BLOCKS))}. Unsmoothed it can still be converted: --plain."
+            f"{name}: it is not known which of its norms and linears feed which linears, and a wrong guess "
+            f"would spoil the model. Known: {', '.join(sorted(ARCHITECTURES))}. Unsmoothed it can still be converted: "
+            "--plain."
         )
-    return BLOCKS[architecture]
+    return ARCHITECTURES[name]
 
 
-def folds_of(architecture: str, kinds: Iterable[str] = KINDS) -> tuple[Fold, ...]:
-    """The folds of one decoder layer, with `{layer}` and `{expert}` open, in the order of KINDS.
-
-    Raises BadInput for an architecture that is not in the table.
-    """
-    block, layer = block_of(architecture), LAYER
-
-    def within(*names: str) -> tuple[str, ...]:
-        return tuple(layer + name for name in names)
-
-    offset = block.norm_offset
-    folds = (
-        Fold("v-o", layer + block.v, within(block.o)),
-        Fold("up-down", layer + block.up, within(block.down), experts=block.experts and layer + block.experts),
-        Fold("norm", layer + block.attention_norm, within(*block.qkv), source_offset=offset),
-        Fold("norm", layer + block.ffn_norm, within(*block.ffn), source_offset=offset),
-    )
-    wanted = set(kinds)
-    return tuple(fold for fold in folds if fold.kind in wanted)
-
-
-@dataclass(frozen=True)
-class ResidualStream:
-    """The residual stream of a model: what reads from it and what writes into it, by tensor names without `.weight`.
-
-    `readers`: norm -> the linears behind it. The final norm, the head and the embedding are every architecture's.
-    """
-
-    readers: Mapping[str, tuple[str, ...]]
-    writers: tuple[str, ...]
-    norm_offset: float
-
-
-def require_rotatable(architecture: str) -> None:
-    """Raise BadInput where rotating the residual stream would not leave the function as it is."""
-    if not block_of(architecture).rotates:
-        exact = sorted(name for name, row in BLOCKS.items() if row.rotates)
-        raise BadInput(
-            f"{architecture}: rotate is not exact here: norms stand between its sublayers and the residual stream. "
-            f"Leave rotate out of --folds. It is exact for: {', '.join(exact)}."
-        )
-
-
-def residual_stream(architecture: str, sizes: Sizes) -> ResidualStream:
-    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be rotated."""
-    require_rotatable(architecture)
-    block = block_of(architecture)
-    readers: dict[str, tuple[str, ...]] = {}
-    writers: list[str] = []
-    for layer in range(sizes.n_layers):
-        for norm, linears in ((block.attention_norm, block.qkv), (block.ffn_norm, block.ffn)):
-            readers[(LAYER + norm).format(layer=layer)] = tuple(
-                name for linear in linears for name in fill(LAYER + linear, layer, range(sizes.n_experts))
-            )
-        for linear in (block.o, block.down):
-            writers += fill(LAYER + linear, layer, range(sizes.n_experts))
-    return ResidualStream(readers, tuple(writers), block.norm_offset)
-
-
-def fill(name: str, layer: int, experts: Sequence[int]) -> list[str]:
-    """The name with `{layer}` filled in, once, or once for each of `experts` where `{expert}` stands open."""
-    numbers = experts if "{expert}" in name else [0]
-    return [name.format(layer=layer, expert=number) for number in numbers]
-
-
-HEAD_FOLD = Fold("norm", FINAL_NORM, (HEAD,))
-"""The last norm to the head: every architecture's, where the head is not tied to the embedding."""
-
-
-def expand(folds: Sequence[Fold], sizes: Sizes) -> tuple[Fold, ...]:
-    """The folds of a whole model, in the order of its layers and, within one, of KINDS."""
-    return tuple(each for layer in range(sizes.n_layers) for fold in folds for each in _in_layer(fold, layer, sizes))
-
-
-def _in_layer(fold: Fold, layer: int, sizes: Sizes) -> list[Fold]:
-    if fold.kind == "v-o":
-        fold = replace(fold, n_heads=sizes.n_heads, n_kv_heads=sizes.n_kv_heads)
-    if "{expert}" in fold.source:  # each expert has scales of its own
-        return [replace(_fill(fold, layer, [number]), expert=number) for number in range(sizes.n_experts)]
-    return [_fill(fold, layer, range(sizes.n_experts))]
-
-
-def _fill(fold: Fold, layer: int, experts: Sequence[int]) -> Fold:
-    """The fold with `{layer}` filled in, and one reader for each of `experts` where `{expert}` stands open."""
-    return replace(
-        fold,
-        layer=layer,
-        source=fill(fold.source, layer, experts)[0],
-        readers=tuple(filled for name in fold.readers for filled in fill(name, layer, experts)),
-        experts=fold.experts and fill(fold.experts, layer, experts)[0],
-    )
-
-
-def parse_folds(text: str) -> tuple[tuple[Kind, ...], bool]:
-    """`norm,up-down,rotate` -> (the kinds of fold, in the order of KINDS; is the stream to be rotated?).
-
-    Raises BadInput for none, or for one that is not known.
-    """
-    wanted = {name.strip() for name in text.split(",")}
-    unknown = sorted(wanted - {*KINDS, ROTATE})
-    if unknown:
-        what = f"there is no fold {unknown[0]!r}" if unknown[0] else "a name is missing"
-        raise BadInput(f"folds {text!r}: {what}. There are {', '.join((*reversed(KINDS), ROTATE))}.")
-    return tuple(kind for kind in KINDS if kind in wanted), ROTATE in wanted
-
-
-def alphas_of(kinds: Sequence[Kind], alpha: str | float) -> dict[Kind, float]:
-    """The strength of each kind: `0.5` for all, or `norm=0.5,up-down=0.3`, one for each.
-
-    Raises BadInput where it is no number from 0 to 1, or where a kind has none.
-    """
-    given = _parse_alpha(str(alpha), kinds)
-    if given.keys() != set(kinds):
-        raise BadInput(
-            f"alpha is given for {', '.join(sorted(given))}, and the folds are {', '.join(sorted(kinds))}: "
-            "give one number for all, or one for each."
-        )
-    for kind in kinds:
-        if not 0 <= given[kind] <= 1:
-            raise BadInput(
-                f"alpha is {given[kind]:g} for {kind}; it must be from 0 (all into the activations) to 1 "
-                "(all into the weights)."
-            )
-    return {kind: given[kind] for kind in kinds}
-
-
-def _parse_alpha(text: str, kinds: Sequence[Kind]) -> dict[str, float]:
-    try:
-        if "=" not in text:
-            return dict.fromkeys(kinds, float(text))
-        pairs = [part.split("=") for part in text.split(",")]
-        return {kind.strip(): float(alpha) for kind, alpha in pairs}
-    except ValueError as error:
-        raise BadInput(f"alpha {text!r}: it is auto, a number, or one for each fold: norm=0.5,up-down=0.3.") from error
+def gguf_architectures() -> dict[str, ModelArchitecture]:
+    """Return a row for each of llama.cpp's names; rows that share a name have one layout."""
+    return {row.gguf: row for row in ARCHITECTURES.values()}

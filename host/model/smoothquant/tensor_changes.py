@@ -16,7 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, Fold, ResidualStream
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD
+from smoothdroid.host.model.smoothquant.folds import Fold, ResidualStream
 from smoothdroid.host.model.smoothquant.formulas import divide_last_rows, multiply_columns, repeat_over_shared_heads
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 

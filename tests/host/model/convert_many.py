@@ -21,7 +21,7 @@ from smoothdroid.host.model.checkpoint.staging import stage
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
-from smoothdroid.host.model.smoothquant.architectures import BLOCKS
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
 
 
 def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
@@ -32,7 +32,7 @@ def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
         notes += filter(None, [require_rows(checkpoint)])
         staged = stage(checkpoint, output / "staged" / model.name)
         checkpoint = settle_head(open_checkpoint(staged), notes.append)
-        if checkpoint.architecture in BLOCKS:
+        if checkpoint.architecture in ARCHITECTURES:
             Network(checkpoint)
         wanted = GgufRequest("f32", output / f"{model.name}.gguf", checkpoint.name)
         run_converter(llama_cpp, staged, Weights(checkpoint), wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,18 +18,8 @@ from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.windows import ReaderInputs, Windows
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import (
-    BLOCKS,
-    FINAL_NORM,
-    HEAD,
-    HEAD_FOLD,
-    KINDS,
-    Fold,
-    block_of,
-    expand,
-    folds_of,
-    residual_stream,
-)
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, FINAL_NORM, HEAD, LLAMA, architecture_of
+from smoothdroid.host.model.smoothquant.folds import HEAD_FOLD, KINDS, Fold, expand, folds_of, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import (
     TensorChange,
@@ -43,7 +35,7 @@ UNSEEN = torch.randint(3, 200, (2, 32), generator=torch.Generator().manual_seed(
 WINDOWS = Windows(CALIBRATION, UNSEEN)
 GIVEN = GivenAlphas(dict.fromkeys(KINDS, 0.5))
 
-MODELS = [(architecture, tied) for architecture in sorted(BLOCKS) for tied in (False, True)]
+MODELS = [(architecture, tied) for architecture in sorted(ARCHITECTURES) for tied in (False, True)]
 
 
 @dataclass(frozen=True)
@@ -88,11 +80,14 @@ def logits(network: Network, weights: Weights) -> Tensor:
 @pytest.fixture(scope="module", params=MODELS, ids=lambda model: f"{model[0]}-{'tied' if model[1] else 'untied'}")
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Original:
     architecture, tied = request.param
-    folder = write_tiny_model(tmp_path_factory.mktemp(architecture) / "tiny", architecture, tied=tied)
-    checkpoint = open_checkpoint(folder)
+    return made(tmp_path_factory.mktemp(architecture), architecture, tied=tied)
+
+
+def made(folder: Path, architecture: str, *, tied: bool, config: dict[str, Any] | None = None) -> Original:
+    checkpoint = open_checkpoint(write_tiny_model(folder / "tiny", architecture, tied=tied, config=config))
     assert (f"{HEAD}.weight" in checkpoint.tensors) is not tied
     network = Network(checkpoint)
-    head = replace(HEAD_FOLD, source_offset=block_of(architecture).norm_offset)  # of a tied one it is untied
+    head = replace(HEAD_FOLD, source_offset=architecture_of(architecture).norm_offset)  # of a tied one it is untied
     folds = (*expand(folds_of(architecture), network.sizes), head)
     found = fold_layers(network, checkpoint, WINDOWS, folds, GIVEN)
     return Original(checkpoint, network, folds, found.choices, logits(network, Weights(checkpoint)))
@@ -112,8 +107,8 @@ def test_the_function_stays_and_the_weights_change(original: Original, kinds: tu
 
 
 def test_turning_leaves_the_function_and_no_loud_channel(original: Original) -> None:
-    if not block_of(original.checkpoint.architecture).rotates:
-        with pytest.raises(BadInput, match=r"rotate is not exact here.*exact for: GemmaForCausalLM, Llama"):
+    if not architecture_of(original.checkpoint.architecture).rotates:
+        with pytest.raises(BadInput, match=r"rotate is not exact here.*exact for: .*GemmaForCausalLM, .*Llama"):
             original.rotated()
         return
     rotated = original.rotated()
@@ -138,13 +133,21 @@ def test_outliers_shrink(original: Original) -> None:
 
 def test_a_wrong_change_shows(original: Original) -> None:
     """Each thing that is done in the first layer, left undone once, moves the logits far beyond the bound."""
-    rotated = original.rotated() if block_of(original.checkpoint.architecture).rotates else None
+    rotated = original.rotated() if architecture_of(original.checkpoint.architecture).rotates else None
     changed = dict(original.changes(original.folds, rotated))
     for name in changed:
         if ".layers." in name and ".layers.0." not in name:
             continue
         for wrong in undone(changed[name]):
             assert original.difference({**changed, name: wrong}) > 10 * MAX_RELATIVE_DIFFERENCE, (name, wrong)
+
+
+def test_a_new_architecture_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Granite is a Llama whose embedding, residual stream and logits are multiplied by numbers of its config.json."""
+    monkeypatch.setitem(ARCHITECTURES, "GraniteForCausalLM", replace(LLAMA, gguf="granite", rope=None))
+    config = {"embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0, "attention_bias": True}
+    granite = made(tmp_path, "GraniteForCausalLM", tied=True, config=config)
+    assert granite.difference(granite.changes(granite.folds, granite.rotated())) < MAX_RELATIVE_DIFFERENCE
 
 
 class Watch:

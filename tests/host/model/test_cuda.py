@@ -10,10 +10,11 @@ import torch
 from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.provenance.manifest import AutoAlpha, Smoothing, SmoothingOutcome
-from smoothdroid.host.model.smoothquant.architectures import KINDS, block_of
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, architecture_of
+from smoothdroid.host.model.smoothquant.folds import KINDS
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 from smoothdroid.host.model.texts.prose import Prose
-from tests.host.model.tiny_models import CONFIGS, PROSE, write_tiny_model
+from tests.host.model.tiny_models import PROSE, write_tiny_model
 
 if not torch.cuda.is_available():
     pytest.skip("torch sees no GPU here: --device cuda", allow_module_level=True)
@@ -42,7 +43,8 @@ def smooth(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "rotate"), [(name, rotate) for name in CONFIGS for rotate in {False, block_of(name).rotates}]
+    ("architecture", "rotate"),
+    [(name, rotate) for name in ARCHITECTURES for rotate in {False, architecture_of(name).rotates}],
 )
 def test_the_same_folds(tmp_path: Path, architecture: str, rotate: bool) -> None:
     folder = write_tiny_model(tmp_path / "tiny", architecture)

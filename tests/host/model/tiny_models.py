@@ -12,6 +12,8 @@ from tokenizers import Tokenizer, decoders, normalizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
+
 PROSE = "The quick brown fox jumps over the lazy dog; pack my box with five dozen liquor jugs. "
 
 LOUD_CHANNEL = 5  # of every norm, every `up` and every `v`: the outlier that SmoothQuant is for
@@ -84,7 +86,7 @@ def write_tiny_model(
     model = model_class(
         model_class.config_class(**settings, vocab_size=tokenizer.get_vocab_size(), tie_word_embeddings=tied)
     )
-    offset = 1.0 if architecture.startswith("Gemma") else 0.0
+    offset = ARCHITECTURES[architecture].norm_offset if architecture in ARCHITECTURES else 0.0
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:

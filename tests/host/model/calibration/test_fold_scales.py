@@ -8,7 +8,7 @@ import torch
 from smoothdroid.host.model.calibration.fold_scales import GivenAlphas, no_scales
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.provenance.manifest import PREPARATION_VERSION
-from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.folds import Fold
 
 UP_DOWN = Fold("up-down", "up", ("down",))
 NORM = Fold("norm", "norm", ("up",), source_offset=1.0)

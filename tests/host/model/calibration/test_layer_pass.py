@@ -22,7 +22,8 @@ from smoothdroid.host.model.calibration.windows import Windows
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
-from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM, KINDS, expand, folds_of, residual_stream
+from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM
+from smoothdroid.host.model.smoothquant.folds import KINDS, expand, folds_of, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import rotation_changes
 

@@ -14,7 +14,8 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.calibration.network import BATCH_TOKENS, Network, load_tokenizer
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import BLOCKS, Sizes
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
+from smoothdroid.host.model.smoothquant.folds import Sizes
 
 MakeCheckpoint = Callable[..., Path]
 WINDOWS = torch.randint(3, 200, (3, 20), generator=torch.Generator().manual_seed(0))
@@ -30,7 +31,7 @@ def logits(checkpoint: Checkpoint, windows: torch.Tensor, dtype: torch.dtype = t
     return network.logits(stream, weights)
 
 
-@pytest.mark.parametrize("architecture", sorted(BLOCKS))
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("tied", [True, False])
 def test_layer_by_layer_is_what_transformers_computes_at_once(
     make_checkpoint: MakeCheckpoint, architecture: str, tied: bool

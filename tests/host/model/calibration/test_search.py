@@ -6,7 +6,7 @@ import torch
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.calibration.search import AlphaSearch, held_out_windows
 from smoothdroid.host.model.calibration.windows import ReaderInputs
-from smoothdroid.host.model.smoothquant.architectures import Fold
+from smoothdroid.host.model.smoothquant.folds import Fold
 from tests.host.model.calibration.test_fold_scales import Held
 
 NORM = Fold("norm", "norm", ("up",))

@@ -13,7 +13,7 @@ from smoothdroid.host.model.calibration.network import HiddenStates, Network, lo
 from smoothdroid.host.model.calibration.windows import ReaderInputs, draw_windows, record_inputs
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import Fold, expand, folds_of
+from smoothdroid.host.model.smoothquant.folds import Fold, expand, folds_of
 from smoothdroid.host.model.texts.prose import Prose
 
 MakeCheckpoint = Callable[..., Path]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.convert.gguf_layout import LAYOUTS, TensorShape, require_layout
+from smoothdroid.host.model.convert.gguf_layout import TensorShape, require_layout
 
 
 def described(architecture: str = "llama", **values: int) -> dict[str, Any]:
@@ -121,7 +121,3 @@ def test_lists_of_different_length() -> None:
 
 def test_sizes_by_layer_are_left_to_llama_cpp() -> None:
     require_layout("tiny", {**described(), "llama.feed_forward_length": [96, 96]}, shapes(blk__0__ffn_up__weight=None))
-
-
-def test_every_architecture_that_is_smoothed_has_a_layout() -> None:
-    assert LAYOUTS.keys() == {"llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3"}

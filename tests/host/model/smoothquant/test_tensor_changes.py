@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smoothdroid.host.model.smoothquant.architectures import Fold, ResidualStream
+from smoothdroid.host.model.smoothquant.folds import Fold, ResidualStream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import (
     TensorChange,
