@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -22,10 +21,15 @@ CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypoth
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist of this source tree; nothing is downloaded for them."""
     folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    build(ROOT, folder, "wheel", "sdist")
     return folder
+
+
+def build(source: Path, folder: Path, *kinds: str) -> None:
+    targets = [argument for kind in kinds for argument in ("-t", kind)]
+    command = [sys.executable, "-m", "hatchling", "build", *targets, "-d", str(folder)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,8 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(pip, check=True, env=outside())
     # A path in a .pth does not run that folder's own .pth files: an editable install there stays out of sight.
     (site,) = place.glob("lib/python*/site-packages")
-    (site / "what_it_needs.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    paths = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (site / "dependencies.pth").write_text("\n".join(paths) + "\n")
     return place / "bin" / "smoothdroid"
 
 
@@ -53,10 +58,14 @@ def source_files(*tops: str) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in files if not CACHES & set(file.relative_to(ROOT).parts)}
 
 
-def test_the_wheel_holds_one_package_and_nothing_else(dist: Path) -> None:
-    (wheel,) = dist.glob("*.whl")
+def content(folder: Path) -> set[str]:
+    (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_holds_one_package_and_nothing_else(dist: Path) -> None:
+    inside = content(dist)
     parts = {f"smoothdroid/{file}" for file in source_files("host", "device")}
     expected = source_files("smoothdroid") | parts | {"smoothdroid/host/llamacpp/android-toolchain.cmake"}
     data = ("device/job/runner/runner.sh", "device/info/data/socs.toml", "host/report/render/page/report.html")
@@ -68,9 +77,18 @@ def test_the_sdist_holds_the_tests_and_no_caches(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         inside = {member.name.split("/", 1)[1] for member in archive.getmembers()}
-    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "android-toolchain.cmake", "requirements.lock"}
-    assert source_files("host", "device", "tests") | needed <= inside
+    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "mkdocs.yml", "android-toolchain.cmake"}
+    needed |= {"requirements.lock", "requirements-dev.lock"}
+    assert source_files("host", "device", "tests", "reference", "benchmarks", "docs") | needed <= inside
     assert [name for name in inside if CACHES & set(Path(name).parts)] == []
+    assert [name for name in inside if name.startswith(("smoothdroid/host/", "smoothdroid/device/"))] == []
+
+
+def test_a_wheel_built_from_the_sdist_is_the_same(dist: Path, tmp_path: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    subprocess.run(["tar", "-xf", str(sdist)], cwd=tmp_path, check=True)
+    build(tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path, "wheel")
+    assert content(tmp_path) == content(dist)
 
 
 @pytest.mark.parametrize("arguments", ["--version", "--help", "predict llama-2-7b --json", "doctor --json"])

@@ -146,6 +146,9 @@ def query(
     Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
     question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
     """
+    from smoothdroid.host.query import need_duckdb
+
+    need_duckdb()
     from smoothdroid.host.query import ask, index
     from smoothdroid.host.query.tables import TABLES
     from smoothdroid.host.report.data.rows import NOT_A_SPEED

@@ -690,7 +690,7 @@ import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "safetensors"):
+        if name.partition(".")[0] in ("torch", "transformers", "safetensors", "duckdb"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 if "block" in sys.argv[1]:
@@ -704,23 +704,30 @@ finally:
 """
 
 
-def without_torch(how: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def without_extras(how: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", BLOCKED, how, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("how", ["blocked", "there"])
 def test_report_needs_no_torch_and_loads_none(results: Path, tmp_path: Path, how: str) -> None:
-    done = without_torch(how, "report", results, "-o", tmp_path / "report")
+    done = without_extras(how, "report", results, "-o", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
     assert "emulated: says nothing of a phone's speed" in done.stdout
 
 
 def test_prepare_without_torch_says_what_to_install(tmp_path: Path) -> None:
-    done = without_torch("blocked", "prepare", tmp_path, "-o", tmp_path / "out")
+    done = without_extras("blocked", "prepare", tmp_path, "-o", tmp_path / "out")
     assert done.returncode == 2
     assert "preparing a model needs torch: `pip install 'smoothdroid[model]'`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_query_without_duckdb_says_what_to_install(results: Path) -> None:
+    done = without_extras("blocked", "query", "FROM cells", results)
+    assert done.returncode == 2
+    assert "querying results needs DuckDB: `pip install 'smoothdroid[query]'`" in done.stderr
     assert "Traceback" not in done.stderr
 
 
