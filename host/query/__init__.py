@@ -15,4 +15,4 @@ def need_duckdb() -> None:
     except ImportError:
         found = None
     if not found:
-        raise BadInput(f"querying results needs DuckDB: {system.this().mend('duckdb')}")
+        raise BadInput(f"querying results needs DuckDB: {system.this().fix('duckdb')}")

@@ -106,6 +106,8 @@ def _log_of(argv: Sequence[str], env: Mapping[str, str], task: PerplexityTask, o
             raise
     if process.returncode != 0:
         raise ToolDied(CommandFailed("this machine", argv, process.returncode, stderr=log))
+    if on_window:
+        on_window(task.windows, task.windows)  # its log may have cut the last window's line in two
     return log
 
 

@@ -55,7 +55,7 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
 
 HOSTILE_ON_A_TERMINAL = """
 import sys, time
-from host import console
+from smoothdroid.host.common import console
 hostile = "Pixel\\x9b8m\\x07\\u202e\\u2066 phone"
 with console.board([hostile, "b"], lambda: [[hostile, hostile]]):
     time.sleep(0.7)
@@ -82,7 +82,7 @@ def test_no_control_character_reaches_a_live_table_or_a_progress_line() -> None:
 
 ON_A_TERMINAL = """
 import sys
-from host import console
+from smoothdroid.host.common import console
 with console.bar() as bar:
     bar.update("measuring", 1, 2)
     console.step("what began")
