@@ -29,7 +29,8 @@ from scipy import stats as scipy_stats
 from smoothdroid.host.bench.schedule import Order, due
 from smoothdroid.host.compare.difference import Difference, differences
 from smoothdroid.host.compare.difference import processes as means_by_round
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.judged_cells import Judged, judge_all
 from smoothdroid.host.results.record import Campaign, Run, read_campaign, read_runs
 from smoothdroid.host.results.statistics import fastest, interval

@@ -22,7 +22,11 @@ def docstrings(model: type[BaseModel]) -> dict[str, str]:
     for one in reversed(model.__mro__):
         if not issubclass(one, BaseModel) or one is BaseModel:
             continue
-        body = [node for part in ast.parse(inspect.getsource(one)).body for node in ast.iter_child_nodes(part)]
+        try:
+            source = inspect.getsource(one)
+        except OSError:
+            continue  # made from a table, not written as a class
+        body = [node for part in ast.parse(source).body for node in ast.iter_child_nodes(part)]
         for field, text in pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(says))):

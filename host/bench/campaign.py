@@ -352,10 +352,7 @@ def _tool(cell: Cell) -> str:
 def _task(turn: Slot, deployed: _Deployed) -> Task:
     cell = turn.cell
     tool, model = deployed.tools[_tool(cell)], deployed.models[cell.model_sha256]
-    if cell.test.prompt:
-        argv = command_lines.answer(tool.path, model, cell)
-    else:
-        argv = command_lines.llama_bench(tool.path, model, cell, turn.repetitions)
+    argv = command_lines.command_line(tool.path, model, cell, turn.repetitions)
     return Task(turn.task, argv, _timeout_s(cell), env=tool.env, cpus=cell.cpus)
 
 

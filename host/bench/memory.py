@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.bench import command_lines
 from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp.command_lines import context
 from smoothdroid.host.results.plan import Plan
 
 MB = 2**20
@@ -116,7 +116,7 @@ def check_plan(plan: Plan, available_mb: int) -> None:
     refused = []
     for cell in plan.cells():
         test, options = cell.test, cell.options
-        prompt = command_lines.context(test.prompt, test.n_gen) if test.prompt else test.n_prompt + test.n_gen
+        prompt = context(test.prompt, test.n_gen) if test.prompt else test.n_prompt + test.n_gen
         needs = needed(
             models[cell.model_sha256],
             options.depth + prompt,

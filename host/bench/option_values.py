@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.job.session import Cooling
+from smoothdroid.host.llamacpp.settings import Setting, Value
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
 _COOLING = re.compile(r"(?:(start)(?:\+(?=\d)|$)|(?=\d))(\d{1,3}(?:\.\d{1,3})?)?", re.ASCII)
@@ -46,6 +48,15 @@ def numbers(text: str, option: str, *, least: int = 1) -> list[int]:
             if len(values) > MOST_VALUES:
                 raise BadInput(f"{option} {text!r}: more than {MOST_VALUES} values")
     return list(values)
+
+
+def of_setting(setting: Setting, text: str) -> Sequence[Value | None]:
+    """Return the values of a llama.cpp setting; its default where there is no text. Raises BadInput as its parser."""
+    if not text:
+        return [setting.default]
+    if setting.choices:
+        return choices(text, setting.option, setting.choices)
+    return numbers(text, setting.option, least=setting.least)
 
 
 def choices(text: str, option: str, allowed: tuple[str, ...]) -> list[str]:

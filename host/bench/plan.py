@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.host.bench import option_values
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp.settings import SETTINGS, Options
 from smoothdroid.host.results import cpu_masks
-from smoothdroid.host.results.cell import KV_TYPES, Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 
 
@@ -75,31 +77,9 @@ def _tests(asked: Request) -> list[Test]:
 
 
 def _options(asked: Request) -> list[Options]:
-    def optional(text: str, option: str, allowed: tuple[str, ...] = ()) -> list[str] | list[int] | list[None]:
-        if not text:
-            return [None]
-        return option_values.choices(text, option, allowed) if allowed else option_values.numbers(text, option)
-
-    return [
-        Options.model_validate(
-            {
-                "depth": depth,
-                "batch": batch,
-                "ubatch": ubatch,
-                "cache_k": cache_k,
-                "cache_v": cache_v,
-                "flash_attention": flash_attention,
-                "mmap": mmap,
-            }
-        )
-        for depth in option_values.numbers(asked.depth, "--depth", least=0)
-        for batch in optional(asked.batch, "--batch")
-        for ubatch in optional(asked.ubatch, "--ubatch")
-        for cache_k in optional(asked.cache_k, "--cache-k", KV_TYPES)
-        for cache_v in optional(asked.cache_v, "--cache-v", KV_TYPES)
-        for flash_attention in optional(asked.flash_attention, "--flash-attention", ("on", "off", "auto"))
-        for mmap in optional(asked.mmap, "--mmap", ("on", "off"))
-    ]
+    values = [option_values.of_setting(setting, getattr(asked, setting.name)) for setting in SETTINGS]
+    names = [setting.name for setting in SETTINGS]
+    return [Options.model_validate(dict(zip(names, chosen, strict=True))) for chosen in product(*values)]
 
 
 def _protocol(asked: Request) -> Protocol:

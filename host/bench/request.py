@@ -6,13 +6,14 @@ import difflib
 import tomllib
 from collections.abc import Collection, Container, Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.host.bench.phone_filter import PhoneFilter, Texts
+from smoothdroid.host.llamacpp.settings import SETTINGS
 
 LARGEST_FILE = 1 << 20
 
@@ -29,7 +30,7 @@ W = TypeVar("W", bound="PlanOptions")
 List = Annotated[str, BeforeValidator(_joined)]
 
 
-class PlanOptions(BaseModel):
+class _PlanOptions(BaseModel):
     """What is wanted. Lists are in llama-bench's syntax; every combination becomes a cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,13 +44,6 @@ class PlanOptions(BaseModel):
     threads: List = ""
     """Empty: 1, 2, 4 ... as CPUs allow."""
     cpus: Texts = Field(default_factory=lambda: ["any"])
-    depth: List = "0"
-    batch: List = ""
-    ubatch: List = ""
-    cache_k: List = ""
-    cache_v: List = ""
-    flash_attention: List = ""
-    mmap: List = ""
     repetitions: int = 2
     rounds: int = 5
     until: str = ""
@@ -67,6 +61,17 @@ class PlanOptions(BaseModel):
         if value in ("", []) or (isinstance(value, list) and not all(str(item).strip() for item in value)):
             raise ValueError("it is empty; leave it out to have the default")
         return value
+
+
+if TYPE_CHECKING:
+    PlanOptions = _PlanOptions
+else:
+    PlanOptions = create_model(
+        "PlanOptions",
+        __base__=_PlanOptions,
+        __doc__=_PlanOptions.__doc__,
+        **{setting.name: (List, "" if setting.default is None else str(setting.default)) for setting in SETTINGS},
+    )
 
 
 class Request(PlanOptions):

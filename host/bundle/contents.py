@@ -12,11 +12,11 @@ from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.host.bench.command_lines import TEMPLATE_TOKENS
 from smoothdroid.host.bundle import archive
 from smoothdroid.host.bundle.archive import Entry
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp import compile as compiler
+from smoothdroid.host.llamacpp.command_lines import TEMPLATE_TOKENS
 from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.source import Source
 from smoothdroid.host.llamacpp.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant

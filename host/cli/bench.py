@@ -23,7 +23,7 @@ from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app, plan_app
 from smoothdroid.host.cli.extras import need_dask
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, ssh_options
+from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, setting_options, ssh_options
 from smoothdroid.host.cli.phone_selection import fit_for_work, reached, ways_of
 from smoothdroid.host.common import console
 from smoothdroid.host.farm import health, progress_table
@@ -47,7 +47,7 @@ T = TypeVar("T")
     "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://u@phone:8022 --share\n\n"
     "A lab: smoothdroid bench plan.toml --farm farm.toml; many machines: --farm tcp://127.0.0.1:8786"
 )
-@option_groups(ssh=ssh_options)
+@option_groups(ssh=ssh_options, settings=setting_options)
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
@@ -72,7 +72,11 @@ def bench(
     ] = False,
     threads: Annotated[
         str | None,
-        typer.Option(help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow."),
+        typer.Option(
+            "-t",
+            "--threads",
+            help="1,2,4 or 1-8 or 2-8+2 or 1-8*2, as in llama-bench. Default: 1, 2, 4 ... as CPUs allow.",
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option("-p", "--prompt", help="Prefill lengths in tokens; 0: none. Default: 512.")
@@ -111,24 +115,18 @@ def bench(
     cool_within: Annotated[
         int | None, typer.Option(min=0, help="Seconds to wait at most; then measure, and say so. Default: 600.")
     ] = None,
-    depth: Annotated[str | None, typer.Option(help="Tokens in the KV cache beforehand. Default: 0.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Logical batch sizes, as llama-bench's -b.")] = None,
-    ubatch: Annotated[str | None, typer.Option(help="Physical batch sizes, as llama-bench's -ub.")] = None,
-    cache_k: Annotated[str | None, typer.Option(metavar="TYPES", help="Of the KV cache's keys: f16,q8_0 ...")] = None,
-    cache_v: Annotated[str | None, typer.Option(metavar="TYPES", help="Of its values.")] = None,
-    flash_attention: Annotated[str | None, typer.Option(metavar="on,off,auto", help="To try.")] = None,
-    mmap: Annotated[str | None, typer.Option(metavar="on,off", help="To try: weights mapped, or read.")] = None,
+    *,
+    settings: dict[str, str],
     seed: Annotated[int | None, typer.Option(help="Of the order in which cells take turns. Default: 0.")] = None,
     force: Annotated[bool, typer.Option(help="Try cells that do not fit in the phone's memory.")] = False,
     isa: Isa = None,
-    *,
     ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Measure models on a phone: prefill and decode over threads, CPUs and settings; real prompts; heat."""
     given = {name: value for name, value in locals().items() if name in Request.model_fields and name != "models"}
-    asked = _asked(models, {name: value for name, value in given.items() if value is not None})
+    asked = _asked(models, {name: value for name, value in given.items() if value is not None} | settings)
     # A slip of the finger should not cost the hashing of 7 GB.
     plan.check(asked)
     workshop = _Workshop(isa, llama_cpp_source(llama_cpp), force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,10 @@ import typer
 from smoothdroid.device.transport.resolve import FORMS
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.cli import completion
+from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
+
+MOST_SHOWN = 3
+"""Choices that --help lists in the place of a value."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 On = Annotated[
@@ -39,3 +44,18 @@ def ssh_options(
 ) -> SshOptions:
     """Return the SSH options of a command line; an option group."""
     return SshOptions(ssh_key, known_hosts, accept_host_key)
+
+
+def setting_options(**texts: str | None) -> dict[str, str]:
+    """Return the llama.cpp settings of a command line, name and text, without those left out; an option group."""
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _option(setting: Setting) -> inspect.Parameter:
+    few = ",".join(setting.choices) if len(setting.choices) <= MOST_SHOWN else "TYPES"
+    option = typer.Option(setting.flag, setting.option, metavar=few or "NUMBERS", help=setting.help)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(setting.name, kind, default=None, annotation=Annotated[str | None, option])
+
+
+setting_options.__signature__ = inspect.Signature(list(map(_option, SETTINGS)))  # type: ignore[attr-defined]

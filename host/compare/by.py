@@ -9,8 +9,9 @@ from pathlib import PurePath
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.results import cpu_masks
-from smoothdroid.host.results.cell import Cell, Options
+from smoothdroid.host.results.cell import Cell
 from smoothdroid.host.results.record import Campaign
 
 DEFAULT = "default"
@@ -49,12 +50,12 @@ def _spelled_cpus(campaign: Campaign, text: str) -> str:
         return text
 
 
-def _option(name: str) -> Field:
+def _setting(setting: Setting) -> Field:
     def value(_: Campaign, cell: Cell) -> str:
-        found = getattr(cell.options, name)
-        return DEFAULT if found is None else str(found)
+        chosen = getattr(cell.options, setting.name)
+        return DEFAULT if chosen is None else str(chosen)
 
-    return Field(name.replace("_", "-"), value, {"options": {name: True}})
+    return Field(setting.option.removeprefix("--"), value, {"options": {setting.name: True}})
 
 
 _FIELDS = (
@@ -73,7 +74,7 @@ _FIELDS = (
         {"cpus": True},
         spelled=_spelled_cpus,
     ),
-    *(_option(name) for name in Options.model_fields),
+    *map(_setting, SETTINGS),
     Field("build", lambda c, _: f"{c.build_id} ({c.build_isa}, llama.cpp {c.build_commit})", {}, by_part=True),
 )
 FIELDS = {field.name: field for field in _FIELDS}

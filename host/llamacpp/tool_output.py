@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from smoothdroid.host.llamacpp.settings import known_keys
 
 
 class NoNumber(Exception):
@@ -15,9 +18,9 @@ class NoNumber(Exception):
 
 
 class BenchRecord(BaseModel):
-    """One test of `llama-bench -o jsonl`; field names are llama-bench's own."""
+    """One test of `llama-bench -o jsonl`; field names are llama-bench's own. Every setting of the table is kept."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     build_commit: str
     cpu_info: str
@@ -50,6 +53,13 @@ class BenchRecord(BaseModel):
     samples_ns: list[int] = Field(min_length=1)
     samples_ts: list[float] = Field(min_length=1)
     """Tokens per second, one value a repetition."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known(cls, record: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
+        if not isinstance(record, dict):
+            return record
+        return {key: value for key, value in record.items() if key in cls.model_fields} | known_keys(record)
 
 
 RATE_DIGITS = 1e-5  # llama-bench prints rates with six significant digits

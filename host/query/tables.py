@@ -10,6 +10,7 @@ from typing import Any
 
 from smoothdroid.device.telemetry.series import Conditions
 from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.report.data.rows import Row, interval_facts, section
 from smoothdroid.host.results.record import Campaign, Run, conditions
 
@@ -78,6 +79,10 @@ CAMPAIGNS = Table(
 )
 
 
+def _meaning(setting: Setting) -> str:
+    return setting.meaning if setting.default is not None else f"{setting.meaning}; NULL: llama.cpp's default"
+
+
 def _of_its_campaign(*names: str) -> tuple[Column, ...]:
     return tuple(column for column in CAMPAIGNS.columns if column.name in names)
 
@@ -90,15 +95,9 @@ CELLS = Table(
         *_columns(
             ("n_prompt", "INTEGER", "tokens of prefill; 0: decode"),
             ("n_gen", "INTEGER", "tokens of decode; 0: prefill"),
-            ("n_depth", "INTEGER", "tokens in the KV cache beforehand"),
             ("sustained_s", "INTEGER", "how long it was kept up; 0: a burst"),
             ("settings", "VARCHAR", "what else differs from llama.cpp's default: `cache k q8_0`"),
-            ("n_batch", "INTEGER", "as asked for; NULL: llama.cpp's default, as in the next four"),
-            ("n_ubatch", "INTEGER", "as asked for"),
-            ("type_k", "VARCHAR", "of the KV cache's keys"),
-            ("type_v", "VARCHAR", "of its values"),
-            ("flash_attn", "VARCHAR", "on, off or auto"),
-            ("use_mmap", "VARCHAR", "on or off"),
+            *((setting.column, "VARCHAR" if setting.choices else "INTEGER", _meaning(setting)) for setting in SETTINGS),
             ("model_sha256", "VARCHAR", "of the file"),
             ("model_size", "BIGINT", "of the file, in bytes"),
             ("model_n_params", "BIGINT", "its parameters"),
@@ -204,15 +203,9 @@ def _cell_facts(name: str, row: Row, model: Artifact) -> Facts:
         **_named(name, row),
         "n_prompt": cell.test.n_prompt,
         "n_gen": cell.test.n_gen,
-        "n_depth": options.depth,
         "sustained_s": cell.test.sustained_s,
         "settings": row.settings,
-        "n_batch": options.batch,
-        "n_ubatch": options.ubatch,
-        "type_k": options.cache_k,
-        "type_v": options.cache_v,
-        "flash_attn": options.flash_attention,
-        "use_mmap": options.mmap,
+        **{setting.column: getattr(options, setting.name) for setting in SETTINGS},
         "model_sha256": model.sha256,
         "model_size": model.size_bytes,
         "model_n_params": model.parameters,

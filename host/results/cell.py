@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from smoothdroid.device.job.session import Cooling
+from smoothdroid.host.llamacpp.settings import Options
 
 PROTOCOL_VERSION = 3
 """Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
-
-KV_TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0")
-Switch = Literal["on", "off"]
 
 
 class _Part(BaseModel):
@@ -45,25 +42,6 @@ class Test(_Part):
     def burst(self) -> Test:
         """The same without the time to keep it up."""
         return self.model_copy(update={"sustained_s": 0})
-
-
-class Options(_Part):
-    """llama.cpp's settings; what is None is left to its own default."""
-
-    depth: int = Field(default=0, ge=0)
-    """Tokens in the KV cache before the test begins."""
-    batch: int | None = None
-    ubatch: int | None = None
-    cache_k: str | None = None
-    cache_v: str | None = None
-    flash_attention: Literal["on", "off", "auto"] | None = None
-    mmap: Switch | None = None
-
-    def __str__(self) -> str:
-        """What differs from the default: `depth 4096, cache k q8_0`."""
-        return ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in self.model_dump(exclude_defaults=True).items()
-        )
 
 
 class Protocol(_Part):

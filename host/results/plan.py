@@ -8,7 +8,8 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field
 
 from smoothdroid.host.gguf.artifact import Artifact
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 
 
 class Plan(BaseModel):

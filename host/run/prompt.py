@@ -9,8 +9,8 @@ from smoothdroid.device.common.errors import CommandFailed, SmoothdroidError
 from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import File, Installed, install
 from smoothdroid.device.transport.target import OnOutput, Progress, Target
-from smoothdroid.host.bench import command_lines
 from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp import command_lines
 from smoothdroid.host.llamacpp.exit_causes import why_it_died
 from smoothdroid.host.llamacpp.tool_output import CompletionRecord, NoNumber, parse_completion
 

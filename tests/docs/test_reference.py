@@ -27,7 +27,7 @@ def test_every_command_with_every_option() -> None:
     text = commands.write()
     assert "\n## smoothdroid phone start\n" in text
     bench = section(text, "smoothdroid bench")
-    for option in ("`-o, --output ", "`--cool-within ", "`--share`", "`--flash-attention on,off,auto`"):
+    for option in ("`-o, --output ", "`--cool-within ", "`--share`", "`-fa, --flash-attention on,off,auto`"):
         assert f"| {option}" in bench
     assert "| `models" in bench
     assert "Example: smoothdroid bench out/llama2-7b/*.gguf" in bench

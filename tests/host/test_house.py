@@ -102,6 +102,7 @@ def test_the_arrows_do_not_know_each_other(package: str) -> None:
 
 
 RECORDS = (
+    "host.llamacpp.settings",
     "host.results",
     "host.gguf.artifact.Artifact",
     "host.model.evaluate.record",

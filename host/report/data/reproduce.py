@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from smoothdroid.host.llamacpp.settings import SETTINGS
 from smoothdroid.host.model.evaluate.record import Evaluation
 from smoothdroid.host.results import cpu_masks
-from smoothdroid.host.results.cell import Options
 from smoothdroid.host.results.record import Campaign
 
 
@@ -23,10 +23,10 @@ def bench(campaign: Campaign) -> str:
         words += ["--ask", text]
     for cpus in plan.masks:
         words += ["--cpus", cpu_masks.listed(cpus) if cpus else cpu_masks.ANY]
-    for name in Options.model_fields:
-        values = list(dict.fromkeys(getattr(options, name) for options in plan.options))
-        if values != [Options.model_fields[name].default]:
-            words += [f"--{name.replace('_', '-')}", _list(values)]
+    for setting in SETTINGS:
+        values = list(dict.fromkeys(getattr(options, setting.name) for options in plan.options))
+        if values != [setting.default]:
+            words += [setting.option, _list(values)]
     words += ["--repetitions", str(protocol.repetitions), "--rounds", str(protocol.rounds)]
     if protocol.until is not None:
         words += ["--until", f"{100 * protocol.until:g}%", "--budget", f"{protocol.budget_s}s"]

@@ -8,11 +8,12 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator
 
+from smoothdroid.host.llamacpp.settings import SETTINGS
 from smoothdroid.host.report.data.rows import Row, Section, interval_facts
 from smoothdroid.host.report.data.safe_text import csv_cell
 
 # llama-bench's own names and order (tools/llama-bench/llama-bench.cpp, get_fields), as far as its record is kept.
-LLAMA_BENCH = (
+_IN_ORDER = (
     "build_commit",
     "cpu_info",
     "backends",
@@ -40,6 +41,7 @@ LLAMA_BENCH = (
     "avg_ts",
     "stddev_ts",
 )
+LLAMA_BENCH = tuple(dict.fromkeys((*_IN_ORDER, *(setting.key for setting in SETTINGS))))
 OURS = (
     "phone",
     "soc",
@@ -82,6 +84,7 @@ def _facts(section: Section, row: Row) -> Iterator[tuple[str, object]]:
     campaign, cell, rate = section.campaign, row.judged.cell, row.tokens_per_s
     model = next(model for model in campaign.plan.models if model.sha256 == cell.model_sha256)
     run = row.judged.runs[0] if row.judged.runs else None
+    yield from ((setting.key, setting.in_record(value)) for setting, value in cell.options.changed())
     if run and run.bench:
         yield from ((name, value) for name, value in run.bench.model_dump().items() if name in LLAMA_BENCH)
         ns = [ns for each in row.judged.runs if each.bench for ns in each.bench.samples_ns]

@@ -24,7 +24,8 @@ from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.bench.schedule import LEAST_PROCESSES
 from smoothdroid.host.gguf.artifact import Artifact, inspect
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import (
     CAMPAIGN,

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from smoothdroid.host.bench.command_lines import answer, check, llama_bench
+from smoothdroid.host.bench.command_lines import check, command_line
 from smoothdroid.host.llamacpp.kernel_log import Kernels
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.llamacpp.tool_output import BenchRecord, NoNumber
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 from tests.host.fakes import record
 
 OPTIONS = Options(depth=64, batch=32, ubatch=16, cache_k="q8_0", cache_v="q4_0", flash_attention="on", mmap="off")
@@ -40,7 +41,8 @@ def test_what_was_asked_for_is_accepted() -> None:
         ({"n_ubatch": 512}, "ubatch 16, it ran 512"),
         ({"type_k": "f16"}, "cache k q8_0, it ran f16"),
         ({"type_v": "f16"}, "cache v q4_0, it ran f16"),
-        ({"load_mode": "mmap"}, "load mode none, it ran mmap"),
+        ({"load_mode": "mmap"}, "mmap off, it ran on"),
+        ({"load_mode": "dio"}, "mmap off, it ran dio"),
         ({"samples_ts": [1.0]}, "repetitions 3, it ran 1"),
     ],
 )
@@ -62,14 +64,14 @@ def test_an_old_version_that_tells_less_is_believed() -> None:
 
 def test_a_prompt_reaches_its_tool_as_it_is() -> None:
     text = "$(id) `ls` 'x' \"y\"\n-rf"
-    argv = answer("tool", "model", CELL.model_copy(update={"test": Test(prompt=text, n_gen=8)}))
+    argv = command_line("tool", "model", CELL.model_copy(update={"test": Test(prompt=text, n_gen=8)}), 1)
     assert argv[argv.index("-p") + 1] == text
     assert argv[argv.index("-ctk") + 1] == "q8_0"
     assert "--no-mmap" in argv
     assert "--ignore-eos" in argv, "the answer is as long as was asked for"
 
 
-def test_what_is_not_set_is_not_said() -> None:
-    argv = llama_bench("tool", "model", PLAIN, 5)
+def test_a_setting_left_to_llama_cpp_is_not_passed_on() -> None:
+    argv = command_line("tool", "model", PLAIN, 5)
     assert not {"-d", "-b", "-ub", "-ctk", "-ctv", "-fa", "-lm"} & set(argv)
     assert argv[argv.index("-r") + 1] == "5"

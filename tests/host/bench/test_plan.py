@@ -10,7 +10,8 @@ from smoothdroid.device.job.session import Cooling
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import Artifact
-from smoothdroid.host.results.cell import Options, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import model, phone
 

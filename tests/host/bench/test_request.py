@@ -29,15 +29,17 @@ def test_reads_a_plan_with_all_forms_of_a_list(tmp_path: Path) -> None:
         """,
     )
     asked = read(path)
-    assert asked == Request(
-        models=[str(tmp_path / "out/*.gguf"), str(tmp_path / "other.gguf")],
-        threads="1,2,4-8",
-        prompt="512",
-        generate="128-256*2",
-        cpus=["big", "big+mid"],
-        ask=["안녕하세요!"],
-        cache_k="f16,q8_0",
-        sustained="10m",
+    assert asked == Request.model_validate(
+        {
+            "models": [str(tmp_path / "out/*.gguf"), str(tmp_path / "other.gguf")],
+            "threads": "1,2,4-8",
+            "prompt": "512",
+            "generate": "128-256*2",
+            "cpus": ["big", "big+mid"],
+            "ask": ["안녕하세요!"],
+            "cache_k": "f16,q8_0",
+            "sustained": "10m",
+        }
     )
 
 

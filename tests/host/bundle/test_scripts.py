@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.info.phone import parse_features
-from smoothdroid.host.bench import command_lines
 from smoothdroid.host.bundle import contents
+from smoothdroid.host.llamacpp import command_lines
 from smoothdroid.host.llamacpp.variants import VARIANTS, runnable
 from tests.host.bundle.builds import build_of, packed
 

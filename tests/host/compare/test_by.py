@@ -5,7 +5,8 @@ import pytest
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.host.compare.by import FIELDS, By, choose, parse
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import campaign, model, phone
 

@@ -14,9 +14,10 @@ from smoothdroid.host.compare.by import parse
 from smoothdroid.host.compare.comparison import Compared, Pair
 from smoothdroid.host.compare.matching import as_facts, load, within
 from smoothdroid.host.compare.tables import said
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.rows import NOT_A_SPEED
 from smoothdroid.host.results import cpu_masks
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import RUNS, SAMPLES, Campaign, append, read_runs
 from smoothdroid.host.results.statistics import compare, compare_paired

@@ -11,8 +11,9 @@ from smoothdroid.host.compare.by import parse
 from smoothdroid.host.compare.comparison import Compared
 from smoothdroid.host.compare.matching import load, within
 from smoothdroid.host.compare.tables import said, sides, terminal
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.rows import NOT_A_SPEED
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 

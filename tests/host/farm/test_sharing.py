@@ -3,7 +3,8 @@ from __future__ import annotations
 import threading
 
 from smoothdroid.host.farm.sharing import Pool, identity, units
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import model, phone
 

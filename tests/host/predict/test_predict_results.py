@@ -8,10 +8,11 @@ import pytest
 from smoothdroid.device.info import socs
 from smoothdroid.host.gguf.artifact import Header
 from smoothdroid.host.gguf.memory_shape import Shape
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.predict import roofline, work
 from smoothdroid.host.predict.efficiency import fitted
 from smoothdroid.host.predict.results import measured_against
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 
 LLAMA = work.of("llama-2-7b")
 SHAPE = Shape(

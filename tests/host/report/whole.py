@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.llamacpp.tool_output import CompletionRecord
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model, write_evaluation
 from smoothdroid.host.report.data.inputs import Inputs, load
 from smoothdroid.host.report.data.rows import Section, section
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import SAMPLES, Campaign, Run, append, find_campaigns, write_campaign
 from tests.host.fakes import campaign, model, phone, run_of, runs_of

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from smoothdroid.device.job.session import Cooling
-from smoothdroid.host.results.cell import Cell, Options, Protocol, Test
+from smoothdroid.host.llamacpp.settings import Options
+from smoothdroid.host.results.cell import Cell, Protocol, Test
 
 CELL = Cell(model="a", model_sha256="f" * 64, threads=4, test=Test(n_prompt=512), protocol=Protocol(repetitions=5))
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.groups import groups, headline, question, reasons, setting
 from smoothdroid.host.report.data.rows import Section
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results

@@ -10,8 +10,9 @@ from smoothdroid.device.job.session import Cooling
 from smoothdroid.host import cli
 from smoothdroid.host.bench import plan as plans
 from smoothdroid.host.bench.request import Request
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data import reproduce
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import campaign, model, phone
 from tests.host.report.whole import HOSTILE, MODELS, PLAN, evaluation

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.rows import NOT_A_SPEED, Section
 from smoothdroid.host.report.plots.figure import Picture
 from smoothdroid.host.report.plots.threads import HOLLOW, LINES, threads
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Dialog, Page
 
+from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.inputs import Inputs, load
 from smoothdroid.host.report.render.files import CELLS, PAGE, SUMMARY, write
-from smoothdroid.host.results.cell import Options, Protocol, Test
+from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 from tests.host.report.whole import HOSTILE, SCRIPT
