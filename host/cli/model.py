@@ -95,7 +95,7 @@ def prepare(
     need_torch()
     from smoothdroid.host.model.prepare import PrepareSettings, parse_types
     from smoothdroid.host.model.prepare import prepare as prepare_model
-    from smoothdroid.host.report.plots import strengths
+    from smoothdroid.host.report.plots import alpha as strengths
 
     settings = PrepareSettings(
         types=parse_types(types),
@@ -207,7 +207,7 @@ def evaluate(
     from smoothdroid.host.model.evaluate.record import write_evaluation
     from smoothdroid.host.model.texts.prose import evaluation_prose
     from smoothdroid.host.report.data import quality
-    from smoothdroid.host.report.plots.quality import write as write_quality
+    from smoothdroid.host.report.plots.kld import write as write_quality
     from smoothdroid.host.report.tables import quality as quality_tables
 
     if kernel and on:

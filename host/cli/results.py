@@ -35,7 +35,8 @@ def report(
 
     The page needs no network. Of evaluations it takes the files that `smoothdroid evaluate` wrote.
     """
-    from smoothdroid.host.report.data import inputs, rows
+    from smoothdroid.host.report.data import report_data as inputs
+    from smoothdroid.host.report.data import rows
     from smoothdroid.host.report.render.files import write
     from smoothdroid.host.report.tables import cells
 

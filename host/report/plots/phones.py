@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from smoothdroid.host.report.data.groups import Best, Group, question
+from smoothdroid.host.report.data.phone_results import Best, Group, question
 from smoothdroid.host.report.data.safe_text import line, short
 from smoothdroid.host.report.plots.figure import Picture
 from smoothdroid.host.report.plots.style import PANEL_INCHES, bars, legend, look, panel

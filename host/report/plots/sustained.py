@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from smoothdroid.device.info.phone import Cluster
 from smoothdroid.device.telemetry.samples import Observation, Sample
 from smoothdroid.host.report.data import sustained
-from smoothdroid.host.report.data.groups import setting
+from smoothdroid.host.report.data.phone_results import setting
 from smoothdroid.host.report.data.rows import Row, Section
 from smoothdroid.host.report.data.safe_text import short
 from smoothdroid.host.report.plots.figure import Picture

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from smoothdroid.host.report.data.groups import setting
+from smoothdroid.host.report.data.phone_results import setting
 from smoothdroid.host.report.data.rows import Row, Section
 from smoothdroid.host.report.data.safe_text import line, short
 from smoothdroid.host.report.plots.figure import Picture

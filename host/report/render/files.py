@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smoothdroid.device.common.atomic_file import write_atomically
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.report_data import Inputs
 from smoothdroid.host.report.render import html, markdown
-from smoothdroid.host.report.sections import content
+from smoothdroid.host.report.sections import report as content
 from smoothdroid.host.report.tables import cells_csv
 
 FIGURES = "figures"

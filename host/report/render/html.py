@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from smoothdroid.host.report.data.safe_text import block, line
-from smoothdroid.host.report.sections.content import Report
+from smoothdroid.host.report.sections.report import Report
 
 PAGE = Path(__file__).with_name("page")
 

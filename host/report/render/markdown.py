@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from smoothdroid.host.report.data.rows import Section
 from smoothdroid.host.report.data.safe_text import block
 from smoothdroid.host.report.data.safe_text import markdown as shown
-from smoothdroid.host.report.sections.content import Report
-from smoothdroid.host.report.sections.parts import Cell, Part, Table
+from smoothdroid.host.report.sections.report import Report
+from smoothdroid.host.report.sections.section import Cell, Part, Table
 from smoothdroid.host.report.tables.cells import markdown as cells
 
 PICTURES = 4

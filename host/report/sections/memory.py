@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from smoothdroid.host.report.data.forms import Form
-from smoothdroid.host.report.data.groups import Group, question, source
+from smoothdroid.host.report.data.model_files import Form
+from smoothdroid.host.report.data.phone_results import Group, question, source
 from smoothdroid.host.report.data.rows import Row
 from smoothdroid.host.report.data.safe_text import short
 from smoothdroid.host.report.plots.figure import Picture
 from smoothdroid.host.report.plots.style import COLOURS, PANEL_INCHES, legend, panel
-from smoothdroid.host.report.sections.parts import Cell, Table, cell
+from smoothdroid.host.report.sections.section import Cell, Table, cell
 from smoothdroid.host.results.record import Run, conditions
 
 MIB = 2**20

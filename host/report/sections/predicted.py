@@ -11,11 +11,11 @@ from matplotlib.ticker import LogLocator
 
 from smoothdroid.host.predict.results import measured_against
 from smoothdroid.host.predict.roofline import Against
-from smoothdroid.host.report.data.groups import Best, Group, question
+from smoothdroid.host.report.data.phone_results import Best, Group, question
 from smoothdroid.host.report.data.safe_text import short
 from smoothdroid.host.report.plots.figure import Picture
 from smoothdroid.host.report.plots.style import COLOURS, INK, PANEL_INCHES, bars, legend, look, panel
-from smoothdroid.host.report.sections.parts import Cell, Table
+from smoothdroid.host.report.sections.section import Cell, Table
 from smoothdroid.host.report.tables.cells import number
 from smoothdroid.host.results.statistics import CONFIDENCE, Interval
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.report_data import Inputs
 from tests.host.report.whole import whole
 
 

@@ -9,19 +9,19 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import StepPatch
 from matplotlib.text import Annotation
 
-from smoothdroid.host.report.data.forms import forms
-from smoothdroid.host.report.data.groups import groups
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.model_files import forms
+from smoothdroid.host.report.data.phone_results import groups
+from smoothdroid.host.report.data.report_data import Inputs
 from smoothdroid.host.report.data.sustained import of
-from smoothdroid.host.report.plots.distance import over_bytes, over_speed
+from smoothdroid.host.report.plots.alpha import alpha_by_layer
+from smoothdroid.host.report.plots.kld import kld_over, sizes
 from smoothdroid.host.report.plots.phones import side_by_side
-from smoothdroid.host.report.plots.quality import kld_over, sizes
-from smoothdroid.host.report.plots.strengths import alpha_by_layer
+from smoothdroid.host.report.plots.quality_speed import over_bytes, over_speed
 from smoothdroid.host.report.plots.sustained import over_time
 from smoothdroid.host.report.plots.threads import threads
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import model
-from tests.host.report.plots.test_strengths import STRENGTHS, manifest
+from tests.host.report.plots.test_alpha import STRENGTHS, manifest
 from tests.host.report.whole import evaluation
 
 Point = tuple[float, float]

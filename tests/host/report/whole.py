@@ -11,7 +11,7 @@ from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.llamacpp.tool_output import CompletionRecord
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model, write_evaluation
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.data.rows import Section, section
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan

@@ -14,7 +14,7 @@ from scipy import stats
 from smoothdroid.host.common import console
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model
 from smoothdroid.host.report.data.quality import Row, against, as_facts, rows, verdict
-from smoothdroid.host.report.plots import quality
+from smoothdroid.host.report.plots import kld as quality
 from smoothdroid.host.report.tables import quality as quality_tables
 from smoothdroid.host.results.statistics import interval
 

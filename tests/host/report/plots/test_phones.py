@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.container import ErrorbarContainer
 
-from smoothdroid.host.report.data.groups import groups, question
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.phone_results import groups, question
+from smoothdroid.host.report.data.report_data import Inputs
 from smoothdroid.host.report.plots.phones import common, side_by_side
 
 

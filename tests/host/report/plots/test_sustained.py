@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.report_data import Inputs
 from smoothdroid.host.report.plots.sustained import ZONES, over_time
 from tests.host.report.whole import MODELS, SUSTAINED_S
 

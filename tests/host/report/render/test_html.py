@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page
 
 from smoothdroid.host.llamacpp.settings import Options
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.render.files import CELLS, PAGE, SUMMARY, write
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan

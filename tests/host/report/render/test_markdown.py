@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.host.model.evaluate.record import write_evaluation
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.render.files import CELLS, FIGURES, PAGE, SUMMARY, write
 from smoothdroid.host.results.cell import Test
 from smoothdroid.host.results.record import write_campaign

@@ -12,10 +12,10 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.gguf.memory_shape import Shape
 from smoothdroid.host.predict import work
-from smoothdroid.host.report.data.groups import Group, groups
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.phone_results import Group, groups
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.sections import predicted
-from smoothdroid.host.report.sections.content import report
+from smoothdroid.host.report.sections.report import report
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import append, write_campaign

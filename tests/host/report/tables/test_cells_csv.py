@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.tables.cells_csv import LLAMA_BENCH, OURS, cells
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, model, phone, run_of, write_results

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from smoothdroid.host.model.evaluate.record import Evaluation
 from smoothdroid.host.report.data import quality
-from smoothdroid.host.report.data.forms import ASKED_FOR, Form
-from smoothdroid.host.report.data.groups import Best, Group, burst, headline, prefill, question, setting, source
+from smoothdroid.host.report.data.model_files import ASKED_FOR, Form
+from smoothdroid.host.report.data.phone_results import Best, Group, burst, headline, prefill, question, setting, source
 from smoothdroid.host.report.data.rows import Row
 from smoothdroid.host.report.sections.memory import taken
-from smoothdroid.host.report.sections.parts import NOT_VALID, Cell, Table, cell
+from smoothdroid.host.report.sections.section import NOT_VALID, Cell, Table, cell
 from smoothdroid.host.report.tables.cells import certainty, number
 from smoothdroid.host.report.tables.quality import with_error
 from smoothdroid.host.results.statistics import Interval

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from smoothdroid.host.model.evaluate.record import Evaluation
 from smoothdroid.host.report.data import quality, reproduce
-from smoothdroid.host.report.data.forms import Form, forms, pairs
-from smoothdroid.host.report.data.groups import (
+from smoothdroid.host.report.data.model_files import Form, forms, pairs
+from smoothdroid.host.report.data.phone_results import (
     WORTH_SAYING,
     Best,
     Group,
@@ -20,15 +20,16 @@ from smoothdroid.host.report.data.groups import (
     setting,
     source,
 )
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.report_data import Inputs
 from smoothdroid.host.report.data.rows import NOT_A_SPEED, Row, Section
-from smoothdroid.host.report.plots import distance
+from smoothdroid.host.report.plots import quality_speed as distance
 from smoothdroid.host.report.plots.figure import Picture
 from smoothdroid.host.report.plots.phones import common, side_by_side
 from smoothdroid.host.report.plots.sustained import over_time
 from smoothdroid.host.report.plots.threads import threads
-from smoothdroid.host.report.sections import measured, memory, predicted
-from smoothdroid.host.report.sections.parts import NOTHING, Cell, Part, Table, cell, figure
+from smoothdroid.host.report.sections import formats as measured
+from smoothdroid.host.report.sections import memory, predicted
+from smoothdroid.host.report.sections.section import NOTHING, Cell, Part, Table, cell, figure
 from smoothdroid.host.report.tables import quality as quality_tables
 from smoothdroid.host.report.tables.cells import Column, certainty, columns, number, span, with_interval
 from smoothdroid.host.results.cpu_masks import ANY

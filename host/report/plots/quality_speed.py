@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from smoothdroid.host.model.evaluate.record import Evaluation
-from smoothdroid.host.report.data.forms import Form, pairs
-from smoothdroid.host.report.data.groups import Group, headline, prefill, question
+from smoothdroid.host.report.data.model_files import Form, pairs
+from smoothdroid.host.report.data.phone_results import Group, headline, prefill, question
 from smoothdroid.host.report.data.safe_text import line, short
 from smoothdroid.host.report.plots.figure import Picture
-from smoothdroid.host.report.plots.quality import Point, conditions, kld_over, sizes
+from smoothdroid.host.report.plots.kld import Point, conditions, kld_over, sizes
 from smoothdroid.host.report.tables.cells import number
 from smoothdroid.host.results.statistics import Interval
 

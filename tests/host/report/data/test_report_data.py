@@ -9,7 +9,7 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.evaluate.record import write_evaluation
-from smoothdroid.host.report.data.inputs import Inputs, load
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.results.record import CAMPAIGN, RUNS
 from tests.host.fakes import campaign, phone
 from tests.host.report.whole import MODELS, PLAN, evaluation, write_whole

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.host.llamacpp.kernel_log import Kernels
-from smoothdroid.host.report.data.forms import Form, forms, pairs
-from smoothdroid.host.report.data.groups import groups
-from smoothdroid.host.report.data.inputs import Inputs, load
-from smoothdroid.host.report.sections import measured, memory
-from smoothdroid.host.report.sections.parts import NOT_VALID, NOTHING
+from smoothdroid.host.report.data.model_files import Form, forms, pairs
+from smoothdroid.host.report.data.phone_results import groups
+from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.sections import formats as measured
+from smoothdroid.host.report.sections import memory
+from smoothdroid.host.report.sections.section import NOT_VALID, NOTHING
 from smoothdroid.host.results.record import append, write_campaign
 from tests.host.fakes import campaign, model, phone, run_of
 from tests.host.report.whole import HOSTILE, MODELS, PLAN, artifact, evaluation, rates, samples

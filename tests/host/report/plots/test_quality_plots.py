@@ -7,11 +7,11 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Annotation
 
-from smoothdroid.host.report.data.forms import forms
-from smoothdroid.host.report.data.groups import groups
-from smoothdroid.host.report.data.inputs import Inputs, load
-from smoothdroid.host.report.plots.distance import over_bytes, over_speed
+from smoothdroid.host.report.data.model_files import forms
+from smoothdroid.host.report.data.phone_results import groups
+from smoothdroid.host.report.data.report_data import Inputs, load
 from smoothdroid.host.report.plots.figure import Picture
+from smoothdroid.host.report.plots.quality_speed import over_bytes, over_speed
 from smoothdroid.host.results.cell import Test
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, phone, run_of, write_results

@@ -9,7 +9,7 @@ from typing import Any
 
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.model.evaluate.record import Evaluation
-from smoothdroid.host.report.data.inputs import Inputs
+from smoothdroid.host.report.data.report_data import Inputs
 
 # How `smoothdroid prepare` names what it makes.
 _NAMED = re.compile(r"(?P<source>.+)-(?P<kind>plain|smooth)-(?P<type>f32|f16|bf16|q8_0|q4_0)")

@@ -13,7 +13,7 @@ from smoothdroid.host.model.provenance.manifest import (
     SmoothingOutcome,
     SourceCheckpoint,
 )
-from smoothdroid.host.report.plots.strengths import NOT_FOLDED, alpha_by_layer, series, write
+from smoothdroid.host.report.plots.alpha import NOT_FOLDED, alpha_by_layer, series, write
 
 
 def strength(layer: int | None, alpha: float | None, fold: str, expert: int | None = None) -> FoldAlpha:

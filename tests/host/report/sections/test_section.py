@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothdroid.host.report.sections.parts import NOTHING, cell, figure
+from smoothdroid.host.report.sections.section import NOTHING, cell, figure
 
 
 @pytest.mark.parametrize(

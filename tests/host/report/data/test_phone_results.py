@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from smoothdroid.host.llamacpp.settings import Options
-from smoothdroid.host.report.data.groups import groups, headline, question, reasons, setting
+from smoothdroid.host.report.data.phone_results import groups, headline, question, reasons, setting
 from smoothdroid.host.report.data.rows import Section
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
