@@ -35,7 +35,7 @@ from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run
 
 if TYPE_CHECKING:
-    from smoothdroid.host.report.data.rows import Section
+    from smoothdroid.host.report.data.rows import EvaluatedCampaign
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ def bench(
     from smoothdroid.host.report.tables import cells
 
     damage: list[str] = []
-    section = rows.section(outcome.folder, damage)
+    section = rows.evaluate_campaign(outcome.folder, damage)
     for damaged in damage:
         console.warning(f"left out: {damaged}")
     if json:
@@ -230,7 +230,7 @@ def _bench_many(coordinator: Coordinator, json: bool, ledger: health.HealthRecor
         raise typer.Exit(status)
 
 
-def _of_its_results(ended: PhoneResult, make: Callable[[Section], T]) -> T | None:
+def _of_its_results(ended: PhoneResult, make: Callable[[EvaluatedCampaign], T]) -> T | None:
     """Call `make` with a phone's results; None where there are none, or they cannot be read, which is said."""
     from smoothdroid.host.report.data import rows
 
@@ -239,7 +239,7 @@ def _of_its_results(ended: PhoneResult, make: Callable[[Section], T]) -> T | Non
     damage: list[str] = []
     made = None
     try:
-        made = make(rows.section(ended.outcome.folder, damage))
+        made = make(rows.evaluate_campaign(ended.outcome.folder, damage))
     except Exception as error:  # one phone's record must not hide the others'
         damage.append(str(error if isinstance(error, SmoothdroidError) else unexpected(error)))
     for damaged in damage:

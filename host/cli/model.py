@@ -95,7 +95,7 @@ def prepare(
     need_torch()
     from smoothdroid.host.model.prepare import PrepareSettings, parse_types
     from smoothdroid.host.model.prepare import prepare as prepare_model
-    from smoothdroid.host.report.plots import alpha as strengths
+    from smoothdroid.host.report.plots import alpha as alpha_plot
 
     settings = PrepareSettings(
         types=parse_types(types),
@@ -127,7 +127,7 @@ def prepare(
             on_step=console.step,
             on_progress=bar.update,
         )
-    pictures = [strengths.write(made.manifest, made.path) for made in prepared if _was_searched(made.manifest)]
+    pictures = [alpha_plot.write(made.manifest, made.path) for made in prepared if _was_searched(made.manifest)]
     if json:
         console.facts([{"path": str(made.path), **made.manifest.model_dump(mode="json")} for made in prepared])
         return
@@ -206,8 +206,8 @@ def evaluate(
     from smoothdroid.host.model.evaluate.perplexity import HostKernels
     from smoothdroid.host.model.evaluate.record import write_evaluation
     from smoothdroid.host.model.texts.prose import evaluation_prose
-    from smoothdroid.host.report.data import quality
-    from smoothdroid.host.report.plots.kld import write as write_quality
+    from smoothdroid.host.report.data.quality import Quality, as_facts
+    from smoothdroid.host.report.render.evaluation_files import write_evaluation_files
     from smoothdroid.host.report.tables import quality as quality_tables
 
     if kernel and on:
@@ -234,13 +234,14 @@ def evaluate(
             on_step=console.step,
             on_progress=bar.update,
         )
-    written = [write_evaluation(found, output), *write_quality(found, output)]
+    quality = Quality(found)
+    written = [write_evaluation(found, output), *write_evaluation_files(quality, output)]
     if json:
-        console.facts(quality.as_facts(found))
+        console.facts(as_facts(quality))
         return
-    console.show(quality_tables.terminal(found))
-    for said in quality_tables.verdicts(found):
-        console.out.print(said, soft_wrap=True)
+    console.show(quality_tables.terminal(quality))
+    for verdict in quality.verdicts:
+        console.out.print(verdict, soft_wrap=True)
     for path in written:
         console.out.print(str(path), soft_wrap=True)
 

@@ -35,20 +35,19 @@ def report(
 
     The page needs no network. Of evaluations it takes the files that `smoothdroid evaluate` wrote.
     """
-    from smoothdroid.host.report.data import report_data as inputs
-    from smoothdroid.host.report.data import rows
+    from smoothdroid.host.report.data import report_data, rows
     from smoothdroid.host.report.render.files import write
     from smoothdroid.host.report.tables import cells
 
-    found = inputs.load(results)
+    found = report_data.load(results)
     for damaged in found.damage:
         console.warning(f"left out: {damaged}")
     with console.bar() as bar:
         written = write(found, output, bar.update)
     if json:
-        console.facts([rows.as_facts(section) for section in found.sections])
+        console.facts([rows.as_facts(section) for section in found.campaigns])
         return
-    for section in found.sections:
+    for section in found.campaigns:
         console.show(cells.terminal(section))
     for path in written:
         console.out.print(str(path), soft_wrap=True)

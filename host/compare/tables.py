@@ -9,7 +9,7 @@ from rich.table import Table
 
 from smoothdroid.host.compare.by import DEFAULT
 from smoothdroid.host.compare.comparison import Compared, Pair
-from smoothdroid.host.report.tables.cells import number
+from smoothdroid.host.report.data.numbers import number
 from smoothdroid.host.results.statistics import CONFIDENCE
 
 SETTING = {"model": "model", "test": "test", "cpus": "CPUs", "threads": "threads"}

@@ -11,7 +11,7 @@ from typing import Any
 from smoothdroid.device.telemetry.series import Conditions
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
-from smoothdroid.host.report.data.rows import Row, interval_facts, section
+from smoothdroid.host.report.data.rows import CellRow, evaluate_campaign, interval_facts
 from smoothdroid.host.results.record import Campaign, Run, conditions
 
 Facts = dict[str, Any]
@@ -153,7 +153,7 @@ TABLES = (CAMPAIGNS, CELLS, RUNS)
 
 def rows_of(folder: Path) -> dict[str, list[Facts]]:
     """Table -> the rows of the campaign in `folder`, judged by today's rules. Raises BadInput when it is damaged."""
-    found = section(folder)
+    found = evaluate_campaign(folder)
     campaign = found.campaign
     where = campaign.phone.id, campaign.transport, campaign.build_id
     named = {row.judged.cell.fingerprint(*where): row for row in found.rows}
@@ -191,12 +191,12 @@ def _campaign_facts(folder: Path, campaign: Campaign) -> Facts:
     }
 
 
-def _named(name: str, row: Row) -> Facts:
+def _named(name: str, row: CellRow) -> Facts:
     """What tells a cell from the others."""
     return {"fingerprint": name, "model": row.model, "test": row.test, "n_threads": row.threads, "cpus": row.cpus}
 
 
-def _cell_facts(name: str, row: Row, model: Artifact) -> Facts:
+def _cell_facts(name: str, row: CellRow, model: Artifact) -> Facts:
     cell, rate, options = row.judged.cell, row.tokens_per_s, row.judged.cell.options
     believed = rate if row.valid else None
     return {
@@ -223,7 +223,7 @@ def _cell_facts(name: str, row: Row, model: Artifact) -> Facts:
     }
 
 
-def _run_facts(run: Run, row: Row, seen: Conditions | None, counted: bool) -> Facts:
+def _run_facts(run: Run, row: CellRow, seen: Conditions | None, counted: bool) -> Facts:
     battery = seen and seen.battery_celsius
     zones = [zone.highest for zone in seen.celsius.values()] if seen else []
     return {

@@ -1,1 +1,1 @@
-"""Reports, from results files alone."""
+"""Reports: pages, tables and plots, made from results files alone."""

@@ -19,7 +19,7 @@ from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp.kernel_log import parse_kernels
 from smoothdroid.host.llamacpp.tool_output import NoNumber, parse_bench, parse_completion
 from smoothdroid.host.model.provenance import inspect
-from smoothdroid.host.report.data.rows import as_facts, section
+from smoothdroid.host.report.data.rows import as_facts, evaluate_campaign
 from smoothdroid.host.results.record import CAMPAIGN, RUNS, conditions, observation, read_campaign, read_runs
 from tests.host.fakes import write_gguf
 from tests.host.tiny_gguf import write_llama
@@ -152,7 +152,7 @@ def _section(content: bytes, folder: Path) -> None:
             file.write_bytes(samples)
             observation(folder, run, damage)
             conditions(folder, run, damage)
-    json.dumps(as_facts(section(folder, damage)), allow_nan=False)
+    json.dumps(as_facts(evaluate_campaign(folder, damage)), allow_nan=False)
 
 
 def _runs_with_samples(_: Path) -> Iterator[bytes]:

@@ -517,7 +517,7 @@ def test_compare_ends_with_1_on_a_regression(
     shown = smoothdroid("compare", before, after, *arguments)
     assert (shown.status, shown.err) == (status, "")
     assert shown.out.splitlines()[:2] == [f"A: {before}", f"B: {after}"]
-    assert "emulated: says nothing of a phone's speed" in shown.out
+    assert "emulated: not the speed of a phone" in shown.out
     assert shown.out.splitlines()[-1].startswith("2 of 2 cells slower" if status else "0 of 2 cells slower")
     printed = smoothdroid("compare", before, after, *arguments, "--json")
     assert (printed.status, printed.err) == (status, "")
@@ -714,7 +714,7 @@ def test_report_needs_no_torch_and_loads_none(results: Path, tmp_path: Path, how
     done = without_extras(how, "report", results, "-o", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
-    assert "emulated: says nothing of a phone's speed" in done.stdout
+    assert "emulated: not the speed of a phone" in done.stdout
 
 
 def test_prepare_without_torch_says_what_to_install(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Results as the rows that tables, plots and sections show."""
+"""The data of a report: results as the rows that tables, plots and sections show."""

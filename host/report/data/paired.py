@@ -1,4 +1,4 @@
-"""Two candidates over the same tokens: the ratio of their means, with an interval."""
+"""The ratio of the means of paired values, with an interval."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from smoothdroid.host.results.statistics import CONFIDENCE, Interval
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> Interval:
-    """mean(over) / mean(under) of pairs, with Fieller's interval (E. C. Fieller, J. R. Stat. Soc. B 16, 1954).
+    """Return mean(over) / mean(under) of pairs, with Fieller's interval (E. C. Fieller, J. R. Stat. Soc. B 16, 1954).
 
-    It is the set of ratios r for which a paired t test does not tell mean(over - r * under) from 0: so it holds 1
-    just when that test finds no difference between the two, and pairs that rise and fall together narrow it.
-    Where not even the sign of mean(under) is sure, nothing is: the interval is -inf to inf. One pair has none (NaN).
-    Raises ValueError when there is no pair, or mean(under) is 0.
+    It is the set of ratios r for which a paired t test does not distinguish mean(over - r * under) from 0. So it
+    contains 1 exactly when that test finds no difference, and pairs that rise and fall together narrow it. Where the
+    sign of mean(under) is uncertain, it is -inf to inf; a single pair has no interval (NaN). Raises ValueError when
+    there is no pair, or mean(under) is 0.
     """
     if not over or len(over) != len(under):
-        raise ValueError(f"no pairs: {len(over)} and {len(under)} values")
+        raise ValueError(f"not pairs: {len(over)} and {len(under)} values")
     n = len(over)
     a, b = float(np.mean(over)), float(np.mean(under))
     if b == 0:
-        raise ValueError("a ratio to nothing")
+        raise ValueError("the mean of the denominators is 0")
     if n == 1:
         return Interval(a / b, math.nan, math.nan, 1)
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
@@ -35,5 +35,5 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> Interval:
     s = float(a**2 - covariance[0, 0])
     if p <= 0:
         return Interval(a / b, -math.inf, math.inf, n)
-    root = math.sqrt(max(0.0, q**2 - p * s))  # below 0 only by rounding
+    root = math.sqrt(max(0.0, q**2 - p * s))  # negative only by rounding
     return Interval(a / b, (q - root) / p, (q + root) / p, n)

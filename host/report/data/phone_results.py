@@ -1,158 +1,180 @@
-"""A phone over one transport: all of its campaigns together, and which of its settings is the best."""
+"""The results of each phone: all campaigns measured over one transport, and the best settings among their cells."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from smoothdroid.host.report.data.rows import NOT_A_SPEED, Row, Section
+from smoothdroid.host.gguf.artifact import Artifact
+from smoothdroid.host.report.data.rows import NOT_A_SPEED, CellRow, EvaluatedCampaign
 from smoothdroid.host.results.statistics import Interval, fastest
-
-WORTH_SAYING = 3  # settings named that are as good as the best
 
 
 @dataclass(frozen=True)
-class Group:
-    """What a reader calls a phone. Android schedules an app otherwise than adb's shell: each transport is one."""
+class PhoneResults:
+    """The campaigns of one phone over one transport: Android schedules an app differently from adb's shell."""
 
-    sections: list[Section]
-    apart: str = ""
-    """What tells it from another phone of its model."""
+    campaigns: list[EvaluatedCampaign]
+    suffix: str = ""
+    """A part of the phone's id, where another phone has the same title."""
 
     @property
     def title(self) -> str:
-        """Google Pixel 8 (zuma), over adb."""
-        return self.sections[0].title + self.apart
+        """The phone as a reader calls it: Google Pixel 8 (zuma), over adb."""
+        return self.campaigns[0].title + self.suffix
+
+    @property
+    def model(self) -> str:
+        """The phone's maker and model."""
+        return self.campaigns[0].campaign.phone.model
+
+    @property
+    def soc(self) -> str:
+        """The SoC, as the phone calls it."""
+        return self.campaigns[0].campaign.phone.soc
 
     @property
     def emulated(self) -> bool:
-        """Then its speeds are none."""
-        return self.sections[0].campaign.phone.emulated
+        """Whether the phone is emulated; its tokens/s then say nothing about a phone."""
+        return self.campaigns[0].campaign.phone.emulated
 
     @property
     def caveat(self) -> str:
-        """What a reader must know before believing a figure, or nothing."""
+        """The warning about every figure of this phone; empty for a real phone."""
         return NOT_A_SPEED if self.emulated else ""
 
     @property
     def memory_mb(self) -> int:
-        """Of the phone, in MiB."""
-        return self.sections[0].campaign.phone.memory_mb
+        """The phone's memory in MiB."""
+        return self.campaigns[0].campaign.phone.memory_mb
 
     @property
-    def rows(self) -> list[Row]:
-        """Of all its campaigns."""
-        return [row for section in self.sections for row in section.rows]
+    def models(self) -> dict[str, Artifact]:
+        """The models of the plans, by their hashes."""
+        return {model.sha256: model for evaluated in self.campaigns for model in evaluated.campaign.plan.models}
+
+    @property
+    def rows(self) -> list[CellRow]:
+        """The cells of all campaigns."""
+        return [row for evaluated in self.campaigns for row in evaluated.rows]
 
     @cached_property
-    def bests(self) -> list[Best]:
+    def best_settings(self) -> list[BestSetting]:
         """The best setting of each model in each test that has a valid one."""
-        return list(_bests(self.rows))
+        return list(_best_settings(self.rows))
 
 
 @dataclass(frozen=True)
-class Best:
-    """The fastest setting of a model in one test, among those that can be believed."""
+class BestSetting:
+    """The fastest valid setting of a model in one test."""
 
-    row: Row
+    row: CellRow
     rate: Interval
-    """Its tokens/s; the interval accounts for the choice among all valid settings."""
-    alike: list[Row]
+    """Tokens/s; the interval accounts for the choice among all valid settings."""
+    alike: list[CellRow]
     """Valid settings that are not significantly slower, fastest first."""
-    tried: int
-    """Settings that were measured, valid or not."""
+    measured: int
+    """The number of settings that were measured, valid or not."""
 
 
-def groups(sections: Iterable[Section]) -> list[Group]:
-    """In the order in which they first come."""
-    found: dict[tuple[str, str], list[Section]] = {}
-    for section in sections:
-        campaign = section.campaign
-        found.setdefault((campaign.phone.id, campaign.transport), []).append(section)
-    titles = Counter(members[0].title for members in found.values())
+def by_phone(campaigns: Iterable[EvaluatedCampaign]) -> list[PhoneResults]:
+    """Group campaigns by phone and transport, in the order in which these first appear."""
+    members: dict[tuple[str, str], list[EvaluatedCampaign]] = {}
+    for evaluated in campaigns:
+        campaign = evaluated.campaign
+        members.setdefault((campaign.phone.id, campaign.transport), []).append(evaluated)
+    titles = Counter(group[0].title for group in members.values())
     return [
-        Group(members, f" [{phone[:6]}]" if titles[members[0].title] > 1 else "")
-        for (phone, _), members in found.items()
+        PhoneResults(group, f" [{phone[:6]}]" if titles[group[0].title] > 1 else "")
+        for (phone, _), group in members.items()
     ]
 
 
-def question(row: Row) -> str:
-    """The test, and the depth that it begins at: what settings are compared within."""
+def label_of_test(row: CellRow) -> str:
+    """Return the test and the depth that it starts at; settings are compared within one of these."""
     depth = row.judged.cell.options.depth
     return f"{row.test} at depth {depth}" if depth else row.test
 
 
-def burst(row: Row) -> bool:
-    """Neither kept up for minutes nor the answer to a prompt."""
+def is_burst(row: CellRow) -> bool:
+    """Return whether a cell is a plain prefill or decode test: neither sustained nor the answer to a prompt."""
     test = row.judged.cell.test
     return not test.sustained_s and not test.prompt
 
 
-def prefill(row: Row) -> bool:
-    """Else it is decode."""
+def is_prefill(row: CellRow) -> bool:
+    """Return whether a cell measures prefill; otherwise it measures decode."""
     return row.judged.cell.test.n_prompt > 0
 
 
-def _bests(rows: Iterable[Row]) -> Iterator[Best]:
-    """One for each model and question that has a valid setting."""
-    asked: dict[tuple[str, str, str], list[Row]] = {}
+def _best_settings(rows: Iterable[CellRow]) -> Iterator[BestSetting]:
+    """Yield the best setting of each model and test that has a valid cell."""
+    tests: dict[tuple[str, str, str], list[CellRow]] = {}
     for row in rows:
         if not row.judged.cell.test.sustained_s:
-            asked.setdefault((row.judged.cell.model_sha256, row.model, question(row)), []).append(row)
-    for tried in asked.values():
-        valid = [row for row in tried if row.valid]
+            tests.setdefault((row.judged.cell.model_sha256, row.model, label_of_test(row)), []).append(row)
+    for settings in tests.values():
+        valid = [row for row in settings if row.valid]
         if valid:
             best = fastest([row.judged.means for row in valid])
             alike = [valid[index] for index in best.alike]
-            yield Best(valid[best.index], best.rate, alike, sum(row.tokens_per_s is not None for row in tried))
+            measured = sum(row.tokens_per_s is not None for row in settings)
+            yield BestSetting(valid[best.index], best.rate, alike, measured)
 
 
-def headline(rows: Iterable[Row], *, of_prefill: bool) -> str | None:
-    """The question that most models have a valid answer to; of several the longest, at the least depth."""
-    found = [row for row in rows if row.valid and burst(row) and prefill(row) == of_prefill]
+def main_test(rows: Iterable[CellRow], *, of_prefill: bool) -> str | None:
+    """Return the label of the test that most models have a valid cell of; among equals the longest, at least depth."""
+    valid = [row for row in rows if row.valid and is_burst(row) and is_prefill(row) == of_prefill]
     models: dict[str, set[str]] = {}
-    for row in found:
-        models.setdefault(question(row), set()).add(row.judged.cell.model_sha256)
-    by_question = {question(row): row.judged.cell for row in found}
+    for row in valid:
+        models.setdefault(label_of_test(row), set()).add(row.judged.cell.model_sha256)
+    cells = {label_of_test(row): row.judged.cell for row in valid}
 
-    def worth(name: str) -> tuple[int, int, int]:
-        cell = by_question[name]
-        return len(models[name]), -cell.options.depth, cell.test.n_prompt + cell.test.n_gen
+    def rank(label: str) -> tuple[int, int, int]:
+        cell = cells[label]
+        return len(models[label]), -cell.options.depth, cell.test.n_prompt + cell.test.n_gen
 
-    return max(by_question, key=worth, default=None)
+    return max(cells, key=rank, default=None)
 
 
-def setting(row: Row) -> str:
-    """2 threads on CPUs big, cache k q8_0."""
+def common_tests(phones: Sequence[PhoneResults]) -> list[str]:
+    """Return the labels of the tests that more than one phone has a valid cell of."""
+    labels = [{label_of_test(best.row) for best in phone.best_settings} for phone in phones]
+    every = dict.fromkeys(label for of_phone in labels for label in sorted(of_phone))
+    return [label for label in every if sum(label in of_phone for of_phone in labels) > 1]
+
+
+def setting_label(row: CellRow) -> str:
+    """Return a cell's setting: `2 threads on CPUs big, cache k q8_0`."""
     cell = row.judged.cell
     options = str(cell.options.model_copy(update={"depth": 0}))
     threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
     return ", ".join(filter(None, [f"{threads} on CPUs {row.cpus}" if cell.cpus else threads, options]))
 
 
-def source(row: Row) -> str:
-    """Which record a figure is from: what `grep` finds in runs.jsonl."""
+def source_note(row: CellRow) -> str:
+    """Return the record that a figure is from, in the form that `grep` finds in runs.jsonl."""
     return f"cell {row.judged.runs[0].fingerprint}" if row.judged.runs else ""
 
 
-def reasons(rows: Iterable[Row]) -> list[tuple[str, int, str, str]]:
-    """Why there is no figure to be believed: the check, how many cells, an example, what to do. Most cells first."""
+def rejection_reasons(rows: Iterable[CellRow]) -> list[tuple[str, int, str, str]]:
+    """Return the checks that rejected cells: name, number of cells, an example, advice; most cells first."""
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     for row in rows:
-        for check, found, advice in _reasons(row):
+        for check, example, advice in _reasons(row):
             counts[check] += 1
-            examples.setdefault(check, (found, advice))
+            examples.setdefault(check, (example, advice))
     return [(check, count, *examples[check]) for check, count in counts.most_common()]
 
 
-def _reasons(row: Row) -> list[tuple[str, str, str]]:
+def _reasons(row: CellRow) -> list[tuple[str, str, str]]:
+    where = f"{row.model} {row.test}, {setting_label(row)}"
     if row.judged.failure:
-        kind, _, why = row.judged.failure.partition(": ")
-        again = "the same `smoothdroid bench` again measures what is missing"
-        return [(kind, f"{row.model} {row.test}, {setting(row)}" + (f": {why}" if why else ""), again)]
-    found = {f.check: f for f in reversed(row.judged.verdict.findings) if f.invalid}
-    where = f"{row.model} {row.test}, {setting(row)}"
-    return [(f.check, f"{where}: {f.found}", f.advice) for f in reversed(found.values())]
+        kind, _, cause = row.judged.failure.partition(": ")
+        retry = "run the same `smoothdroid bench` again: it measures what is missing"
+        return [(kind, where + (f": {cause}" if cause else ""), retry)]
+    findings = {finding.check: finding for finding in reversed(row.judged.verdict.findings) if finding.invalid}
+    return [(one.check, f"{where}: {one.found}", one.advice) for one in reversed(findings.values())]

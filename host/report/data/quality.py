@@ -1,15 +1,16 @@
-"""An evaluation -> the rows that its table and plot show, each figure with its error.
+"""The quality of evaluated models: perplexity and KLD to the reference, each with an interval over windows.
 
-The unit is the window, not the token: the tokens of a window share their subject and their context, so that their
-KLDs rise and fall together, and an interval over tokens as if each were a sample of its own would be too narrow: on
-SmolLM2-135M as Q8_0 over 16 windows of 512, 2.7 times (what llama-perplexity prints after its ± is of that kind).
+The unit is the window, not the token: the tokens of a window share their subject and their context, so their KLDs rise
+and fall together. An interval over tokens, as if each were an independent sample, would be too narrow: by a factor of
+2.7 on SmolLM2-135M as Q8_0 over 16 windows of 512 (llama-perplexity's ± is of that kind).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,89 +20,116 @@ from smoothdroid.host.report.data.paired import ratio
 from smoothdroid.host.results.statistics import CONFIDENCE, Interval, interval
 
 TAIL = 0.99
-RESAMPLES = 2000  # of the bootstrap: its ends are then steady to about a twentieth of the interval
-SEED = 0  # the same evaluation gives the same table
+RESAMPLES = 2000
+"""Resamples of the bootstrap: the ends of an interval are then stable to about a twentieth of its width."""
+
+SEED = 0
+"""The bootstrap's seed: the same evaluation gives the same table."""
 
 Windows = Sequence[Sequence[float]] | np.ndarray[Any, Any]
 """Values of tokens: [windows][tokens]."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A candidate's distance from the reference; KLD in nats, `same_top` from 0 to 1."""
+class Distance:
+    """A candidate's distance from the reference."""
 
     perplexity_ratio: Interval
-    """Perplexity over the reference's, by pairs: its error is far smaller than that of either."""
+    """Perplexity over the reference's, over pairs of windows: far more precise than either perplexity."""
     kld: Interval
+    """Mean KLD in nats."""
     kld_tail: Interval
-    """The percentile TAIL of the tokens' KLD."""
+    """The percentile TAIL of the tokens' KLD in nats."""
     same_top: Interval
+    """Share of tokens whose most likely token is the reference's too, from 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A candidate's mean KLD over that of the baseline, the first candidate."""
+class KldComparison:
+    """A candidate's mean KLD over that of a baseline."""
 
+    model: str
     baseline: str
     kld_ratio: Interval
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out 1."""
+        """Whether the interval excludes 1."""
         return not self.kld_ratio.low <= 1 <= self.kld_ratio.high
+
+    def __str__(self) -> str:
+        """Return the comparison as a sentence."""
+        ratio = self.kld_ratio
+        share = f"{ratio.mean:.3f} of {self.baseline}'s ({CONFIDENCE:.0%} interval {ratio.low:.3f} to {ratio.high:.3f})"
+        verdict = "" if self.significant else "no significant difference; "
+        return f"{self.model}: {verdict}its mean KLD is {share}"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model, as it is shown."""
+class QualityRow:
+    """One model of an evaluation, as tables and figures show it."""
 
     model: Model
     perplexity: Interval
-    figures: Figures | None
+    distance: Distance | None
     """None for the reference."""
-    comparison: Comparison | None
-    """None for the reference, for the baseline, and where the baseline does not differ from the reference at all."""
+    comparison: KldComparison | None
+    """Compared with the first candidate; None for it, for the reference, and where the first candidate has no KLD."""
 
 
-def rows(evaluation: Evaluation) -> list[Row]:
-    """The reference, then the candidates in their order."""
+@dataclass(frozen=True)
+class Quality:
+    """An evaluation with its rows, which are expensive (a bootstrap) and therefore computed once."""
+
+    evaluation: Evaluation
+
+    @cached_property
+    def rows(self) -> list[QualityRow]:
+        """The reference, then the candidates in their order."""
+        return quality_rows(self.evaluation)
+
+    @property
+    def name(self) -> str:
+        """The name of the evaluation's files, without suffix: quality-ID."""
+        return f"quality-{self.evaluation.id}"
+
+    @property
+    def conditions(self) -> str:
+        """The conditions that the figures hold for: text, number of windows, kernels."""
+        found = self.evaluation
+        reference = f" (reference: {found.reference_kernels})" if found.reference_kernels else ""
+        return (
+            f"{found.windows} windows of {found.context} tokens of {found.text}; kernels: {found.kernels}{reference}. "
+            f"±: half of the {CONFIDENCE:.0%} interval over windows."
+        )
+
+    @property
+    def verdicts(self) -> list[str]:
+        """A sentence for each candidate that is compared with the first one."""
+        return [str(row.comparison) for row in self.rows if row.comparison]
+
+    def verdict(self, baseline: str, model: str) -> str:
+        """Compare two candidates, named by their hashes, in a sentence; empty where the baseline has no KLD."""
+        candidates = {candidate.model.sha256: candidate for candidate in self.evaluation.candidates}
+        comparison = _compare(candidates[model], candidates[baseline])
+        return str(comparison) if comparison else ""
+
+
+def quality_rows(evaluation: Evaluation) -> list[QualityRow]:
+    """Compute a row for the reference and for each candidate, in their order."""
     first = evaluation.candidates[0]
-    shown = [Row(evaluation.reference, _perplexity(evaluation.reference_nll), None, None)]
+    rows = [QualityRow(evaluation.reference, _perplexity(evaluation.reference_nll), None, None)]
     for candidate in evaluation.candidates:
         comparison = None if candidate is first else _compare(candidate, first)
-        shown.append(Row(candidate.model, _perplexity(candidate.nll), _figures(candidate, evaluation), comparison))
-    return shown
+        rows.append(
+            QualityRow(candidate.model, _perplexity(candidate.nll), _distance(candidate, evaluation), comparison)
+        )
+    return rows
 
 
-def against(evaluation: Evaluation, baseline: str, model: str) -> str:
-    """`verdict` on the candidate with the hash `model` beside another than the first; nothing where there is none."""
-    candidates = {candidate.model.sha256: candidate for candidate in evaluation.candidates}
-    row = next(row for row in rows(evaluation) if row.model.sha256 == model)
-    return verdict(replace(row, comparison=_compare(candidates[model], candidates[baseline])))
-
-
-def verdict(row: Row) -> str:
-    """What the comparison with the baseline comes to, in words; nothing where there is none."""
-    if row.comparison is None:
-        return ""
-    found = row.comparison.kld_ratio
-    how = f"{found.mean:.3f} of {row.comparison.baseline}'s ({CONFIDENCE:.0%} interval {_range(found)})"
-    if not row.comparison.significant:
-        return f"{row.model.name}: no significant difference; its mean KLD is {how}"
-    return f"{row.model.name}: its mean KLD is {how}"
-
-
-def conditions(evaluation: Evaluation) -> str:
-    """What the figures hold for: a text, a number of windows, and the kernels."""
-    reference = f", the reference's {evaluation.reference_kernels}" if evaluation.reference_kernels else ""
-    return (
-        f"{evaluation.windows} windows of {evaluation.context} tokens of {evaluation.text}; kernels: "
-        f"{evaluation.kernels}{reference}. ±: half of the {CONFIDENCE:.0%} interval over windows."
-    )
-
-
-def as_facts(evaluation: Evaluation) -> dict[str, Any]:
-    """The rows for a program to read; what is not finite, which JSON has not, becomes null."""
+def as_facts(quality: Quality) -> dict[str, Any]:
+    """Return an evaluation's rows for JSON; values that are not finite, which JSON lacks, become null."""
+    evaluation = quality.evaluation
     return {
         "id": evaluation.id,
         "text": evaluation.text,
@@ -111,29 +139,29 @@ def as_facts(evaluation: Evaluation) -> dict[str, Any]:
         "kernels": evaluation.kernels,
         "reference_kernels": evaluation.reference_kernels or evaluation.kernels,
         "confidence": CONFIDENCE,
-        "models": [_row_facts(row) for row in rows(evaluation)],
+        "models": [_row_facts(row) for row in quality.rows],
     }
 
 
-def _row_facts(row: Row) -> dict[str, Any]:
+def _row_facts(row: QualityRow) -> dict[str, Any]:
     facts: dict[str, Any] = {**row.model.model_dump(), "perplexity": _interval_facts(row.perplexity)}
-    if row.figures:
-        facts["perplexity_ratio"] = _interval_facts(row.figures.perplexity_ratio)
-        facts["mean_kld"] = _interval_facts(row.figures.kld)
-        facts["kld_99"] = _interval_facts(row.figures.kld_tail)
-        facts["same_top"] = _interval_facts(row.figures.same_top)
+    if row.distance:
+        facts["perplexity_ratio"] = _interval_facts(row.distance.perplexity_ratio)
+        facts["mean_kld"] = _interval_facts(row.distance.kld)
+        facts["kld_99"] = _interval_facts(row.distance.kld_tail)
+        facts["same_top"] = _interval_facts(row.distance.same_top)
     if row.comparison:
         facts["kld_ratio"] = {
             "baseline": row.comparison.baseline,
             **_interval_facts(row.comparison.kld_ratio),
             "significant": row.comparison.significant,
-            "verdict": verdict(row),
+            "verdict": str(row.comparison),
         }
     return facts
 
 
-def _interval_facts(found: Interval) -> dict[str, float | None]:
-    values = {"value": found.mean, "low": found.low, "high": found.high}
+def _interval_facts(known: Interval) -> dict[str, float | None]:
+    values = {"value": known.mean, "low": known.low, "high": known.high}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
@@ -142,27 +170,27 @@ def _perplexity(nll: Windows) -> Interval:
     return Interval(math.exp(logarithm.mean), math.exp(logarithm.low), math.exp(logarithm.high), logarithm.n)
 
 
-def _figures(candidate: Candidate, evaluation: Evaluation) -> Figures:
-    return Figures(
+def _distance(candidate: Candidate, evaluation: Evaluation) -> Distance:
+    return Distance(
         perplexity_ratio=_perplexity(np.asarray(candidate.nll) - np.asarray(evaluation.reference_nll)),
         kld=interval(_per_window(candidate.kld)),
         kld_tail=_tail(np.asarray(candidate.kld)),
-        same_top=_within(interval(_per_window(candidate.same_top)), 0, 1),
+        same_top=_clipped(interval(_per_window(candidate.same_top)), 0, 1),
     )
 
 
-def _compare(candidate: Candidate, baseline: Candidate) -> Comparison | None:
-    ours, theirs = _per_window(candidate.kld), _per_window(baseline.kld)
-    return Comparison(baseline.model.name, ratio(ours, theirs)) if any(theirs) else None
+def _compare(candidate: Candidate, baseline: Candidate) -> KldComparison | None:
+    over, under = _per_window(candidate.kld), _per_window(baseline.kld)
+    return KldComparison(candidate.model.name, baseline.model.name, ratio(over, under)) if any(under) else None
 
 
 def _per_window(values: Windows) -> list[float]:
-    """The mean of each window; all windows have as many tokens, so their mean is that of all tokens."""
+    """Return the mean of each window; all windows have as many tokens, so their mean is that of all tokens."""
     return [float(np.mean(window)) for window in values]
 
 
 def _tail(kld: np.ndarray[Any, Any]) -> Interval:
-    """The percentile TAIL of `kld` [windows, tokens], with a percentile bootstrap over whole windows."""
+    """Return the percentile TAIL of `kld` [windows, tokens], with a percentile bootstrap over whole windows."""
     n = len(kld)
     draws = np.random.default_rng(SEED).integers(0, n, (RESAMPLES, n))
     resampled = [np.quantile(kld[draw], TAIL) for draw in draws]
@@ -170,9 +198,5 @@ def _tail(kld: np.ndarray[Any, Any]) -> Interval:
     return Interval(float(np.quantile(kld, TAIL)), float(low), float(high), n)
 
 
-def _within(found: Interval, least: float, most: float) -> Interval:
-    return Interval(found.mean, max(least, found.low), min(most, found.high), found.n)
-
-
-def _range(found: Interval) -> str:
-    return f"{found.low:.3f} to {found.high:.3f}"
+def _clipped(known: Interval, least: float, most: float) -> Interval:
+    return Interval(known.mean, max(least, known.low), min(most, known.high), known.n)

@@ -1,4 +1,4 @@
-"""A test that was kept up for minutes: tokens/s over time."""
+"""Sustained tests: tokens/s over time, repetition after repetition."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Sustained:
-    """One repetition after the other."""
+class SustainedRates:
+    """The repetitions of a sustained cell, one after the other."""
 
     ends_s: list[float]
-    """When each ended, from the first one's start; waiting between them, which is not measured, left out."""
+    """The end of each repetition, in seconds from the start of the first; unmeasured pauses are left out."""
     tokens_per_s: list[float]
 
     @property
     def whole(self) -> Interval:
-        """All tokens over all time, without an interval: one process, and repetitions of a phone that warms up."""
+        """All tokens over all time, without an interval: it is one process, and the phone warms up during it."""
         times = [end - start for start, end in zip([0.0, *self.ends_s], self.ends_s, strict=False)]
         tokens = sum(rate * time for rate, time in zip(self.tokens_per_s, times, strict=True))
         return Interval(tokens / sum(times), math.nan, math.nan, 1)
@@ -45,15 +45,16 @@ class Sustained:
         return tokens / time
 
     def __str__(self) -> str:
+        """Return first and last minute, and the duration, as text."""
         share = self.last / self.first
         return (
             f"first minute {self.first:.3g}, last {self.last:.3g} tokens/s ({share:.0%}), over {self.ends_s[-1]:.0f} s"
         )
 
 
-def of(judged: Judged) -> Sustained:
-    """A sustained cell that was measured."""
+def sustained_rates(judged: Judged) -> SustainedRates:
+    """Return the rates of a measured sustained cell. Raises ValueError where llama-bench did not measure it."""
     bench = judged.runs[0].bench
     if bench is None:
         raise ValueError("a sustained cell is measured by llama-bench")
-    return Sustained([total / 1e9 for total in accumulate(bench.samples_ns)], bench.samples_ts)
+    return SustainedRates([total / 1e9 for total in accumulate(bench.samples_ns)], bench.samples_ts)

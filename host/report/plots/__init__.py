@@ -1,1 +1,1 @@
-"""The figures of a report: one file for each kind."""
+"""The plots of a report, one file for each, and the plot of what `prepare` chose."""

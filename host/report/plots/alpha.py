@@ -1,4 +1,4 @@
-"""What auto chose -> a picture: alpha by layer and fold."""
+"""The plot of alpha by layer and fold, as `prepare --alpha auto` chose it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from matplotlib.figure import Figure
 from smoothdroid.host.model.provenance.manifest import FoldAlpha, Manifest
 from smoothdroid.host.report.plots.style import COLOURS, DOTS_PER_INCH, MARKERS, PANEL_INCHES
 
-NOT_FOLDED = -0.08  # where a fold that was left out is drawn, below 0
+NOT_FOLDED = -0.08
+"""The place on the y axis of a fold that was left out."""
 
 
 def series(strengths: Sequence[FoldAlpha]) -> dict[str, list[tuple[int, float | None]]]:
-    """A line's name -> (layer, alpha) of its folds. Experts are one line; the head comes after the layers."""
+    """Return (layer, alpha) of the folds of each line, by name; experts share a line, the head follows the layers."""
     last = max((strength.layer for strength in strengths if strength.layer is not None), default=-1)
-    found: dict[str, list[tuple[int, float | None]]] = {}
+    lines: dict[str, list[tuple[int, float | None]]] = {}
     for strength in strengths:
         source, _, readers = strength.fold.partition(" -> ")
         name = f"{source.rpartition('.')[2]} -> {readers}" if strength.expert is None else f"{strength.kind} of experts"
         if strength.layer is None:
             name = "last norm -> head"
-        found.setdefault(name, []).append((last + 1 if strength.layer is None else strength.layer, strength.alpha))
-    return found
+        lines.setdefault(name, []).append((last + 1 if strength.layer is None else strength.layer, strength.alpha))
+    return lines
 
 
 def alpha_by_layer(manifest: Manifest) -> Figure:
-    """Each fold's strength over the layers; a fold that was left out is drawn hollow, below 0."""
+    """Draw each fold's alpha over the layers; a fold that was left out is hollow, below 0."""
     figure = Figure(figsize=PANEL_INCHES, layout="constrained")
     axes = figure.subplots()
     strengths = manifest.outcome.alphas if manifest.outcome else ()
@@ -50,7 +51,7 @@ def alpha_by_layer(manifest: Manifest) -> Figure:
     axes.set_ylim(2 * NOT_FOLDED, 1.02)
     axes.set_yticks([NOT_FOLDED, 0, 0.25, 0.5, 0.75, 1], ["none", "0", "0.25", "0.5", "0.75", "1"])
     axes.set_xlabel("decoder layer")
-    axes.set_ylabel("alpha: how much moves\ninto the weights")
+    axes.set_ylabel("alpha (migration from\nactivations to weights)")
     axes.set_title(f"{manifest.file}: {manifest.outcome.chosen if manifest.outcome else 'plain'}", fontsize=9)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=8)
@@ -58,7 +59,7 @@ def alpha_by_layer(manifest: Manifest) -> Figure:
 
 
 def write(manifest: Manifest, gguf: Path) -> Path:
-    """Write GGUF.alpha.png beside the GGUF; returns its path."""
-    picture = gguf.with_name(f"{gguf.name}.alpha.png")
-    alpha_by_layer(manifest).savefig(picture, dpi=DOTS_PER_INCH)
-    return picture
+    """Write GGUF.alpha.png next to the GGUF; return its path."""
+    image = gguf.with_name(f"{gguf.name}.alpha.png")
+    alpha_by_layer(manifest).savefig(image, dpi=DOTS_PER_INCH)
+    return image

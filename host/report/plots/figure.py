@@ -1,4 +1,4 @@
-"""A figure -> PNG and SVG; in a page the SVG has the page's colours, and a text for who cannot see it."""
+"""The figure of a report as PNG and SVG; the SVG has a text alternative, and in a page the page's colours."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from smoothdroid.host.report.plots.style import COLOURS, DOTS_PER_INCH, INK
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _MISSING = re.compile(r"Glyph \d+ \(.*\) missing from font\(s\) (.*)\.")
 
-# For the file: a page brings its own.
+# The style of an SVG file; a page has its own.
 _ALONE = "svg{color:#1b1f24;background:#fff}@media(prefers-color-scheme:dark){svg{color:#e6e8eb;background:#15181c}}"
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure and what it says in words."""
+class ReportFigure:
+    """A figure with its title and its content as text."""
 
-    name: str
-    """Of its files: threads-1."""
     title: str
     description: str
-    """What a reader who cannot see it needs: the figures in it, or where they stand."""
+    """The text alternative: the figures in it, or where they are."""
     figure: Figure
+    name: str = ""
+    """The name of its files without suffix, threads-1: given by the registry of plots."""
 
     def __post_init__(self) -> None:
-        # One control character of a phone's would make an SVG that no parser takes.
+        """Replace control characters in the texts of the figure."""
+        # One control character in a phone's name would make an SVG that no parser accepts.
         for text in self.figure.findobj(Text):
             if isinstance(text, Text):
                 text.set_text(block(text.get_text()))
 
     def svg(self, *, alone: bool = False) -> str:
-        """An SVG element. Its ids begin with the picture's name, so that several can be in one page.
+        """Return an SVG element, whose ids begin with the figure's name so that several fit in one page.
 
-        With `alone` it is a document, which is dark where its viewer is.
+        With `alone` it is a document that follows the viewer's dark mode.
         """
         root = ElementTree.fromstring(self._drawn)  # noqa: S314 (matplotlib's own, just written)
-        for unseen in root.findall(f"{{{SVG}}}metadata"):
-            root.remove(unseen)
+        for metadata in root.findall(f"{{{SVG}}}metadata"):
+            root.remove(metadata)
         for element in root.iter():
-            _retold(element, self.name)
+            _adapt(element, self.name)
         title, text = ElementTree.Element(f"{{{SVG}}}title"), ElementTree.Element(f"{{{SVG}}}desc")
         title.set("id", f"{self.name}-title")
         text.set("id", f"{self.name}-text")
@@ -67,26 +68,26 @@ class Picture:
 
     @cached_property
     def _drawn(self) -> bytes:
-        """As matplotlib writes it: with a size of its own, in its own colours."""
+        """The SVG as matplotlib writes it: with a fixed size and fixed colours."""
         file = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the viewer's fonts draw it, not matplotlib's
-            # No date and no version: the same results give the same file.
+            # Without date and version, the same results give the same file.
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        self.figure.set_layout_engine("none")  # it is laid out: once is enough
+        self.figure.set_layout_engine("none")  # the layout is done: once is enough
         return file.getvalue()
 
     def save(self, folder: Path) -> list[str]:
-        """Write NAME.png and NAME.svg; returns what no font of this machine can show in the PNG."""
+        """Write NAME.png and NAME.svg; return the fonts that were searched in vain for characters of the PNG."""
         (folder / f"{self.name}.svg").write_text(self.svg(alone=True) + "\n", encoding="utf-8")
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.figure.savefig(folder / f"{self.name}.png", dpi=DOTS_PER_INCH)
-        return [found[1] for warning in told if (found := _MISSING.match(str(warning.message)))]
+        return [match[1] for warning in caught if (match := _MISSING.match(str(warning.message)))]
 
 
-def _retold(element: ElementTree.Element, name: str) -> None:
-    """Ids and what refers to them under the picture's name; the ink and the lines in the page's colours."""
+def _adapt(element: ElementTree.Element, name: str) -> None:
+    """Put the figure's name before ids and references to them, and replace fixed colours by the page's."""
     for key, value in list(element.attrib.items()):
         if key == "id":
             element.set("id", f"{name}-{value}")

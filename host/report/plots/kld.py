@@ -1,101 +1,115 @@
-"""An evaluation -> pictures, KLD over size or speed, and the files of its report."""
+"""Mean KLD over an x axis of choice, which the plots over file size and over speed share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smoothdroid.host.model.evaluate.record import Evaluation
-from smoothdroid.host.report.data.quality import Row, rows
+from smoothdroid.host.report.data.numbers import number
+from smoothdroid.host.report.data.quality import Distance, Quality
 from smoothdroid.host.report.data.safe_text import short
-from smoothdroid.host.report.plots.style import DOTS_PER_INCH, INK, PANEL_INCHES, bars, legend, look, nested, panel
-from smoothdroid.host.report.tables.quality import markdown
+from smoothdroid.host.report.plots.style import INK, PANEL_INCHES, bars, legend, look, nested, panel
 from smoothdroid.host.results.statistics import CONFIDENCE, Interval
 
-# Q8_0 beside Q4_0 is a factor of 80: on a linear scale the better ones would all lie on the axis.
+# Q4_0 has 80 times the KLD of Q8_0: on a linear scale the better models would all lie on the axis.
 LOGARITHMIC_FROM = 10
 
-MARGIN = 0.25  # of the range, left and right of it
-ONE_PLACE = 0.1  # of the value: that range where all candidates have one
-NAME = 44  # characters of a model's name
+MARGIN = 0.25
+"""Share of the range of x that is left empty on either side."""
 
-Point = tuple[Row, Interval]
-"""A candidate, and where it stands on the x axis: MB, or tokens/s."""
+NARROWEST = 0.1
+"""The least range of x, as a share of the largest value: all candidates may have the same."""
+
+SIZE_AXIS = "file size (MB)"
+
+NAME = 44
+"""Characters of a model's name in the legend."""
+
+Point = tuple[str, str, Distance, Interval]
+"""A candidate: name, hash, distance from the reference, and its place on the x axis (MB or tokens/s)."""
 
 
-def sizes(evaluation: Evaluation) -> list[Point]:
-    """The candidates by the size of their files, MB."""
-    found = [(row, row.model.size_bytes / 1e6) for row in rows(evaluation) if row.figures]
-    return [(row, Interval(size_mb, size_mb, size_mb, 1)) for row, size_mb in found]
+def points_over_size(quality: Quality) -> list[Point]:
+    """Return the candidates by the size of their files in MB."""
+    points = []
+    for row in quality.rows:
+        if row.distance:
+            size_mb = row.model.size_bytes / 1e6
+            points.append((row.model.name, row.model.sha256, row.distance, Interval(size_mb, size_mb, size_mb, 1)))
+    return points
 
 
-def kld_over(points: Sequence[Point], axis: str, title: str, joined: Iterable[tuple[str, str]] = ()) -> Figure:
-    """Mean KLD to the reference, a point with its intervals for each candidate, in their order.
+def kld_over(points: Sequence[Point], axis: str, title: str, arrows: Iterable[tuple[str, str]] = ()) -> Figure:
+    """Draw the mean KLD to the reference as a point with its intervals for each candidate.
 
-    An arrow leads from the first to the second of each pair of hashes that are `joined`. Raises ValueError when there
+    An arrow leads from the first to the second model of each pair of hashes in `arrows`. Raises ValueError when there
     is no point.
     """
     width, height = PANEL_INCHES
-    figure, (axes,) = panel(inches=(width, height - 0.4 + 0.18 * len(points)))  # a legend takes its lines
-    middles = [x.mean for _, x in points]
-    spread = max(max(middles) - min(middles), ONE_PLACE * max(middles))
-    handles, places, means = [], {}, []
-    for index, (row, x) in enumerate(points):
-        if row.figures is None:
-            raise ValueError(f"{row.model.name} is the reference")
-        kld = row.figures.kld
-        handles.append(
-            axes.errorbar(
-                [x.mean],
-                [kld.mean],
-                xerr=None if x.low == x.high else bars([x]),
-                yerr=bars([kld]),
-                linestyle="none",
-                **nested(index, len(points)),
-                **look(index),
-            )
-        )
-        places[row.model.sha256] = x.mean, kld.mean
-        means.append(kld.mean)
-    for plain, smooth in joined:
+    figure, (axes,) = panel(inches=(width, height - 0.4 + 0.18 * len(points)))  # the legend takes a line for each
+    handles = list(_draw_points(axes, points))
+    places = {sha256: (x.mean, distance.kld.mean) for _, sha256, distance, x in points}
+    for plain, smooth in arrows:
         if plain in places and smooth in places:
-            arrow = {"arrowstyle": "->", "color": INK, "shrinkA": 5, "shrinkB": 5}
-            axes.annotate("", xy=places[smooth], xytext=places[plain], arrowprops=arrow)
-    if min(means) > 0 and max(means) > LOGARITHMIC_FROM * min(means):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda kld, _: f"{kld:g}")  # its own are formulas, and a $ here is a $
-        axes.yaxis.set_minor_formatter(lambda kld, _: "")
-    else:
-        axes.set_ylim(bottom=0)
-    # The rate of a single process has no ends.
-    ends = [end for _, x in points for end in (x.mean, x.low, x.high) if math.isfinite(end)]
-    axes.set_xlim(min(ends) - MARGIN * spread, max(ends) + MARGIN * spread)
-    axes.ticklabel_format(axis="x", useOffset=False)  # files of one type differ in the last digits only
+            style = {"arrowstyle": "->", "color": INK, "shrinkA": 5, "shrinkB": 5}
+            axes.annotate("", xy=places[smooth], xytext=places[plain], arrowprops=style)
+    _scale(axes, points)
     axes.set_title(title, fontsize=9)
     axes.set_xlabel(axis)
     axes.set_ylabel(f"mean KLD to the reference\n(nats, {CONFIDENCE:.0%} interval)")
-    legend(figure, handles, [short(row.model.name, NAME) for row, _ in points])
+    legend(figure, handles, [short(name, NAME) for name, *_ in points])
     return figure
 
 
+def kld_over_size(quality: Quality, arrows: Iterable[tuple[str, str]] = ()) -> Figure:
+    """Draw the mean KLD to the reference over the size of each candidate's file."""
+    return kld_over(points_over_size(quality), SIZE_AXIS, conditions(quality.evaluation), arrows)
+
+
+def _draw_points(axes: Axes, points: Sequence[Point]) -> Iterable[Any]:
+    for index, (_, _, distance, x) in enumerate(points):
+        yield axes.errorbar(
+            [x.mean],
+            [distance.kld.mean],
+            xerr=None if x.low == x.high else bars([x]),
+            yerr=bars([distance.kld]),
+            linestyle="none",
+            **nested(index, len(points)),
+            **look(index),
+        )
+
+
+def _scale(axes: Axes, points: Sequence[Point]) -> None:
+    klds = [distance.kld.mean for _, _, distance, _ in points]
+    if min(klds) > 0 and max(klds) > LOGARITHMIC_FROM * min(klds):
+        axes.set_yscale("log")
+        # matplotlib's own labels are formulas, and a $ here is a $.
+        axes.yaxis.set_major_formatter(lambda kld, _: f"{kld:g}")
+        axes.yaxis.set_minor_formatter(lambda kld, _: "")
+    else:
+        axes.set_ylim(bottom=0)
+    middles = [x.mean for *_, x in points]
+    spread = max(max(middles) - min(middles), NARROWEST * max(middles))
+    # The rate of a single process has no interval.
+    ends = [end for *_, x in points for end in (x.mean, x.low, x.high) if math.isfinite(end)]
+    axes.set_xlim(min(ends) - MARGIN * spread, max(ends) + MARGIN * spread)
+    axes.ticklabel_format(axis="x", useOffset=False)  # files of one type differ in the last digits only
+
+
 def conditions(evaluation: Evaluation) -> str:
-    """Lines above a picture: what its figures hold for."""
+    """Return the conditions that the figures hold for, as lines above a plot."""
     windows = f"{evaluation.windows} windows of {evaluation.context} tokens"
     return "\n".join([windows, short(evaluation.text, 70), short(evaluation.kernels, 70)])
 
 
-def kld_over_size(evaluation: Evaluation) -> Figure:
-    """Mean KLD to the reference over the file's size, a point with its interval for each candidate."""
-    return kld_over(sizes(evaluation), "file size (MB)", conditions(evaluation))
-
-
-def write(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write quality-ID.md and quality-ID.png into `folder`; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document, picture = (folder / f"quality-{evaluation.id}.{kind}" for kind in ("md", "png"))
-    kld_over_size(evaluation).savefig(picture, dpi=DOTS_PER_INCH)
-    document.write_text(markdown(evaluation) + f"\n![KLD over size]({picture.name})\n", encoding="utf-8")
-    return [document, picture]
+def description(points: Iterable[Point], axis: str, *, arrows: bool) -> str:
+    """Return the figures of a plot as text."""
+    each = "; ".join(f"{name}: {number(x.mean)}, KLD {number(distance.kld.mean)}" for name, _, distance, x in points)
+    return f"{axis} and mean KLD. {each}." + (
+        " An arrow leads from a plain model to its smoothed one." if arrows else ""
+    )

@@ -1,57 +1,40 @@
-"""Evaluations -> KLD over bytes and over tokens/s, a plain model and its smoothed form joined by an arrow."""
+"""The plot of KLD over decode speed: a figure for each evaluation and phone that measured one of its models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from smoothdroid.host.model.evaluate.record import Evaluation
-from smoothdroid.host.report.data.model_files import Form, pairs
-from smoothdroid.host.report.data.phone_results import Group, headline, prefill, question
+from smoothdroid.host.report.data.model_files import pairs
+from smoothdroid.host.report.data.phone_results import PhoneResults, is_prefill, label_of_test, main_test
+from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.safe_text import line, short
-from smoothdroid.host.report.plots.figure import Picture
-from smoothdroid.host.report.plots.kld import Point, conditions, kld_over, sizes
-from smoothdroid.host.report.tables.cells import number
+from smoothdroid.host.report.plots.figure import ReportFigure
+from smoothdroid.host.report.plots.kld import conditions, description, kld_over
 from smoothdroid.host.results.statistics import Interval
 
 
-def over_bytes(evaluations: Iterable[Evaluation], known: list[Form]) -> Iterator[Picture]:
-    """One for each evaluation."""
-    for count, found in enumerate(evaluations, 1):
-        joined = pairs(found, known)
-        points, axis, name = sizes(found), "file size (MB)", f"quality-size-{count}"
-        figure = kld_over(points, axis, conditions(found), joined)
-        title = f"KLD to {found.reference.name} against size, {found.kernels}"
-        yield Picture(name, line(title), _told(points, axis, joined=bool(joined)), figure)
-
-
-def over_speed(evaluations: Iterable[Evaluation], groups: Sequence[Group], known: list[Form]) -> Iterator[Picture]:
-    """One for each evaluation and phone that measured one of its models."""
-    count = 0
-    for found in evaluations:
-        joined, candidates = pairs(found, known), [row for row, _ in sizes(found)]
-        for group in groups:
-            speeds, test = decode_speeds(group)
-            points = [(row, speeds[row.model.sha256]) for row in candidates if row.model.sha256 in speeds]
+def draw(data: ReportData) -> Iterator[ReportFigure]:
+    """Yield a figure for each evaluation and phone that measured one of its candidates."""
+    for quality in data.evaluations:
+        evaluation = quality.evaluation
+        arrows = pairs(evaluation, data.model_files)
+        for phone in data.phones:
+            speeds, test = decode_speeds(phone)
+            points = [
+                (row.model.name, row.model.sha256, row.distance, speeds[row.model.sha256])
+                for row in quality.rows
+                if row.distance and row.model.sha256 in speeds
+            ]
             if points:
-                count += 1
                 axis = f"tokens/s, {test}"
-                told = "\n".join(filter(None, [short(group.title, 60), conditions(found), group.caveat]))
-                figure = kld_over(points, axis, told, joined)
-                title = f"KLD to {found.reference.name} against decode speed on {group.title}, {found.kernels}"
-                text = _told(points, axis, joined=bool(joined))
-                yield Picture(f"quality-speed-{count}", line(title), text, figure)
+                heading = "\n".join(filter(None, [short(phone.title, 60), conditions(evaluation), phone.caveat]))
+                title = f"KLD to {evaluation.reference.name} over decode speed on {phone.title}, {evaluation.kernels}"
+                figure = kld_over(points, axis, heading, arrows)
+                yield ReportFigure(line(title), description(points, axis, arrows=bool(arrows)), figure)
 
 
-def decode_speeds(group: Group) -> tuple[dict[str, Interval], str]:
-    """Model's hash -> tokens/s of its best valid setting in one test of decode, and that test."""
-    test = headline(group.rows, of_prefill=False)
-    found = (best for best in group.bests if question(best.row) == test and not prefill(best.row))
-    return {best.row.judged.cell.model_sha256: best.rate for best in found}, test or ""
-
-
-def _told(points: Iterable[Point], axis: str, *, joined: bool) -> str:
-    each = (
-        f"{row.model.name}: {number(x.mean)}, KLD {number(row.figures.kld.mean)}" for row, x in points if row.figures
-    )
-    arrow = " An arrow leads from a plain model to its smoothed form." if joined else ""
-    return f"{axis} and mean KLD. {'; '.join(each)}.{arrow}"
+def decode_speeds(phone: PhoneResults) -> tuple[dict[str, Interval], str]:
+    """Return each model's tokens/s at its best valid setting in one decode test, by the model's hash, and the test."""
+    test = main_test(phone.rows, of_prefill=False)
+    best = (one for one in phone.best_settings if label_of_test(one.row) == test and not is_prefill(one.row))
+    return {one.row.judged.cell.model_sha256: one.rate for one in best}, test or ""

@@ -1,4 +1,4 @@
-"""What all plots share: colours, sizes, fonts, and how a panel begins."""
+"""The style that all plots share: colours, sizes, fonts, panels, error bars and legends."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from smoothdroid.host.results.statistics import Interval
 
 INK = "#1b1f24"
-"""Text, axes and grid; where a picture is drawn into a page, the page's own."""
+"""The colour of text, axes and grid; in a page, it is replaced by the page's."""
 
-# Okabe and Ito's palette: told apart by colour-blind readers; the markers tell lines apart in grey print.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; in grey print, the markers differ.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PANEL_INCHES = (5.2, 3.6)
@@ -34,10 +34,10 @@ FONTS = (
     "Noto Sans CJK JP",
     "WenQuanYi Micro Hei",
 )
-"""The first that has a character draws it: matplotlib brings the first, of the others some machine has one."""
+"""Fonts in the order in which they are searched for a character. Matplotlib ships the first."""
 
 mpl.rcParams["text.parse_math"] = False  # a $ in a model's or a phone's name is a $
-mpl.rcParams["svg.fonttype"] = "none"  # text stays text: it can be read aloud, copied, and drawn with a reader's fonts
+mpl.rcParams["svg.fonttype"] = "none"  # text stays text: it can be read aloud and copied
 mpl.rcParams["svg.hashsalt"] = "smoothdroid"  # the same results give the same file
 mpl.rcParams["font.family"] = [
     font for font in FONTS if font in {known.name for known in font_manager.fontManager.ttflist}
@@ -47,36 +47,36 @@ for _what in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", 
 
 
 def panel(rows: int = 1, inches: tuple[float, float] = PANEL_INCHES) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` axes above each other, which share what they have on the x axis."""
+    """Return a figure of `rows` axes above each other that share their x axis."""
     figure = Figure(figsize=inches, layout="constrained")
-    found = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
-    for axes in found:
+    every = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
+    for axes in every:
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, list(found)
+    return figure, list(every)
 
 
 def look(index: int) -> dict[str, Any]:
-    """The line of this number: no two of 36 have the same colour and the same marker."""
+    """Return colour and marker of line number `index`; no two of 36 have both in common."""
     marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
     return {"color": COLOURS[index % len(COLOURS)], "marker": marker}
 
 
-def bars(found: Sequence[Interval]) -> list[list[float]]:
-    """Lengths of the error bars below and above each mean. An unknown end is NaN, for which matplotlib draws none."""
-    return [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
+def bars(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Return the lengths of the error bars below and above each mean; NaN, which is not drawn, for an unknown end."""
+    return [[one.mean - one.low for one in intervals], [one.high - one.mean for one in intervals]]
 
 
 def nested(index: int, count: int) -> dict[str, Any]:
-    """Sizes of marker and caps for number `index` of `count` series.
+    """Return the sizes of marker and caps for number `index` of `count` series.
 
-    Points that lie on each other stay where they are: the later ones are smaller, so that each can be seen.
+    Later series are smaller, so that points that coincide can all be seen without being moved.
     """
     share = index / max(count - 1, 1)
     return {"markersize": 10 - 6 * share, "capsize": 7 - 4 * share, "elinewidth": 2.2 - 1.2 * share}
 
 
 def legend(figure: Figure, handles: Any, labels: list[str]) -> None:  # noqa: ANN401 (a legend takes more than its type says)
-    """Below the axes. Handles are given with their labels: asked itself, matplotlib leaves out a model called `_x`."""
+    """Add a legend below the axes, with explicit handles: left alone, matplotlib skips a model called `_x`."""
     columns = 1 if max(map(len, labels), default=0) > 28 else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)

@@ -1,4 +1,4 @@
-"""A report -> one HTML file that needs nothing else: styles, script and figures are in it."""
+"""The page of a report: one HTML file that contains its styles, script and figures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PAGE = Path(__file__).with_name("page")
 
 
 def html(report: Report, notices: list[str]) -> str:
-    """The page. Everything that is not of this folder or matplotlib's is escaped."""
+    """Return the page; everything that comes neither from this folder nor from matplotlib is escaped."""
     script, style = ((PAGE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     pages = Environment(
         loader=FileSystemLoader(PAGE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: line(value) if type(value) is str else value,  # what is Markup, or a number, stays
+        finalize=lambda value: line(value) if type(value) is str else value,  # Markup and numbers are kept
         keep_trailing_newline=True,
     )
     pages.filters["block"] = lambda text: escape(block(text))
@@ -32,12 +32,15 @@ def html(report: Report, notices: list[str]) -> str:
         policy=_policy(script),
         style=Markup(style),  # noqa: S704 (this folder's own)
         script=Markup(script),  # noqa: S704 (this folder's own)
-        drawn={picture.name: Markup(picture.svg()) for picture in report.pictures},  # noqa: S704 (serialised, escaped)
+        drawn={figure.name: Markup(figure.svg()) for figure in report.figures},  # noqa: S704 (serialised, escaped)
     )
 
 
 def _policy(script: str) -> str:
-    """Nothing is loaded, and no script runs but the one that sorts. Styles stand in the figures too."""
+    """Return the content security policy: nothing is loaded, and no script runs but the one that sorts.
+
+    Inline styles are allowed because the figures contain some.
+    """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "

@@ -1,1 +1,1 @@
-"""The sections of a report, as sentences, tables and figures."""
+"""The sections of a report: sentences, tables and commands, one file for each section."""

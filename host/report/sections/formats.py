@@ -1,123 +1,124 @@
-"""Size, memory, speed and accuracy of FP16, Q8_0 and SmoothQuant Q8_0, each figure with its source."""
+"""The section that compares FP16, Q8_0 and SmoothQuant Q8_0: size, memory, speed and quality, each with its source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from smoothdroid.host.model.evaluate.record import Evaluation
-from smoothdroid.host.report.data import quality
-from smoothdroid.host.report.data.model_files import ASKED_FOR, Form
-from smoothdroid.host.report.data.phone_results import Best, Group, burst, headline, prefill, question, setting, source
-from smoothdroid.host.report.data.rows import Row
-from smoothdroid.host.report.sections.memory import taken
-from smoothdroid.host.report.sections.section import NOT_VALID, Cell, Table, cell
-from smoothdroid.host.report.tables.cells import certainty, number
-from smoothdroid.host.report.tables.quality import with_error
-from smoothdroid.host.results.statistics import Interval
+from smoothdroid.host.report.data.memory import MemoryUse
+from smoothdroid.host.report.data.model_files import MAIN_FORMATS, ModelFile
+from smoothdroid.host.report.data.numbers import certainty, number, with_error
+from smoothdroid.host.report.data.phone_results import (
+    PhoneResults,
+    is_burst,
+    is_prefill,
+    label_of_test,
+    main_test,
+    setting_label,
+    source_note,
+)
+from smoothdroid.host.report.data.quality import Quality
+from smoothdroid.host.report.data.report_data import ReportData
+from smoothdroid.host.report.sections.section import (
+    NONE_VALID,
+    SectionContent,
+    SectionTable,
+    TableCell,
+    cell_or_missing,
+)
 
-OTHER = "Models of which nothing tells what they were made from"
+UNKNOWN = "Models whose checkpoint is unknown"
 
-
-Accuracy = Mapping[str, list[Cell]]
-"""Model's hash -> mean KLD, perplexity, same top-1."""
-
-
-def accuracy(evaluations: Iterable[Evaluation]) -> Accuracy:
-    """Of the first evaluation that has a model; what it is worth under other kernels, the part on quality says."""
-    told: dict[str, list[Cell]] = {}
-    for found in evaluations:
-        where = f"quality-{found.id}"
-        for row in quality.rows(found):
-            if row.figures:
-                figures = row.figures
-                cells = [_interval(figures.kld, where), _interval(row.perplexity, where)]
-                told.setdefault(row.model.sha256, [*cells, _interval(figures.same_top, where, 100)])
-    return told
+Accuracy = Mapping[str, list[TableCell]]
+"""Cells of mean KLD, perplexity and same top-1, by the model's hash."""
 
 
-def tables(group: Group, accuracy: Accuracy, known: Sequence[Form]) -> list[Table]:
-    """A table for each checkpoint that this phone measured a form of."""
-    planned = {model.sha256 for section in group.sections for model in section.campaign.plan.models}
-    elsewhere = {form.sha256 for form in known if form.measured} - planned
-    here = [form for form in known if form.sha256 not in elsewhere]
-    told = dict.fromkeys(form.source for form in here if form.sha256 in planned and form.label)
-    found = [_table(group, accuracy, [form for form in here if form.source == name], name) for name in told]
-    other = [form for form in here if form.sha256 in planned and not form.label]
-    return [*found, *([_table(group, accuracy, other, OTHER)] if other else [])]
+def build(data: ReportData) -> SectionContent | None:
+    """Build the tables of every phone; None where no speed was measured."""
+    tables = list(format_tables(data))
+    sentences = ["Each model file at its own best valid setting. The small print below a figure names its source."]
+    sentences += [f"{quality.name}: {quality.conditions}" for quality in data.evaluations]
+    return SectionContent(sentences, tables) if tables else None
 
 
-def _table(group: Group, accuracy: Accuracy, forms: Sequence[Form], name: str) -> Table:
-    tests = [headline(group.rows, of_prefill=True), headline(group.rows, of_prefill=False)]
-    found = group.bests
-    peaks = {one.form.sha256: one for one in taken(group, forms)}
-    rows = []
-    for label, form in _ordered(forms):
-        of_form = [row for row in group.rows if form and row.judged.cell.model_sha256 == form.sha256]
-        speeds = [
-            _speed(_best(found, form, test), [row for row in of_form if burst(row) and prefill(row) == of_prefill])
-            for test, of_prefill in zip(tests, (True, False), strict=True)
+def format_tables(data: ReportData) -> Iterator[SectionTable]:
+    """Yield a table for each phone and each checkpoint that it measured a file of."""
+    accuracy = _accuracy(data.evaluations)
+    for phone, used in data.memory:
+        measured_elsewhere = {file.sha256 for file in data.model_files if file.measured} - phone.models.keys()
+        files = [file for file in data.model_files if file.sha256 not in measured_elsewhere]
+        memory = {one.file.sha256: one for one in used}
+        known = (file.checkpoint for file in files if file.sha256 in phone.models and file.format)
+        for checkpoint in dict.fromkeys(known):
+            of_checkpoint = [file for file in files if file.checkpoint == checkpoint]
+            yield _table(phone, accuracy, memory, of_checkpoint, checkpoint)
+        if unknown := [file for file in files if file.sha256 in phone.models and not file.format]:
+            yield _table(phone, accuracy, memory, unknown, UNKNOWN)
+
+
+def _accuracy(evaluations: Iterable[Quality]) -> Accuracy:
+    """Return the figures of the first evaluation that has a model; the section on quality shows those of others."""
+    known: dict[str, list[TableCell]] = {}
+    for quality in evaluations:
+        for row in quality.rows:
+            if distance := row.distance:
+                figures = ((distance.kld, 1), (row.perplexity, 1), (distance.same_top, 100))
+                cells = [TableCell(with_error(one, factor), quality.name, one.mean) for one, factor in figures]
+                known.setdefault(row.model.sha256, cells)
+    return known
+
+
+def _table(
+    phone: PhoneResults, accuracy: Accuracy, memory: Mapping[str, MemoryUse], files: Sequence[ModelFile], name: str
+) -> SectionTable:
+    tests = [main_test(phone.rows, of_prefill=True), main_test(phone.rows, of_prefill=False)]
+    rows = [
+        [
+            TableCell(label, file.name if file and file.name != label else ""),
+            _size(file),
+            _memory(memory.get(file.sha256) if file else None),
+            _speed(phone, file, tests[0], of_prefill=True),
+            _speed(phone, file, tests[1], of_prefill=False),
+            *(accuracy.get(file.sha256 if file else "") or [cell_or_missing(None)] * 3),
         ]
-        peak = peaks.get(form.sha256) if form else None
-        rows.append(
-            [
-                Cell(label, form.name if form and form.name != label else ""),
-                _size(form),
-                cell(
-                    f"{peak.pss_mb:.0f}" if peak and peak.pss_mb else None,
-                    f"peak PSS, {source(peak.row)}" if peak and peak.row else "",
-                    peak.pss_mb if peak else None,
-                ),
-                *speeds,
-                *(accuracy.get(form.sha256 if form else "") or [cell(None)] * 3),
-            ]
-        )
-    heads = (
-        "form",
-        "size, MB",
-        "memory, MiB",
-        f"prefill {tests[0] or ''}, tokens/s".replace(" ,", ","),
-        f"decode {tests[1] or ''}, tokens/s".replace(" ,", ","),
-        "mean KLD",
-        "perplexity",
-        "same top-1, %",
+        for label, file in _ordered(files)
+    ]
+    speeds = (f"{' '.join(filter(None, pair))}, tokens/s" for pair in zip(("prefill", "decode"), tests, strict=True))
+    heads = ("format", "size, MB", "memory, MiB", *speeds, "mean KLD", "perplexity", "same top-1, %")
+    return SectionTable(f"{name} on {phone.title}", heads, rows, frozenset(heads[1:]))
+
+
+def _ordered(files: Sequence[ModelFile]) -> Iterator[tuple[str, ModelFile | None]]:
+    """Yield the main formats, with None for one that is missing, then all other files."""
+    for label in MAIN_FORMATS if any(file.format for file in files) else ():
+        matching: list[ModelFile | None] = [file for file in files if file.format == label]
+        yield from ((label, file) for file in matching or [None])
+    for file in files:
+        if file.format not in MAIN_FORMATS:
+            yield file.format or file.name, file
+
+
+def _size(file: ModelFile | None) -> TableCell:
+    if file is None:
+        return cell_or_missing(None)
+    return TableCell(f"{file.size_bytes / 1e6:.1f}", f"file {file.sha256[:12]}", file.size_bytes)
+
+
+def _memory(used: MemoryUse | None) -> TableCell:
+    if not (used and used.row and used.pss_mb):
+        return cell_or_missing(None)
+    return TableCell(f"{used.pss_mb:.0f}", f"peak PSS, {source_note(used.row)}", used.pss_mb)
+
+
+def _speed(phone: PhoneResults, file: ModelFile | None, test: str | None, *, of_prefill: bool) -> TableCell:
+    """Return the best setting of a file in a test; `none valid` where all its cells were rejected."""
+    for best in phone.best_settings:
+        if file and best.row.judged.cell.model_sha256 == file.sha256 and label_of_test(best.row) == test:
+            note = f"{certainty(best.rate)}; {setting_label(best.row)}; {source_note(best.row)}"
+            return TableCell(number(best.rate.mean), note, best.rate.mean)
+    rejected = dict.fromkeys(
+        row.verdict
+        for row in phone.rows
+        if file and row.judged.cell.model_sha256 == file.sha256 and row.tokens_per_s and not row.valid
+        if is_burst(row) and is_prefill(row) == of_prefill
     )
-    return Table(f"{name} on {group.title}", heads, rows, frozenset(heads[1:]))
-
-
-def _ordered(forms: Sequence[Form]) -> Iterator[tuple[str, Form | None]]:
-    """Those that a reader asks for first, there or not; then all others."""
-    for label in ASKED_FOR if any(form.label for form in forms) else ():
-        there: list[Form | None] = [form for form in forms if form.label == label]
-        yield from ((label, form) for form in there or [None])
-    for form in forms:
-        if form.label not in ASKED_FOR:
-            yield form.label or form.name, form
-
-
-def _size(form: Form | None) -> Cell:
-    if form is None:
-        return cell(None)
-    return Cell(f"{form.size_bytes / 1e6:.1f}", f"file {form.sha256[:12]}", form.size_bytes)
-
-
-def _best(found: Iterable[Best], form: Form | None, test: str | None) -> Best | None:
-    fits = (
-        best
-        for best in found
-        if form and best.row.judged.cell.model_sha256 == form.sha256 and question(best.row) == test
-    )
-    return next(fits, None)
-
-
-def _speed(best: Best | None, tried: Iterable[Row]) -> Cell:
-    """`tried`: what was asked for of this form. Measured and not believed is not the same as not measured."""
-    if best is None:
-        verdicts = dict.fromkeys(row.verdict for row in tried if row.tokens_per_s and not row.valid)
-        return Cell(NOT_VALID, "; ".join(verdicts)) if verdicts else cell(None)
-    rate = best.rate
-    note = f"{certainty(rate)}; {setting(best.row)}; {source(best.row)}"
-    return Cell(number(rate.mean), note, rate.mean)
-
-
-def _interval(found: Interval, where: str, factor: float = 1) -> Cell:
-    return Cell(with_error(factor * found.mean, factor * found.half), where, found.mean)
+    return TableCell(NONE_VALID, "; ".join(rejected)) if rejected else cell_or_missing(None)

@@ -1,1 +1,1 @@
-"""Rows as tables: on the terminal, in Markdown, as CSV."""
+"""Tables of cells and of evaluations: on the terminal, in Markdown, as CSV."""

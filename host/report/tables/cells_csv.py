@@ -1,4 +1,4 @@
-"""Rows -> CSV under llama-bench's column names, then what it has no column for."""
+"""The CSV file of cells: llama-bench's columns under its names, then smoothdroid's own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from smoothdroid.host.llamacpp.settings import SETTINGS
-from smoothdroid.host.report.data.rows import Row, Section, interval_facts
+from smoothdroid.host.report.data.rows import CellRow, EvaluatedCampaign, interval_facts
 from smoothdroid.host.report.data.safe_text import csv_cell
 
-# llama-bench's own names and order (tools/llama-bench/llama-bench.cpp, get_fields), as far as its record is kept.
+# llama-bench's names and order (tools/llama-bench/llama-bench.cpp, get_fields), as far as its record is kept.
 _IN_ORDER = (
     "build_commit",
     "cpu_info",
@@ -69,19 +69,19 @@ OURS = (
 )
 
 
-def cells(sections: Iterable[Section]) -> str:
-    """A line for each cell, measured or not: what is not believed has its verdict beside it."""
+def cells(campaigns: Iterable[EvaluatedCampaign]) -> str:
+    """Return a line for each cell, measured or not; rejected numbers are marked by their verdict."""
     file = io.StringIO()
     writer = csv.DictWriter(file, [*LLAMA_BENCH, *OURS], lineterminator="\n")
     writer.writeheader()
-    for section in sections:
-        for row in section.rows:
-            writer.writerow({name: _text(value) for name, value in _facts(section, row)})
+    for evaluated in campaigns:
+        for row in evaluated.rows:
+            writer.writerow({name: _text(value) for name, value in _facts(evaluated, row)})
     return file.getvalue()
 
 
-def _facts(section: Section, row: Row) -> Iterator[tuple[str, object]]:
-    campaign, cell, rate = section.campaign, row.judged.cell, row.tokens_per_s
+def _facts(evaluated: EvaluatedCampaign, row: CellRow) -> Iterator[tuple[str, object]]:
+    campaign, cell, rate = evaluated.campaign, row.judged.cell, row.tokens_per_s
     model = next(model for model in campaign.plan.models if model.sha256 == cell.model_sha256)
     run = row.judged.runs[0] if row.judged.runs else None
     yield from ((setting.key, setting.in_record(value)) for setting, value in cell.options.changed())
@@ -123,8 +123,8 @@ def _facts(section: Section, row: Row) -> Iterator[tuple[str, object]]:
 
 
 def _spread(values: Iterable[float]) -> float:
-    found = list(values)
-    return statistics.stdev(found) if len(found) > 1 else 0.0  # as llama-bench has it
+    known = list(values)
+    return statistics.stdev(known) if len(known) > 1 else 0.0  # as in llama-bench
 
 
 def _text(value: object) -> str:

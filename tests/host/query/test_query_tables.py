@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from smoothdroid.host.query.tables import CAMPAIGNS, CELLS, RUNS, TABLES, rows_of
-from smoothdroid.host.report.data.rows import as_facts, section
+from smoothdroid.host.report.data.rows import as_facts, evaluate_campaign
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import read_runs
@@ -16,7 +16,7 @@ from tests.host.report.whole import PLAN, whole, write_whole
 
 def test_cells_say_what_the_report_says() -> None:
     cells = rows_of(MEASURED)["cells"]
-    reported = as_facts(section(MEASURED))["rows"]
+    reported = as_facts(evaluate_campaign(MEASURED))["rows"]
     assert len(cells) == len(reported) == 40
     for cell, row in zip(cells, reported, strict=True):
         assert (cell["model"], cell["test"], cell["n_threads"], cell["cpus"]) == (
@@ -67,7 +67,7 @@ def test_a_cell_of_one_process_has_no_interval_however_many_its_repetitions(tmp_
 
 def test_the_first_token_and_the_energy_have_intervals_over_processes(tmp_path: Path) -> None:
     inputs = whole(tmp_path)
-    assert [phone.campaign.phone.emulated for phone in inputs.sections] == [False, False]
+    assert [phone.campaign.phone.emulated for phone in inputs.campaigns] == [False, False]
     cells = [cell for cell in rows_of(tmp_path / "a")["cells"] if cell["joules_per_token"] is not None]
     bursts = [cell for cell in cells if not cell["sustained_s"]]
     assert bursts

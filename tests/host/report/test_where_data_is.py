@@ -9,16 +9,12 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import StepPatch
 from matplotlib.text import Annotation
 
-from smoothdroid.host.report.data.model_files import forms
-from smoothdroid.host.report.data.phone_results import groups
-from smoothdroid.host.report.data.report_data import Inputs
-from smoothdroid.host.report.data.sustained import of
+from smoothdroid.host.report.data.quality import Quality
+from smoothdroid.host.report.data.report_data import ReportData
+from smoothdroid.host.report.data.sustained import sustained_rates
+from smoothdroid.host.report.plots import phones, quality_size, quality_speed, sustained, threads
 from smoothdroid.host.report.plots.alpha import alpha_by_layer
-from smoothdroid.host.report.plots.kld import kld_over, sizes
-from smoothdroid.host.report.plots.phones import side_by_side
-from smoothdroid.host.report.plots.quality_speed import over_bytes, over_speed
-from smoothdroid.host.report.plots.sustained import over_time
-from smoothdroid.host.report.plots.threads import threads
+from smoothdroid.host.report.plots.kld import kld_over_size
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import model
 from tests.host.report.plots.test_alpha import STRENGTHS, manifest
@@ -45,48 +41,45 @@ def drawn(axes: Axes) -> list[Point]:
 def test_files_are_drawn_at_their_size(size_bytes: list[int]) -> None:
     """A file of 2479 MB was drawn at 2402, to keep markers apart, and one of 773 at 850."""
     models = [model(f"m{number}").model_copy(update={"size_bytes": size}) for number, size in enumerate(size_bytes)]
-    found = evaluation(models)
-    points = sizes(found)
-    (axes,) = kld_over(points, "file size (MB)", "", []).axes
-    expected = [(row.model.size_bytes / 1e6, row.figures.kld.mean) for row, _ in points if row.figures]
+    quality = Quality(evaluation(models))
+    (axes,) = kld_over_size(quality).axes
+    expected = [(row.model.size_bytes / 1e6, row.distance.kld.mean) for row in quality.rows if row.distance]
     assert drawn(axes) == expected
     assert {x for x, _ in expected} == {size / 1e6 for size in size_bytes}
     low, high = axes.get_xlim()
     assert all(low < x < high for x, _ in expected)
 
 
-def test_quality_over_size_and_speed(inputs: Inputs) -> None:
-    known = forms(inputs)
-    for picture in over_bytes(inputs.evaluations, known):
-        (found,) = inputs.evaluations
+def test_quality_over_size_and_speed(inputs: ReportData) -> None:
+    for picture in quality_size.draw(inputs):
+        (quality,) = inputs.evaluations
         (axes,) = picture.figure.axes
-        assert [x for x, _ in drawn(axes)] == [one.model.size_bytes / 1e6 for one in found.candidates]
+        assert [x for x, _ in drawn(axes)] == [one.model.size_bytes / 1e6 for one in quality.evaluation.candidates]
         ends = [end for text in axes.texts if isinstance(text, Annotation) for end in (text.xy, text.xyann)]
         assert set(ends) <= set(drawn(axes)), "an arrow leads from point to point"
-    first, second = over_speed(inputs.evaluations, groups(inputs.sections), known)
+    first, second = quality_speed.draw(inputs)
     assert [x for x, _ in drawn(first.figure.axes[0])] == pytest.approx(
         [interval(rates).mean for rates in ([40, 40.4, 39.6], [41, 41.41, 40.59])]
     )
     assert [x for x, _ in drawn(second.figure.axes[0])] == pytest.approx([10])
 
 
-def test_tokens_per_second_stand_at_their_number_of_threads(inputs: Inputs) -> None:
-    rows = [row for section in inputs.sections for row in section.rows if not row.judged.cell.test.sustained_s]
+def test_tokens_per_second_stand_at_their_number_of_threads(inputs: ReportData) -> None:
+    rows = [row for evaluated in inputs.campaigns for row in evaluated.rows if not row.judged.cell.test.sustained_s]
     expected = {(float(row.threads), row.tokens_per_s.mean) for row in rows if row.tokens_per_s}
     found: set[Point] = set()
-    for picture in threads(inputs.sections):
+    for picture in threads.draw(inputs):
         (axes,) = picture.figure.axes
         found |= set(drawn(axes))
         assert {text.xy for text in axes.texts if isinstance(text, Annotation)} <= found
     assert found == expected
 
 
-def test_phones_side_by_side_each_have_a_line_for_each_model(inputs: Inputs) -> None:
-    found = groups(inputs.sections)
-    for picture in side_by_side(found):
+def test_phones_side_by_side_each_have_a_line_for_each_model(inputs: ReportData) -> None:
+    for picture in phones.draw(inputs):
         (axes,) = picture.figure.axes
         points = drawn(axes)
-        assert {x for x, _ in points} <= {best.rate.mean for group in found for best in group.bests}
+        assert {x for x, _ in points} <= {best.rate.mean for group in inputs.phones for best in group.best_settings}
         assert all(y == int(y) for _, y in points)
         assert len({y for _, y in points}) == len(points), "no two points share a line"
 
@@ -107,17 +100,17 @@ def test_strengths_stand_at_their_layer() -> None:
     assert axes.get_yticklabels()[0].get_text() == "none"
 
 
-def test_what_was_sustained_stands_at_its_minutes(inputs: Inputs) -> None:
-    pictures = list(over_time(inputs.sections, []))
+def test_what_was_sustained_stands_at_its_minutes(inputs: ReportData) -> None:
+    pictures = list(sustained.draw(inputs))
     rows = [
         row
-        for section in inputs.sections
-        for row in section.rows
+        for evaluated in inputs.campaigns
+        for row in evaluated.rows
         if row.judged.cell.test.sustained_s and row.tokens_per_s
     ]
     assert len(pictures) == len(rows) > 0
     for picture, row in zip(pictures, rows, strict=True):
         (steps,) = [patch for patch in picture.figure.axes[0].patches if isinstance(patch, StepPatch)]
         values, edges, _ = steps.get_data()
-        assert list(values) == list(of(row.judged).tokens_per_s)
-        assert list(edges) == [0.0, *(end / 60 for end in of(row.judged).ends_s)]
+        assert list(values) == list(sustained_rates(row.judged).tokens_per_s)
+        assert list(edges) == [0.0, *(end / 60 for end in sustained_rates(row.judged).ends_s)]

@@ -11,8 +11,8 @@ from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.llamacpp.tool_output import CompletionRecord
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model, write_evaluation
-from smoothdroid.host.report.data.report_data import Inputs, load
-from smoothdroid.host.report.data.rows import Section, section
+from smoothdroid.host.report.data.report_data import ReportData, load
+from smoothdroid.host.report.data.rows import EvaluatedCampaign, evaluate_campaign
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import SAMPLES, Campaign, Run, append, find_campaigns, write_campaign
@@ -125,7 +125,7 @@ def prompt_answered(*first_token_s: float) -> tuple[Campaign, list[Run]]:
     return known, runs
 
 
-def whole(folder: Path) -> Inputs:
+def whole(folder: Path) -> ReportData:
     """Two phones, one of them called HOSTILE, and an evaluation that holds a model of that name too."""
     hostile = PLAN.model_copy(
         update={"models": [model(HOSTILE)], "options": [Options(), Options(cache_k=HOSTILE)], "masks": [()]}
@@ -137,6 +137,6 @@ def whole(folder: Path) -> Inputs:
     return load([folder])
 
 
-def load_sections(places: Iterable[Path]) -> list[Section]:
-    """Every campaign at or below `places`, as a report shows it. Raises BadInput when there is none."""
-    return [section(folder) for folder in find_campaigns(places)]
+def load_campaigns(places: Iterable[Path]) -> list[EvaluatedCampaign]:
+    """Return every campaign at or below `places`, as a report shows it. Raises BadInput when there is none."""
+    return [evaluate_campaign(folder) for folder in find_campaigns(places)]

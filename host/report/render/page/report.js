@@ -1,5 +1,5 @@
 "use strict";
-// A click on a head sorts its table: numbers as numbers, what has none last; a second click turns it round.
+// A click on a column's head sorts its table: numbers as numbers, texts last; a second click reverses the order.
 document.addEventListener("click", (event) => {
   const head = event.target.closest("thead th");
   if (!head || !event.target.closest("button")) return;

@@ -9,7 +9,7 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.evaluate.record import write_evaluation
-from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.data.report_data import ReportData, load
 from smoothdroid.host.results.record import CAMPAIGN, RUNS
 from tests.host.fakes import campaign, phone
 from tests.host.report.whole import MODELS, PLAN, evaluation, write_whole
@@ -22,8 +22,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_campaigns_and_evaluations_are_found_however_deep(inputs: Inputs) -> None:
-    assert (len(inputs.sections), len(inputs.evaluations), inputs.damage) == (2, 1, [])
+def test_campaigns_and_evaluations_are_found_however_deep(inputs: ReportData) -> None:
+    assert (len(inputs.campaigns), len(inputs.evaluations), inputs.damage) == (2, 1, [])
 
 
 def test_a_damaged_line_is_named_and_the_rest_shown(folder: Path) -> None:
@@ -34,8 +34,8 @@ def test_a_damaged_line_is_named_and_the_rest_shown(folder: Path) -> None:
     record.write_bytes(b"\n".join(lines))
     found = load([folder])
     assert [str(record) in damaged and "line 1 is damaged" in damaged for damaged in found.damage] == [True]
-    assert len(found.sections[0].runs) == len(whole.sections[0].runs) - 1
-    assert len(found.sections[0].rows) == len(whole.sections[0].rows)
+    assert len(found.campaigns[0].runs) == len(whole.campaigns[0].runs) - 1
+    assert len(found.campaigns[0].rows) == len(whole.campaigns[0].rows)
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "NaN", "Infinity"])
@@ -46,11 +46,11 @@ def test_a_rate_that_is_none_is_damage(folder: Path, rate: str) -> None:
     record.write_text("\n".join(lines))
     found = load([folder])
     assert ["its numbers are" in damaged for damaged in found.damage] == [True]
-    assert len(found.sections[0].runs) == len(lines) - 2
+    assert len(found.campaigns[0].runs) == len(lines) - 2
 
 
 def test_damaged_samples_are_named_and_count_as_not_seen(folder: Path) -> None:
-    run = load([folder]).sections[0].runs[0]
+    run = load([folder]).campaigns[0].runs[0]
     (folder / "a" / run.samples).write_text("nonsense")
     found = load([folder])
     assert len(found.damage) == 1
@@ -62,7 +62,7 @@ def test_a_damaged_campaign_is_named_and_the_others_shown(folder: Path, content:
     (folder / "b").mkdir()
     (folder / "b" / CAMPAIGN).write_text(content)
     found = load([folder])
-    assert len(found.sections) == 1
+    assert len(found.campaigns) == 1
     assert [str(folder / "b" / CAMPAIGN) in damaged for damaged in found.damage] == [True]
 
 
@@ -87,7 +87,7 @@ def test_nothing_that_can_be_read_is_bad_input(tmp_path: Path, folder: Path) -> 
 def test_evaluations_alone_are_enough(folder: Path) -> None:
     shutil.rmtree(folder / "a")
     found = load([folder])
-    assert (found.sections, len(found.evaluations)) == ([], 1)
+    assert (found.campaigns, len(found.evaluations)) == ([], 1)
 
 
 def test_the_same_evaluation_twice_is_shown_once(folder: Path) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.report.data.rows import NOT_A_SPEED, Section, as_facts
+from smoothdroid.host.report.data.rows import NOT_A_SPEED, EvaluatedCampaign, as_facts
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run
 from smoothdroid.host.results.statistics import Interval, interval
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
 from tests.host.report.whole import PLAN as WHOLE
-from tests.host.report.whole import load_sections, prompt_answered, write_whole
+from tests.host.report.whole import load_campaigns, prompt_answered, write_whole
 
 PLAN = Plan(
     models=[model("plain"), model("smooth")],
@@ -37,12 +37,12 @@ def failed(cell: Cell, why: str) -> list[Run]:
     return [run_of(CAMPAIGN, cell, failure=why)]
 
 
-def section_of(folder: Path, *cells: list[Run]) -> Section:
-    (section,) = load_sections([write_results(folder, CAMPAIGN, [run for runs in cells for run in runs])])
+def section_of(folder: Path, *cells: list[Run]) -> EvaluatedCampaign:
+    (section,) = load_campaigns([write_results(folder, CAMPAIGN, [run for runs in cells for run in runs])])
     return section
 
 
-def shown(section: Section, cell: Cell) -> tuple[object, str]:
+def shown(section: EvaluatedCampaign, cell: Cell) -> tuple[object, str]:
     (row,) = (r for r in section.rows if (r.model, r.test, r.threads) == (cell.model, cell.test.name, cell.threads))
     return row.tokens_per_s, row.remark
 
@@ -64,7 +64,7 @@ def test_a_row_for_every_cell_prefill_first(tmp_path: Path) -> None:
 
 def test_lengths_are_in_order_as_numbers(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"tests": [Test(n_prompt=n, n_gen=0) for n in (1024, 64, 512)]})
-    (section,) = load_sections([write_results(tmp_path, campaign(plan, phone()), [])])
+    (section,) = load_campaigns([write_results(tmp_path, campaign(plan, phone()), [])])
     assert list(dict.fromkeys(row.test for row in section.rows)) == ["pp64", "pp512", "pp1024"]
 
 
@@ -88,7 +88,7 @@ def test_a_single_value_is_said_to_show_nothing(tmp_path: Path) -> None:
 
 
 def test_the_first_token_has_an_interval_over_processes(tmp_path: Path) -> None:
-    (section,) = load_sections([write_results(tmp_path, *prompt_answered(0.4, 0.5, 0.6))])
+    (section,) = load_campaigns([write_results(tmp_path, *prompt_answered(0.4, 0.5, 0.6))])
     (facts,) = as_facts(section)["rows"]
     expected = interval([0.4, 0.5, 0.6])
     ends = [facts[name] for name in ("first_token_s", "first_token_s_low", "first_token_s_high")]
@@ -97,7 +97,7 @@ def test_the_first_token_has_an_interval_over_processes(tmp_path: Path) -> None:
 
 
 def test_energy_has_an_interval_over_processes_and_none_for_one(tmp_path: Path) -> None:
-    (section,) = load_sections([write_whole(tmp_path, campaign(WHOLE, phone()))])
+    (section,) = load_campaigns([write_whole(tmp_path, campaign(WHOLE, phone()))])
     rows = {(row["test"], row["processes"]): row for row in as_facts(section)["rows"] if row["joules_per_token"]}
     several = rows["tg128", 3]
     assert several["joules_per_token_low"] < several["joules_per_token"] < several["joules_per_token_high"]
@@ -107,7 +107,7 @@ def test_energy_has_an_interval_over_processes_and_none_for_one(tmp_path: Path) 
 
 
 def test_an_emulated_phone_has_no_energy(tmp_path: Path) -> None:
-    (section,) = load_sections([write_whole(tmp_path, campaign(WHOLE, phone(emulated=True)))])
+    (section,) = load_campaigns([write_whole(tmp_path, campaign(WHOLE, phone(emulated=True)))])
     rows = as_facts(section)["rows"]
     assert any(row["verdict"] == "valid" for row in rows)
     assert {row[name] for row in rows for name in row if name.startswith("joules")} == {None}
@@ -154,7 +154,7 @@ def test_facts_are_strict_json(tmp_path: Path) -> None:
 
 
 def test_an_emulated_phone_carries_a_caveat(tmp_path: Path) -> None:
-    (section,) = load_sections([write_results(tmp_path, campaign(PLAN, phone(emulated=True), "ssh"), [])])
+    (section,) = load_campaigns([write_results(tmp_path, campaign(PLAN, phone(emulated=True), "ssh"), [])])
     assert section.title == "Google Pixel 8 (zuma), over ssh"
     assert section.caveat == NOT_A_SPEED
     assert as_facts(section)["caveat"] == NOT_A_SPEED
@@ -162,9 +162,9 @@ def test_an_emulated_phone_carries_a_caveat(tmp_path: Path) -> None:
 
 def test_no_results_and_damaged_results_are_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no results"):
-        load_sections([tmp_path])
+        load_campaigns([tmp_path])
     folder = write_results(tmp_path / "x", CAMPAIGN, measured(CELL, 1.0))
     with (folder / "runs.jsonl").open("a") as record:
         record.write("nonsense\n")
     with pytest.raises(BadInput, match="line 2 is damaged"):
-        load_sections([tmp_path])
+        load_campaigns([tmp_path])

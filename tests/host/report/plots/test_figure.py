@@ -6,16 +6,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from smoothdroid.host.report.plots.figure import SVG, Picture
+from smoothdroid.host.report.plots.figure import SVG, ReportFigure
 from smoothdroid.host.report.plots.style import COLOURS, INK, look, panel
 from tests.host.report.whole import HOSTILE
 
 
-def picture(name: str = "threads-1", label: str = "a") -> Picture:
+def picture(name: str = "threads-1", label: str = "a") -> ReportFigure:
     figure, (axes,) = panel()
     axes.errorbar([1, 2], [3, 4], yerr=[1, 1], **look(0))
     axes.set_title(label)
-    return Picture(name, f"title {label}", f"text {label}", figure)
+    return ReportFigure(f"title {label}", f"text {label}", figure, name)
 
 
 def parsed(text: str) -> ElementTree.Element:

@@ -9,14 +9,14 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
 from smoothdroid.host.llamacpp.settings import Options
-from smoothdroid.host.report.data.rows import NOT_A_SPEED, Section
-from smoothdroid.host.report.plots.figure import Picture
-from smoothdroid.host.report.plots.threads import HOLLOW, LINES, threads
+from smoothdroid.host.report.data.report_data import ReportData, load
+from smoothdroid.host.report.data.rows import NOT_A_SPEED
+from smoothdroid.host.report.plots.figure import ReportFigure
+from smoothdroid.host.report.plots.threads import HOLLOW, LINES, draw
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, model, phone, run_of, runs_of, write_results
-from tests.host.report.whole import load_sections
 
 NAMES = ("_plain $x^", "smooth")
 PLAN = Plan(
@@ -33,7 +33,7 @@ def rates_of(name: str, threads: int, test: Test) -> list[float]:
 
 
 @pytest.fixture
-def sections(tmp_path: Path) -> list[Section]:
+def data(tmp_path: Path) -> ReportData:
     """Everything measured over adb; over ssh smooth failed with 2 threads, and with 4 has a single value."""
     full, partial = campaign(PLAN, phone()), campaign(PLAN, phone(model="$FAKE$ phone", emulated=True), "ssh")
     cells = list(PLAN.cells())
@@ -49,12 +49,12 @@ def sections(tmp_path: Path) -> list[Section]:
         else:
             runs += runs_of(partial, cell, rates)
     write_results(tmp_path / "ssh", partial, runs)
-    return load_sections([tmp_path])
+    return load([tmp_path])
 
 
 @pytest.fixture
-def pictures(sections: list[Section]) -> list[Picture]:
-    return list(threads(sections))
+def pictures(data: ReportData) -> list[ReportFigure]:
+    return list(draw(data))
 
 
 def bars(axes: Axes) -> list[list[tuple[float, float, float]]]:
@@ -72,18 +72,17 @@ def bars(axes: Axes) -> list[list[tuple[float, float, float]]]:
     return found
 
 
-def axes_of(picture: Picture) -> Axes:
+def axes_of(picture: ReportFigure) -> Axes:
     (axes,) = picture.figure.axes
     return axes
 
 
-def labels(picture: Picture) -> list[str]:
+def labels(picture: ReportFigure) -> list[str]:
     (legend,) = picture.figure.legends
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_a_panel_for_each_test_says_what_it_shows(pictures: list[Picture]) -> None:
-    assert [picture.name for picture in pictures] == ["threads-1", "threads-2", "threads-3", "threads-4"]
+def test_a_panel_for_each_test_says_what_it_shows(pictures: list[ReportFigure]) -> None:
     assert [axes_of(picture).get_title() for picture in pictures] == [
         "Google Pixel 8 (zuma), over adb\nprefill, 16 tokens",
         "Google Pixel 8 (zuma), over adb\ndecode, 8 tokens",
@@ -97,14 +96,14 @@ def test_a_panel_for_each_test_says_what_it_shows(pictures: list[Picture]) -> No
     assert pictures[0].title == "Google Pixel 8 (zuma), over adb: prefill, 16 tokens, tokens/s over threads"
 
 
-def test_the_legend_names_every_model(pictures: list[Picture]) -> None:
+def test_the_legend_names_every_model(pictures: list[ReportFigure]) -> None:
     assert labels(pictures[0]) == [*NAMES]
     texts = pictures[0].figure.findobj(Text)
     assert not any(text.get_parse_math() for text in texts if isinstance(text, Text))
 
 
 @pytest.mark.parametrize("index", range(2))
-def test_error_bars_are_the_intervals(pictures: list[Picture], index: int) -> None:
+def test_error_bars_are_the_intervals(pictures: list[ReportFigure], index: int) -> None:
     for picture, test in zip(pictures[:2], PLAN.tests, strict=True):
         believed = bars(axes_of(picture))[2 * index]
         for count, (place, low, high) in zip(PLAN.threads, believed, strict=True):
@@ -121,14 +120,14 @@ def test_a_cell_of_one_process_is_a_point_of_its_line_without_a_bar(tmp_path: Pa
         *(run for cell in others for run in runs_of(known, cell, [20, 20.1])),
     ]
     write_results(tmp_path, known, runs)
-    (picture,) = threads(load_sections([tmp_path]))
+    (picture,) = draw(load([tmp_path]))
     believed, _ = bars(axes_of(picture))
     assert [round(place) for place, *_ in believed] == [1, 2, 4]
     assert [bool(np.isnan(low)) for _, low, _ in believed] == [True, False, False]
     assert "1 thread: 10.0; " in picture.description
 
 
-def test_what_failed_has_no_point_and_a_single_value_no_bar(pictures: list[Picture]) -> None:
+def test_what_failed_has_no_point_and_a_single_value_no_bar(pictures: list[ReportFigure]) -> None:
     *_, believed, doubtful = bars(axes_of(pictures[2]))
     assert [round(place) for place, _, _ in believed] == [1]
     ((place, low, _),) = doubtful
@@ -141,7 +140,7 @@ def test_what_is_not_believed_is_hollow_apart_from_its_line_and_says_why(tmp_pat
     cells = [cell for cell in PLAN.cells() if cell.model == "smooth" and cell.test.n_gen]
     rates = {1: [10.0, 10.1, 9.9], 2: [20.0, 5.0, 12.0], 4: [0.5, 0.51, 0.49]}  # unstable, then collapsed
     write_results(tmp_path, known, [run for cell in cells for run in runs_of(known, cell, rates[cell.threads])])
-    (picture,) = threads(load_sections([tmp_path]))
+    (picture,) = draw(load([tmp_path]))
     axes = axes_of(picture)
     believed, doubtful = bars(axes)
     assert [round(place) for place, _, _ in believed] == [1]
@@ -151,7 +150,7 @@ def test_what_is_not_believed_is_hollow_apart_from_its_line_and_says_why(tmp_pat
     assert full.get_markerfacecolor() != "none"
     assert [text.get_text() for text in axes.texts] == ["a", "b"]
     assert labels(picture) == ["smooth", f"a: {HOLLOW}: unstable", f"b: {HOLLOW}: collapsed"]
-    assert "2 threads: 12.3 (-6.31 to 31.0) (not to be believed: unstable)" in picture.description
+    assert "2 threads: 12.3 (-6.31 to 31.0) (rejected: unstable)" in picture.description
 
 
 def test_a_line_for_each_mask_and_a_panel_for_each_setting(tmp_path: Path) -> None:
@@ -160,7 +159,7 @@ def test_a_line_for_each_mask_and_a_panel_for_each_setting(tmp_path: Path) -> No
     plan = PLAN.model_copy(update={"models": [model("a")], "masks": masks, "options": options})
     known = campaign(plan, phone())
     write_results(tmp_path, known, [run_of(known, cell, [10.0, 10.1, 9.9]) for cell in plan.cells()])
-    found = list(threads(load_sections([tmp_path])))
+    found = list(draw(load([tmp_path])))
     assert [axes_of(picture).get_title().splitlines()[1] for picture in found] == [
         "prefill, 16 tokens",
         "prefill, 16 tokens, cache k q8_0",
@@ -175,7 +174,7 @@ def test_more_models_than_colours_get_another_panel(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"models": [model(f"m{n}") for n in range(LINES + 1)], "tests": PLAN.tests[:1]})
     known = campaign(plan, phone())
     write_results(tmp_path, known, [run_of(known, cell, [10.0, 10.1, 9.9]) for cell in plan.cells()])
-    first, second = threads(load_sections([tmp_path]))
+    first, second = draw(load([tmp_path]))
     assert (len(labels(first)), len(labels(second))) == (LINES, 1)
     assert second.title.endswith("prefill, 16 tokens (2 of 2), tokens/s over threads")
 
@@ -183,4 +182,4 @@ def test_more_models_than_colours_get_another_panel(tmp_path: Path) -> None:
 def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
     known = campaign(PLAN, phone())
     write_results(tmp_path, known, [run_of(known, cell, failure="killed") for cell in PLAN.cells()])
-    assert list(threads(load_sections([tmp_path]))) == []
+    assert list(draw(load([tmp_path]))) == []

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page
 
 from smoothdroid.host.llamacpp.settings import Options
-from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.data.report_data import ReportData, load
+from smoothdroid.host.report.plots.registry import PLOTS
 from smoothdroid.host.report.render.files import CELLS, PAGE, SUMMARY, write
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
@@ -46,7 +47,7 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def report(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(inputs: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write(inputs, folder)
     return folder / PAGE
@@ -98,9 +99,7 @@ def test_every_figure_has_a_text_in_its_place(opened: Opened) -> None:
         assert len(texts) == 2
         assert all(texts)
     kinds = {re.sub(r"-\d+$", "", (p.get_attribute("id") or "")) for p in opened.page.locator("figure").all()}
-    assert kinds == {
-        f"figure-{kind}" for kind in ("threads", "sustained", "quality-size", "quality-speed", "memory", "phones")
-    }
+    assert kinds == {f"figure-{plot.stem}" for plot in PLOTS} - {"figure-predicted"}  # its SoC is in no table
     ids = opened.page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
     dangling = opened.page.evaluate(
@@ -111,13 +110,13 @@ def test_every_figure_has_a_text_in_its_place(opened: Opened) -> None:
 
 
 def column(page: Page, at: int) -> list[str]:
-    cells = page.locator("#part-1 table").first.locator(f"tbody tr > :nth-child({at}) > span")
+    cells = page.locator("#best table").first.locator(f"tbody tr > :nth-child({at}) > span")
     return [text.strip() for text in cells.all_inner_texts()]
 
 
 def test_a_click_on_a_head_sorts(opened: Opened) -> None:
     page = opened.page
-    heads = page.locator("#part-1 table").first.locator("thead th")
+    heads = page.locator("#best table").first.locator("thead th")
     at = [text.split(" ")[0].strip() for text in heads.all_inner_texts()].index("tokens/s")
     before = column(page, at + 1)
     assert len(before) == 4
@@ -167,9 +166,9 @@ def test_it_prints(opened: Opened, tmp_path: Path) -> None:
     assert opened.page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_it_begins_with_the_verdict(opened: Opened) -> None:
-    text = opened.page.locator("#part-1").inner_text()
-    assert text.startswith("Verdict")
+def test_it_begins_with_the_best_settings(opened: Opened) -> None:
+    text = opened.page.locator("#best").inner_text()
+    assert text.startswith("Best settings")
     assert "Google Pixel 8 (zuma), over adb: fastest decode 41.0 tokens/s" in text
     assert "tiny-smooth-q8_0, tg128, 4 threads on CPUs mid" in text
 
@@ -198,6 +197,6 @@ def test_no_valid_cell_says_so(browser: Browser, tmp_path: Path) -> None:
     write(load([tmp_path / "r"]), tmp_path / "report")
     opened = Opened(browser, tmp_path / "report" / PAGE)
     assert opened.said == []
-    assert "no valid cell" in opened.page.locator("#part-1").inner_text()
-    assert "there is nothing to draw" in opened.page.locator("main").inner_text()
+    assert "no valid cell" in opened.page.locator("#best").inner_text()
+    assert "No figure: there is no measurement" in opened.page.locator("main").inner_text()
     assert opened.page.locator("figure").count() == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.host.model.evaluate.record import write_evaluation
-from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.data.report_data import ReportData, load
+from smoothdroid.host.report.plots.registry import PLOTS
 from smoothdroid.host.report.render.files import CELLS, FIGURES, PAGE, SUMMARY, write
 from smoothdroid.host.results.cell import Test
 from smoothdroid.host.results.record import write_campaign
@@ -17,10 +18,11 @@ ONE_CELL = PLAN.model_copy(update={"models": MODELS[:1], "threads": [1], "tests"
 
 
 @pytest.fixture(scope="module")
-def folder(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(inputs: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     (folder / FIGURES).mkdir()
-    (folder / FIGURES / "threads-99.png").touch()
+    for plot in PLOTS:
+        (folder / FIGURES / f"{plot.stem}-99.png").touch()
     (folder / FIGURES / "mine.png").touch()
     assert write(inputs, folder) == [folder / name for name in (PAGE, SUMMARY, CELLS, FIGURES)]
     return folder
@@ -99,20 +101,20 @@ def test_a_font_that_is_missing_is_named(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"models": [model("\U0001e900")], "masks": [()], "tests": PLAN.tests[:1]})
     write_whole(tmp_path / "r", campaign(plan, phone()))
     write(load([tmp_path / "r"]), tmp_path)
-    named = "No font of this machine has every character of the names here (looked in DejaVu Sans"
+    named = "This machine has no font for some characters of these names (searched: DejaVu Sans"
     assert named in (tmp_path / PAGE).read_text()
     assert named in (tmp_path / SUMMARY).read_text()
 
 
-def test_the_verdict_comes_first(folder: Path) -> None:
+def test_the_best_settings_come_first(folder: Path) -> None:
     heads = re.findall(r"^## (.*)", (folder / SUMMARY).read_text(), re.MULTILINE)
-    assert heads[:2] == ["Verdict", "What is not to be believed, and why"]
-    assert heads[-2:] == ["Every cell", "How it was measured"]
+    assert heads[:2] == ["Best settings", "Cells without a valid result"]
+    assert heads[-2:] == ["All cells", "How it was measured"]
 
 
 def test_figures_of_an_earlier_report_are_gone_and_other_files_stay(folder: Path) -> None:
     names = {path.name for path in (folder / FIGURES).iterdir()}
-    assert "threads-99.png" not in names
+    assert not [name for name in names if name.endswith("-99.png")]
     assert "mine.png" in names
     assert {Path(name).stem for name in names - {"mine.png"} if name.endswith("png")} == {
         Path(name).stem for name in names if name.endswith("svg")

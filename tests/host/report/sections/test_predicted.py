@@ -1,4 +1,4 @@
-"""What was measured on a Snapdragon beside what is predicted of it."""
+"""Measured against predicted speed, on a Snapdragon."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.gguf.memory_shape import Shape
 from smoothdroid.host.predict import work
-from smoothdroid.host.report.data.phone_results import Group, groups
-from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.data.predicted import PredictedSetting
+from smoothdroid.host.report.data.report_data import ReportData, load
+from smoothdroid.host.report.plots.predicted import draw
 from smoothdroid.host.report.sections import predicted
-from smoothdroid.host.report.sections.report import report
+from smoothdroid.host.report.sections.report import build_report
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import append, write_campaign
@@ -39,7 +40,7 @@ def llama() -> Artifact:
     return model("llama-2-7b-q8_0").model_copy(update=known)
 
 
-def measured(folder: Path, rates: dict[Test, float], processes: int = 3, **known: Any) -> Inputs:
+def measured(folder: Path, rates: dict[Test, float], processes: int = 3, **known: Any) -> ReportData:
     """A campaign with one steady cell of three processes for each test."""
     plan = Plan(
         models=[llama()], threads=[4], tests=list(rates), masks=[()], protocol=Protocol(repetitions=2, rounds=3)
@@ -53,9 +54,9 @@ def measured(folder: Path, rates: dict[Test, float], processes: int = 3, **known
     return load([folder])
 
 
-def only_group(inputs: Inputs) -> Group:
-    (group,) = groups(inputs.sections)
-    return group
+def only_phone(data: ReportData) -> list[PredictedSetting]:
+    ((_, settings),) = data.predictions
+    return settings
 
 
 DECODE, PREFILL = Test(n_gen=128), Test(n_prompt=512)
@@ -63,46 +64,45 @@ DECODE, PREFILL = Test(n_gen=128), Test(n_prompt=512)
 
 def test_a_best_setting_is_held_against_its_prediction(tmp_path: Path) -> None:
     inputs = measured(tmp_path, {DECODE: 4.0, PREFILL: 20.0})
-    group = only_group(inputs)
-    found = predicted.held(group)
+    found = only_phone(inputs)
     assert [one.against.answer for one in found] == ["as predicted", "as predicted"]
     by_test = {one.best.row.test: one.against.expected for one in found}
 
-    table = predicted.table(group, found)
+    table = predicted.table(inputs.phones[0], found)
     rows = {row[1].text: [cell.text for cell in row] for row in table.rows}
     assert rows["tg128"][2] == "4.00"
     assert float(rows["tg128"][4]) == pytest.approx(by_test["tg128"].ceiling, rel=0.01)
     assert rows["tg128"][5] == f"{4.0 / by_test['tg128'].ceiling:.0%}"
 
-    picture = predicted.picture(1, group, found)
-    (axes,) = picture.figure.axes
+    (figure,) = draw(inputs)
+    (axes,) = figure.figure.axes
     (bars,) = (drawn for drawn in axes.containers if isinstance(drawn, BarContainer))
     (points,) = (drawn for drawn in axes.containers if isinstance(drawn, ErrorbarContainer))
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
     assert np.allclose(spans, [(one.against.expected.low, one.against.expected.high) for one in found])
     assert sorted(np.asarray(points.lines[0].get_xdata()).tolist()) == [4.0, 20.0]
-    assert "tg128: 4.00 tokens/s, predicted" in picture.description
-    assert "Measured against predicted" in [part.title for part in report(inputs).parts]
+    assert "tg128: 4.00 tokens/s, predicted" in figure.description
+    assert "predicted" in [section.id for section in build_report(inputs).sections]
 
 
 def test_a_setting_of_one_process_is_a_point_without_a_bar(tmp_path: Path) -> None:
     inputs = measured(tmp_path, {DECODE: 4.0}, processes=1)
-    group = only_group(inputs)
-    (axes,) = predicted.picture(1, group, predicted.held(group)).figure.axes
+    (figure,) = draw(inputs)
+    (axes,) = figure.figure.axes
     (points,) = (drawn for drawn in axes.containers if isinstance(drawn, ErrorbarContainer))
     assert np.asarray(points.lines[0].get_xdata()).tolist() == [4.0]
     low, high = axes.get_xlim()
     assert low < 4.0 < high
-    assert "one process, no interval" in "".join(said for part in report(inputs).parts for said in part.said)
+    assert "one process, no interval" in "".join(build_report(inputs).sections[0].content.sentences)
 
 
 def test_what_passes_no_prediction_is_said(tmp_path: Path) -> None:
-    (one,) = predicted.held(only_group(measured(tmp_path, {DECODE: 0.5})))
+    (one,) = only_phone(measured(tmp_path, {DECODE: 0.5}))
     assert one.against.answer == "slower than predicted"
 
 
 @pytest.mark.parametrize("known", [{"emulated": True}, {"soc": "none that is known"}])
 def test_where_nothing_is_expected_nothing_is_shown(tmp_path: Path, known: dict[str, Any]) -> None:
     inputs = measured(tmp_path, {DECODE: 4.0}, **known)
-    assert predicted.held(only_group(inputs)) == []
-    assert "Measured against predicted" not in [part.title for part in report(inputs).parts]
+    assert only_phone(inputs) == []
+    assert "predicted" not in [section.id for section in build_report(inputs).sections]

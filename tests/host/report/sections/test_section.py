@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothdroid.host.report.sections.section import NOTHING, cell, figure
+from smoothdroid.host.report.sections.section import NOT_MEASURED, cell_or_missing, number_cell
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from smoothdroid.host.report.sections.section import NOTHING, cell, figure
     ],
 )
 def test_a_figure_is_sorted_by_the_number_that_it_begins_with(text: str, value: float | None) -> None:
-    assert (figure(text).text, figure(text).value) == (text, value)
+    assert (number_cell(text).text, number_cell(text).value) == (text, value)
 
 
-def test_an_empty_cell_says_so() -> None:
-    assert cell(None, "a note").text == NOTHING
-    assert cell(None, "a note").note == ""
-    assert cell("1", "a note", 1.0).value == 1.0
+def test_a_missing_cell_says_so() -> None:
+    assert cell_or_missing(None, "a note").text == NOT_MEASURED
+    assert cell_or_missing(None, "a note").note == ""
+    assert cell_or_missing("1", "a note", 1.0).value == 1.0

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from smoothdroid.host.report.data.report_data import Inputs, load
+from smoothdroid.host.report.data.report_data import ReportData, load
 from smoothdroid.host.report.tables.cells_csv import LLAMA_BENCH, OURS, cells
 from smoothdroid.host.results.statistics import interval
 from tests.host.fakes import campaign, model, phone, run_of, write_results
 from tests.host.report.whole import PLAN, prompt_answered, write_whole
 
 
-def read(inputs: Inputs) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(cells(inputs.sections))))
+def read(inputs: ReportData) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(cells(inputs.campaigns))))
 
 
 def test_the_columns_are_llama_benchs_own_in_its_order(llama_cpp: Path) -> None:
@@ -28,9 +28,9 @@ def test_the_columns_are_llama_benchs_own_in_its_order(llama_cpp: Path) -> None:
     assert not set(OURS) & set(theirs)
 
 
-def test_a_line_for_each_cell(inputs: Inputs) -> None:
+def test_a_line_for_each_cell(inputs: ReportData) -> None:
     rows = read(inputs)
-    assert len(rows) == sum(len(section.rows) for section in inputs.sections)
+    assert len(rows) == sum(len(section.rows) for section in inputs.campaigns)
     best = next(
         r
         for r in rows
@@ -48,7 +48,7 @@ def test_a_line_for_each_cell(inputs: Inputs) -> None:
     assert failed["remark"].startswith("failed: killed")
 
 
-def test_what_is_not_believed_has_its_verdict_beside_it(inputs: Inputs) -> None:
+def test_what_is_not_believed_has_its_verdict_beside_it(inputs: ReportData) -> None:
     shown = {
         row["verdict"]
         for row in read(inputs)
