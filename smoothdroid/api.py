@@ -1,0 +1,173 @@
+"""The Python API: prepare, build, phones, bench, read, query, compare and report as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothdroid.cell_result import CellResult
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone, describe
+from smoothdroid.device.transport.resolve import open_target
+from smoothdroid.device.transport.ssh import SshOptions
+
+if TYPE_CHECKING:
+    from smoothdroid.host.compare.comparison import Compared
+    from smoothdroid.host.llamacpp.compile import Build
+    from smoothdroid.host.llamacpp.source import Source
+    from smoothdroid.host.model.prepare import Prepared, Settings
+
+OnStep = Callable[[str], None]
+"""Receives a sentence for each step of a long call."""
+
+
+def _silent(_step: str) -> None:
+    """Show no step."""
+
+
+def _llama_cpp(folder: str | Path | None) -> Source:
+    """Return the llama.cpp checkout in `folder`, or the pinned source."""
+    from smoothdroid.host.llamacpp import source
+
+    return source.checkout(Path(folder)) if folder else source.pinned()
+
+
+def prepare(
+    model: str | Path,
+    output: str | Path,
+    settings: Settings | None = None,
+    *,
+    llama_cpp: str | Path | None = None,
+    on_step: OnStep = _silent,
+) -> list[Prepared]:
+    """Apply SmoothQuant to a checkpoint and write GGUF files into the folder `output`.
+
+    Without `settings` it writes the smoothed Q8_0 file with alpha 0.5. Each result has `path` and `manifest`; a file
+    that exists already, made from the same model with the same settings, is `reused`. Needs the extra `model`.
+    Raises SmoothdroidError where the model cannot be prepared.
+    """
+    from smoothdroid.host.llamacpp import compile as compiler
+    from smoothdroid.host.llamacpp import source, variants
+    from smoothdroid.host.model import prepare as preparation
+
+    origin = source.unpacked(_llama_cpp(llama_cpp))
+    built = compiler.find([variants.find("host", "native")], origin)
+    return preparation.prepare(
+        Path(model),
+        Path(output),
+        settings,
+        llama_cpp=origin.folder,
+        llama_cpp_id=origin.id,
+        llama_bench=built.tool("llama-bench") if built else None,
+        on_step=on_step,
+    )
+
+
+def build(
+    on: str | None = None,
+    *,
+    abi: str | None = None,
+    isa: str | None = None,
+    llama_cpp: str | Path | None = None,
+    jobs: int = 2,
+) -> list[Build]:
+    """Compile llama.cpp for the phone at the target `on`, or for an ABI (`host`: this machine); builds are cached.
+
+    Without `isa`, a phone gets the best ISA level that it can run, and an ABI every level. Raises BadInput for an
+    unknown ABI or level, SmoothdroidError where the compiler fails.
+    """
+    from smoothdroid.host.llamacpp import compile as compiler
+    from smoothdroid.host.llamacpp import toolchain, variants
+
+    if (on is None) == (abi is None):
+        raise BadInput("name a phone or an ABI: build(on='adb:SERIAL') or build(abi='arm64-v8a')")
+    phone = phones(on)[on] if on else None
+    if phone and on == "local:":
+        abi, phone = "host", None
+    abi = abi or (phone.abi if phone else None)
+    static = phone is not None and not phone.bionic
+    origin = _llama_cpp(llama_cpp)
+    needed_by = [(phone.abi, phone.features)] if phone else []
+    with_ndk = abi is not None and abi != "host" and toolchain.decide(abi, static=static).road == "ndk"
+    levels = variants.choose(abi, isa, needed_by, shared=isa is None and with_ndk)
+    return [compiler.build(level, origin, toolchain.for_abi(level.abi, static=static), jobs=jobs) for level in levels]
+
+
+def phones(*targets: str) -> dict[str, Phone]:
+    """Return the description of each phone by its target; without targets, of those attached over adb.
+
+    Raises NoPhone where a phone cannot be reached.
+    """
+    from smoothdroid.device.transport import adb
+
+    described = {}
+    for target in targets or [f"adb:{serial}" for serial in adb.attached()]:
+        with closing(open_target(target, SshOptions())) as connection:
+            described[target] = describe(connection)
+    return described
+
+
+def read(*results: str | Path) -> list[CellResult]:
+    """Return the cells of all campaigns in and below these folders, checked by the rules of this version.
+
+    `pandas.DataFrame(smoothdroid.read("results"))` makes a data frame of them. Raises BadInput where a folder has no
+    results or a record is damaged.
+    """
+    from smoothdroid.host.query.tables import CAMPAIGNS, CELLS, rows_of
+    from smoothdroid.host.results.record import find_campaigns
+
+    cells = []
+    for folder in find_campaigns([Path(place) for place in results]):
+        tables = rows_of(folder)
+        (campaign,) = tables[CAMPAIGNS.name]
+        cells += [CellResult.from_columns({**campaign, **cell}) for cell in tables[CELLS.name]]
+    return cells
+
+
+def query(sql: str, *results: str | Path) -> list[dict[str, Any]]:
+    """Return the rows that a SELECT gives over the tables `campaigns`, `cells` and `runs` of these folders.
+
+    Needs the extra `query` (DuckDB). Raises BadInput for wrong SQL and where there are no results.
+    """
+    from smoothdroid.host.query import need_duckdb
+
+    need_duckdb()
+    from smoothdroid.host.query import ask, index
+    from smoothdroid.host.results.record import find_campaigns
+
+    ask.check(sql)
+    folders = find_campaigns([Path(place) for place in results])
+    with index.current(folders) as current, ask.asked(sql, current) as answer:
+        answer.check_names()
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows()]
+
+
+def compare(a: str | Path, b: str | Path | None = None, *, by: str = "", threshold: float = 0.05) -> Compared:
+    """Compare two folders of results, or within one folder two values of a setting (`by="threads=4,8"`).
+
+    The result has `pairs`, each with a ratio, its interval and an answer, and `regressions`: the pairs that are
+    significantly slower, by more than `threshold`. Raises BadInput where nothing can be compared.
+    """
+    from smoothdroid.host.compare import matching
+    from smoothdroid.host.compare.by import parse
+
+    if (b is None) != bool(by):
+        raise BadInput("compare two folders, or one folder with `by`: compare('results', by='threads=4,8')")
+    if b is not None:
+        return matching.load(Path(a), Path(b), threshold)
+    field, values = parse(by)
+    return matching.within(Path(a), field, values, threshold)
+
+
+def report(results: str | Path | Sequence[str | Path], output: str | Path) -> list[Path]:
+    """Write a report of these results and evaluations into the folder `output`; return the files written.
+
+    Raises BadInput where there are no results.
+    """
+    from smoothdroid.host.report.data import inputs
+    from smoothdroid.host.report.render.files import write
+
+    places = [results] if isinstance(results, str | Path) else results
+    return write(inputs.load([Path(place) for place in places]), Path(output))
