@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from smoothdroid.api import report as report
     from smoothdroid.cell_result import CellResult as CellResult
     from smoothdroid.device.common.errors import SmoothdroidError as SmoothdroidError
+    from smoothdroid.host.model.prepare import PrepareSettings as PrepareSettings
 
 _HOME = {
     **dict.fromkeys(("build", "compare", "phones", "prepare", "query", "read", "report"), "smoothdroid.api"),
     "CellResult": "smoothdroid.cell_result",
+    "PrepareSettings": "smoothdroid.host.model.prepare",
     "SmoothdroidError": "smoothdroid.device.common.errors",
 }
 
-__all__ = [
-    *_HOME
-]
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (a function, a class or an error)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smoothdroid.host.compare.comparison import Compared
     from smoothdroid.host.llamacpp.compile import Build
     from smoothdroid.host.llamacpp.source import Source
-    from smoothdroid.host.model.prepare import Prepared, Settings
+    from smoothdroid.host.model.prepare import Prepared, PrepareSettings
 
 OnStep = Callable[[str], None]
 """Receives a sentence for each step of a long call."""
@@ -37,7 +37,7 @@ def _llama_cpp(folder: str | Path | None) -> Source:
 def prepare(
     model: str | Path,
     output: str | Path,
-    settings: Settings | None = None,
+    settings: PrepareSettings | None = None,
     *,
     llama_cpp: str | Path | None = None,
     on_step: OnStep = _silent,

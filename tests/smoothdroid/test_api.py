@@ -80,8 +80,20 @@ def test_a_build_is_for_a_phone_or_an_abi() -> None:
         smoothdroid.build()
 
 
+def test_a_checkpoint_is_prepared(tmp_path: Path) -> None:
+    from tests.host.model.tiny_models import PROSE, write_tiny_model  # imports torch
+
+    model = write_tiny_model(tmp_path / "tiny", "LlamaForCausalLM")
+    text = tmp_path / "text.txt"
+    text.write_text(PROSE * 100, encoding="utf-8")
+    settings = smoothdroid.PrepareSettings(n_samples=4, seq_len=32, calib=text)
+    (prepared,) = smoothdroid.prepare(model, tmp_path / "out", settings)
+    assert prepared.path.name == "tiny-smooth-q8_0.gguf"
+    assert not prepared.reused
+
+
 def test_two_models_are_measured_and_compared(tmp_path: Path) -> None:
-    (smoothdroid.build)("local:")
+    smoothdroid.build("local:")
     plain, smooth = tmp_path / "plain.gguf", tmp_path / "smooth.gguf"
     write_llama(plain, Q8_0)
     write_llama(smooth, Q8_0, letters="▁zyxwvutsrqponmlkjihgfedcba.,")
