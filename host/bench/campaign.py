@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -50,6 +50,7 @@ class Binaries:
     """What must lie beside each tool on the phone."""
     reason: str = ""
     """Why this build and no better one."""
+    requested: record.Requested = field(default_factory=record.Requested)
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,7 @@ def _campaign(
         build_commit=binaries.commit,
         build_tools={tool: sha256 for tool, (_, sha256) in binaries.tools.items()},
         build_reason=binaries.reason,
+        requested=binaries.requested,
         plan=plan,
         token=secrets.token_hex(4),
         share=share,

@@ -32,7 +32,7 @@ from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp import source
 from smoothdroid.host.results import cpu_masks
 from smoothdroid.host.results.plan import Plan
-from smoothdroid.host.results.record import Run
+from smoothdroid.host.results.record import Requested, Run
 
 if TYPE_CHECKING:
     from smoothdroid.host.report.data.rows import EvaluatedCampaign
@@ -200,7 +200,9 @@ class _Workshop:
         built = build_for(target, phone, self.isa, self.origin)
         made = built.manifest
         reason = why_this_build(built, phone, self.isa)
-        return campaign.Binaries(made.id, made.isa, made.commit, tools_of(built), extra_files(built), reason)
+        checkout = "" if self.origin == source.pinned() else str(self.origin.folder)
+        requested = Requested(isa=self.isa or "", llama_cpp=checkout, force=self.force)
+        return campaign.Binaries(made.id, made.isa, made.commit, tools_of(built), extra_files(built), reason, requested)
 
     def check(self, planned: Plan, phone: Phone) -> None:
         if not self.force:

@@ -43,6 +43,17 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Requested(_Record):
+    """The options of `smoothdroid bench` beside the plan, as far as a repetition needs them."""
+
+    isa: str = ""
+    """The ISA level that `--isa` named; empty for the best one."""
+    llama_cpp: str = ""
+    """The folder of the checkout that `--llama-cpp` named; empty for the pinned llama.cpp."""
+    force: bool = False
+    """The memory check was left out."""
+
+
 class Campaign(_Record):
     """What was asked, of which phone, with what."""
 
@@ -62,6 +73,7 @@ class Campaign(_Record):
     """Tool -> sha256."""
     build_reason: str = ""
     """Why this build and no better one: which CPU lacks what."""
+    requested: Requested = Requested()
     plan: Plan
     token: str = ""
     """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""

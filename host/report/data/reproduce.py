@@ -35,7 +35,11 @@ def bench(campaign: Campaign) -> str:
     if cooling := protocol.cooling:
         limit = f"{cooling.celsius:g}" if cooling.celsius is not None else f"start+{cooling.above_start or 0:g}"
         words += ["--cool", limit, "--cool-within", str(cooling.within_s)]
-    return shlex.join([*words, "--seed", str(protocol.seed)])
+    words += ["--seed", str(protocol.seed)]
+    requested = campaign.requested
+    words += ["--isa", requested.isa] if requested.isa else []
+    words += ["--llama-cpp", requested.llama_cpp] if requested.llama_cpp else []
+    return shlex.join([*words, "--force"] if requested.force else words)
 
 
 def evaluate(found: Evaluation) -> str:
