@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from smoothdroid.api import report as report
     from smoothdroid.cell_result import CellResult as CellResult
     from smoothdroid.device.common.errors import SmoothdroidError as SmoothdroidError
-    from smoothdroid.host.model.prepare import PrepareSettings as PrepareSettings
+    from smoothdroid.host.model.prepare_settings import PrepareSettings as PrepareSettings
 
 _HOME = {
     **dict.fromkeys(("build", "compare", "phones", "prepare", "query", "read", "report"), "smoothdroid.api"),
     "CellResult": "smoothdroid.cell_result",
-    "PrepareSettings": "smoothdroid.host.model.prepare",
+    "PrepareSettings": "smoothdroid.host.model.prepare_settings",
     "SmoothdroidError": "smoothdroid.device.common.errors",
 }
 

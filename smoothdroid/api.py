@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from smoothdroid.host.compare.comparison import Compared
     from smoothdroid.host.llamacpp.compile import Build
     from smoothdroid.host.llamacpp.source import Source
-    from smoothdroid.host.model.prepare import Prepared, PrepareSettings
+    from smoothdroid.host.model.prepare import Prepared
+    from smoothdroid.host.model.prepare_settings import PrepareSettings
 
 OnStep = Callable[[str], None]
 """Receives a sentence for each step of a long call."""

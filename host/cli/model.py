@@ -93,8 +93,8 @@ def prepare(
 ) -> None:
     """Apply SmoothQuant to a checkpoint and write it as a GGUF, layer by layer, in little memory."""
     need_torch()
-    from smoothdroid.host.model.prepare import PrepareSettings, parse_types
     from smoothdroid.host.model.prepare import prepare as prepare_model
+    from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
     from smoothdroid.host.report.plots import alpha as alpha_plot
 
     settings = PrepareSettings(

@@ -1,1 +1,1 @@
-"""Checkpoint to smoothed, quantised GGUF. The only package that imports torch."""
+"""The way from a checkpoint to a smoothed, quantised GGUF. The only package that imports torch."""

@@ -1,4 +1,4 @@
-"""Smoothing in a process of its own: from here without torch."""
+"""Start the process that smooths; this side needs no torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from smoothdroid.host.model.provenance.manifest import Smoothing, SmoothingOutco
 
 
 class SmoothJob(Job):
-    """What is to be smoothed, and how."""
+    """A smoothing: the checkpoint, the settings, and the files to write."""
 
     checkpoint: Path
-    """A staged one: data only."""
+    """A staged checkpoint, which holds data only."""
     shown: Path
-    """The user's name for it, for messages."""
+    """The user's path of the checkpoint, for messages."""
     llama_cpp: Path
     """A llama.cpp source tree, whose converter looks at the checkpoint before it is smoothed."""
     settings: Smoothing
@@ -23,7 +23,7 @@ class SmoothJob(Job):
     text: str
     device: str
     changes: Path
-    """Where the changes go: a file of `changes.save_changes`."""
+    """The file that the changes are written to, by `save_changes`."""
     outcome: Path
     save_hf: Path | None
     """A folder to be made, for the smoothed checkpoint."""

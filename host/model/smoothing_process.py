@@ -23,12 +23,12 @@ from smoothdroid.host.model.texts.prose import Prose
 
 
 def main(job: SmoothJob) -> None:
-    """Do the job. The parent hears of what the user can correct; anything else is a traceback."""
+    """Do the job. Faults that the user can correct are reported to the parent; anything else is a traceback."""
     events = Events(job.events)
     try:
         device = choose_device(job.device)
         checkpoint = settle_head(open_checkpoint(job.checkpoint), events.step)
-        Network(checkpoint)  # refuses names and shapes that are not config.json's, in words of its own
+        Network(checkpoint)  # refuses names and shapes that are not config.json's, with its own messages
         run_converter(job.llama_cpp, job.checkpoint, Weights(checkpoint), GgufRequest("q8_0", None, checkpoint.name))
         changes, outcome = smooth_checkpoint(
             checkpoint,
@@ -50,7 +50,7 @@ def main(job: SmoothJob) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` -> what torch computes on. Raises BadInput where there is no GPU."""
+    """Return the device that torch computes on: `auto`, `cpu` or `cuda`. Raises BadInput where there is no GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"cuda: this torch ({torch.__version__}) sees no GPU here. Use --device cpu.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -26,16 +26,20 @@ def write_llama(
     tied: bool = False,
     rope_factors: bool = False,
     settings: dict[str, float] | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Path:
     """Write the model to `path`, its matrices as `kind`; the same weights every time.
 
     Its norms are far from 1 and have one loud channel, as trained models have. `broken`: one weight is NaN.
     `architecture`: qwen2 has biases too, and qwen3 norms over heads. `tied`: the embedding is the head, and of `kind`.
     `rope_factors`: as Llama 3 has them. `settings`: further ones, without the architecture's name.
+    `texts`: metadata by their whole names.
     """
     writer = GGUFWriter(path, architecture)
     for name, value in (settings or {}).items():
         writer.add_float32(f"{architecture}.{name}", value)
+    for name, text in (texts or {}).items():
+        writer.add_string(name, text)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(HIDDEN)
     writer.add_block_count(LAYERS)

@@ -1,4 +1,4 @@
-"""What a kernel does to the numbers that it multiplies, on the workstation, in torch.
+"""The arithmetic of kernels, in torch: how each rounds the numbers that it multiplies.
 
 A linear under a kernel is `activations(x) @ weights(w).T`. A kernel adds products of small integers in int32, without
 rounding, and scales the sums afterwards; here both sides are float32 that carry their scales already, and the product
@@ -19,13 +19,15 @@ from smoothdroid.host.model.arithmetic.kleidiai import Kleidiai
 
 
 class Arithmetic(Protocol):
-    """What one kernel multiplies. `quantisation` is `q8_0` or `q4_0`; both methods raise BadInput for another."""
+    """The arithmetic of one kernel. `quantisation` is `q8_0` or `q4_0`; both methods raise BadInput for another."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The kernel's name, as `--kernel` takes it."""
+        ...
 
     def weights(self, weight: Tensor, quantisation: str) -> Tensor:
-        """What it multiplies with: float32 [out, in] of the checkpoint -> float32 [out, in].
+        """Return the weights that the kernel multiplies with: float32 [out, in], from the checkpoint's [out, in].
 
         Weights that come out of a GGUF of that quantisation are left as they are by the first step, which a file
         has gone through already. Raises BadInput where `in` is no multiple of 32.
@@ -33,7 +35,7 @@ class Arithmetic(Protocol):
         ...
 
     def activations(self, activations: Tensor, quantisation: str) -> Tensor:
-        """What it multiplies them as: float32 [..., in] -> float32 [..., in]. Raises BadInput as `weights` does."""
+        """Return float32 activations [..., in] as the kernel multiplies them. Raises BadInput as `weights` does."""
         ...
 
 
@@ -42,7 +44,7 @@ NAMES = tuple(kernel.name for kernel in _KERNELS)
 
 
 def arithmetic_of(kernel: str) -> Arithmetic:
-    """The arithmetic of the kernels of that name. Raises BadInput naming those that are known."""
+    """Return the arithmetic of the kernels of that name. Raises BadInput naming those that are known."""
     for known in _KERNELS:
         if known.name == kernel:
             return known

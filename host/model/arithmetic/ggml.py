@@ -18,16 +18,16 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class Ggml:
-    """See Arithmetic."""
+    """ggml's kernels: implements Arithmetic."""
 
     name: str = "ggml"
 
     def weights(self, weight: Tensor, quantisation: str) -> Tensor:
-        """Through the file's blocks (quantize_row_q8_0_ref, quantize_row_q4_0_ref): bit for bit what it holds."""
+        """Return the weights as the file holds them, bit for bit (quantize_row_q8_0_ref, quantize_row_q4_0_ref)."""
         return _through_blocks(weight, _WEIGHTS[checked(quantisation)])
 
     def activations(self, activations: Tensor, quantisation: str) -> Tensor:
-        """Q8_0 whatever the weights are: the `vec_dot_type` of both types.
+        """Return the activations as Q8_0, whatever the weights are: the `vec_dot_type` of both types.
 
         Unlike a file's, they round half to even (quantize_row_q8_0 of ggml-cpu/arch).
         """
@@ -36,14 +36,14 @@ class Ggml:
 
 
 def checked(quantisation: str) -> str:
-    """`quantisation`, if it is a known one; else raises BadInput."""
+    """Return `quantisation` if it is a known one, else raise BadInput."""
     if quantisation not in _WEIGHTS:
         raise BadInput(f"the arithmetic of {quantisation} is not known here. There are {', '.join(_WEIGHTS)}")
     return quantisation
 
 
 def round_half_away(values: Tensor) -> Tensor:
-    """C's roundf. (Adding 0.5 and cutting off would round the float below 0.5 up.)"""
+    """Round half away from zero, as C's roundf. (Adding 0.5 and cutting off would round the float below 0.5 up.)"""
     magnitude = values.abs()
     whole = magnitude.floor()
     return (whole + (magnitude - whole >= 0.5)).copysign(values)
@@ -66,7 +66,7 @@ def _q8_0_activations(blocks: Tensor) -> Tensor:
 
 
 def _q4_0_weights(blocks: Tensor) -> Tensor:
-    """The value of largest magnitude, the first where there are several, becomes -8."""
+    """Round blocks to Q4_0: the value of largest magnitude, the first where there are several, becomes -8."""
     largest = blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
     scale = largest / -8
     steps = (blocks * _inverse(scale) + 8.5).trunc().clamp(0, 15)
@@ -74,12 +74,12 @@ def _q4_0_weights(blocks: Tensor) -> Tensor:
 
 
 def _inverse(scale: Tensor) -> Tensor:
-    """1/scale; a block of zeros stays zeros."""
+    """Return 1/scale, and 0 for a block of zeros."""
     return torch.where(scale == 0, 0, 1 / scale)
 
 
 def _as_f16(scale: Tensor) -> Tensor:
-    """The scale as it is stored. The steps were counted with the one that was not rounded."""
+    """Return the scale as it is stored; the steps were counted with the one that was not rounded."""
     return scale.half().float()
 
 

@@ -23,7 +23,7 @@ LOWEST, HIGHEST = -128, 127
 
 
 def takes(tensor: str) -> bool:
-    """Whether KleidiAI multiplies with the GGUF tensor of that name, where it is Q8_0 or Q4_0.
+    """Return whether KleidiAI multiplies with the GGUF tensor of that name, where it is Q8_0 or Q4_0.
 
     It takes every matrix that is a linear's, the head included; llama.cpp gives it a copy of a tied one, so ask for
     `output.weight` also where the file has none. Left to ggml are the embedding, which is looked up and not
@@ -34,18 +34,18 @@ def takes(tensor: str) -> bool:
 
 @dataclass(frozen=True)
 class Kleidiai:
-    """See Arithmetic."""
+    """KleidiAI's kernels: implements Arithmetic."""
 
     name: str = "kleidiai"
     _blocks: Ggml = field(default=Ggml(), repr=False)
 
     def weights(self, weight: Tensor, quantisation: str) -> Tensor:
-        """Through the file's blocks, and for Q8_0 then through one scale per output row."""
+        """Return the weights through the file's blocks, and for Q8_0 then through one scale per output row."""
         stored = self._blocks.weights(weight, quantisation)
         return _by_row(stored) if quantisation == "q8_0" else stored
 
     def activations(self, activations: Tensor, quantisation: str) -> Tensor:
-        """One asymmetric scale per token for Q8_0, blocks of 32 for Q4_0."""
+        """Return the activations with one asymmetric scale per token for Q8_0, in blocks of 32 for Q4_0."""
         if checked(quantisation) == "q4_0":
             return self._blocks.activations(activations, quantisation)
         return _by_token(activations.float())
@@ -58,7 +58,7 @@ def _by_row(weight: Tensor) -> Tensor:
 
 
 def _by_token(tokens: Tensor) -> Tensor:
-    """Zero is always representable, exactly: the zero point is a whole number.
+    """Round each token to int8 with one asymmetric scale. The zero point is a whole number, so that zero is exact.
 
     The scale maps the range to 255 steps; the zero point is reckoned from the end of the range where that errs less.
     Half goes to even, as in the NEON code; the plain C beside it (dotprod without i8mm) rounds half away from zero.

@@ -1,1 +1,1 @@
-"""Layer by layer over a checkpoint: activation ranges, scales, the proof of equality."""
+"""Calibration, layer by layer over a checkpoint: activation ranges, scales, the proof of equality."""

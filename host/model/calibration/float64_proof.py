@@ -1,4 +1,4 @@
-"""Code that asks for float32, computed in float64."""
+"""A torch mode in which code that requests float32 is computed in float64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPED_MM: Any = getattr(torch, "_grouped_mm", None)
 
 
 class InFloat64(TorchFunctionMode):  # type: ignore[misc, unused-ignore]
-    """Within this context, what asks torch for float32 gets float64.
+    """A context in which code that requests float32 of torch gets float64.
 
     transformers computes norms and softmax in float32 whatever the weights are in, so that float64 weights alone would
     still be rounded there.
@@ -43,6 +43,6 @@ def _wide(argument: Any) -> Any:  # noqa: ANN401 - any argument of torch's
 
 
 def _grouped_mm(rows: Tensor, matrices: Tensor, *, offs: Tensor, **_options: object) -> Tensor:
-    """Rows [tokens, in], cut at `offs`, each part multiplied by its own matrix [experts, in, out]."""
+    """Multiply rows [tokens, in], cut at `offs`, each part by its own matrix [experts, in, out]."""
     parts = torch.tensor_split(rows, offs[:-1].cpu().long())
     return torch.cat([part @ matrix for part, matrix in zip(parts, matrices, strict=True)])

@@ -1,4 +1,4 @@
-"""SmoothQuant's scales for the folds of one layer, at a given strength."""
+"""SmoothQuant's scales for the folds of one layer, at a given alpha."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class LayerTensors(Protocol):
     """A layer's tensors as they are before the folds, float32."""
 
     def read(self, name: str) -> Tensor:
-        """The tensor of that name."""
+        """Return the tensor of that name."""
         ...
 
     def parts(self, name: str) -> Iterator[Tensor]:
-        """The same, some rows at a time."""
+        """Yield the tensor of that name, some rows at a time."""
         ...
 
 
 @dataclass(frozen=True)
 class FoldScales:
-    """A fold's strength (None: not folded) and its scales, float32, one for each channel of the fold's source.
+    """A fold's alpha (None: not folded) and its scales, float32, one for each channel of the fold's source.
 
-    `statistic` says what of activations and weights the scales balance.
+    `statistic` names the property of activations and weights that the scales balance: "absmax" or "rms".
     """
 
     alpha: float | None
@@ -40,23 +40,23 @@ class FoldScales:
 
 
 class ScaleChooser(Protocol):
-    """How a layer's folds get their scales."""
+    """A way to choose the scales of a layer's folds."""
 
     @property
     def keep_every(self) -> int:
-        """How many of the calibration's rows it wants to see: every so many; 0 for none."""
+        """The distance of the calibration's rows that are kept to choose by; 0 for none."""
         ...
 
     def __call__(
         self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
     ) -> dict[Fold, FoldScales]:
-        """A choice for each of the folds of one layer, which come in the order of `folds.KINDS`."""
+        """Choose the scales of each of the folds of one layer, which come in the order of `folds.KINDS`."""
         ...
 
 
 @dataclass(frozen=True)
 class GivenAlphas:
-    """The strength that the user gave for each kind of fold."""
+    """The user's alpha for each kind of fold: implements ScaleChooser."""
 
     alphas: Mapping[Kind, float]
     keep_every: int = 0
@@ -64,7 +64,7 @@ class GivenAlphas:
     def __call__(
         self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
     ) -> dict[Fold, FoldScales]:
-        """See ScaleChooser."""
+        """Compute the scales at the given alphas, as ScaleChooser requires."""
         choices: dict[Fold, FoldScales] = {}
         divided = PartlyFolded(tensors)
         for fold in folds:
@@ -76,7 +76,7 @@ class GivenAlphas:
 
 
 class PartlyFolded:
-    """A layer's tensors as the folds before have left their rows.
+    """The tensors of a layer while its folds are chosen: the earlier folds have divided their rows.
 
     A fold that divides rows of `up` or `v` changes their columns' maxima, which the norm before them is balanced
     against. No fold reaches beyond its layer.
@@ -87,14 +87,14 @@ class PartlyFolded:
         self._changes: dict[str, TensorChange] = {}
 
     def readers(self, fold: Fold) -> list[Tensor]:
-        """The weights [out, channels] of the fold's readers."""
+        """Return the weights [out, channels] of the fold's readers."""
         return [
             self._changes.get(name, TensorChange()).apply(self._tensors.read(name))
             for name in (f"{reader}.weight" for reader in fold.readers)
         ]
 
     def parts(self, fold: Fold) -> Iterator[Tensor]:
-        """The same, some rows at a time where their rows are not divided."""
+        """Yield the weights of the fold's readers, some rows at a time where their rows are not divided."""
         for name in (f"{reader}.weight" for reader in fold.readers):
             if name in self._changes:
                 yield self._changes[name].apply(self._tensors.read(name))
@@ -107,7 +107,7 @@ class PartlyFolded:
 
 
 def scales_of(fold: Fold, ranges: Tensor, readers: Iterable[Tensor], alpha: float) -> Tensor:
-    """SmoothQuant's scales [channels of the source]; `ranges` are those of what the readers read."""
+    """Return SmoothQuant's scales [channels of the source]; `ranges` are the maxima of the readers' inputs."""
     shared = (fold.n_heads, fold.n_kv_heads)
     return smoothing_scales(
         max_over_shared_heads(ranges, *shared), max_over_shared_heads(column_absmax(readers), *shared), alpha
@@ -115,5 +115,5 @@ def scales_of(fold: Fold, ranges: Tensor, readers: Iterable[Tensor], alpha: floa
 
 
 def no_scales(fold: Fold, ranges: Tensor) -> Tensor:
-    """Scales of 1, as many as the fold's source has channels."""
+    """Return scales of 1, as many as the fold's source has channels."""
     return torch.ones(len(max_over_shared_heads(ranges, fold.n_heads, fold.n_kv_heads)))

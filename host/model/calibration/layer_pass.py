@@ -16,7 +16,13 @@ from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.calibration.float64_proof import InFloat64
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, ScaleChooser
 from smoothdroid.host.model.calibration.network import HiddenStates, Network
-from smoothdroid.host.model.calibration.windows import HELD_OUT_TOKENS, HELD_OUT_WINDOWS, Windows, record_inputs
+from smoothdroid.host.model.calibration.windows import (
+    HELD_OUT_TOKENS,
+    HELD_OUT_WINDOWS,
+    ReaderInputs,
+    Windows,
+    record_inputs,
+)
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
@@ -36,30 +42,30 @@ MAX_IN_FLOAT64 = 1e-7
 
 
 @dataclass(frozen=True)
-class Folded:
-    """What a pass found: what to change, which strength each fold got, and the proof."""
+class FoldingResult:
+    """The result of a pass: the changes to the tensors, the scales of each fold, and the proof."""
 
     changes: TensorChanges
     choices: Mapping[Fold, FoldScales]
     equivalence: Equivalence
     calibrated_in: str
     trial: Mapping[str, float]
-    """Where a trial was asked for: mean KLD to float32 of the emulated kernel, "plain" and "folded"."""
+    """The mean KLD to float32 of the emulated kernel, "plain" and "folded"; empty without a trial."""
 
 
 class Trial(Protocol):
     """A kernel to try the model under, plain and folded, on held-out text."""
 
     def emulating(self, layer: nn.Module) -> AbstractContextManager[None]:
-        """Within this context the layer's linears compute as the kernel does."""
+        """Return a context in which the layer's linears compute as the kernel does."""
         ...
 
     def stored(self, rows: Tensor) -> Tensor:
-        """Rows of the embedding as the file holds them."""
+        """Return rows of the embedding as the file holds them."""
         ...
 
     def head(self, weights: Weights) -> nn.Module:
-        """The head, computed as the kernel does."""
+        """Return the head, computed as the kernel does."""
         ...
 
 
@@ -73,68 +79,108 @@ def fold_layers(
     rotated: TensorChanges | None = None,
     trial: Trial | None = None,
     on_progress: OnProgress | None = None,
-) -> Folded:
+) -> FoldingResult:
     """Go through the layers once; each one's weights are read, calibrated on, folded, proven and dropped.
 
-    `rotated`: what rotating the residual stream changes, before the folds. `trial`: a kernel to try the model under.
-    Raises BadInput where a weight or an
-    activation is no finite number, SmoothdroidError where the folded model is not the same function.
+    `rotated`: the changes by rotating the residual stream, before the folds. `trial`: a kernel to try the model under.
+    Raises BadInput where a weight or an activation is no finite number, SmoothdroidError where the folded model is not
+    the same function.
     """
-    original, before = Weights(checkpoint), Weights(checkpoint, rotated)
-    dtype = _calibration_dtype(checkpoint, network.device)
-    unseen = windows.held_out if trial else windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
-    calibrated = network.begin(windows.calibration, before, dtype)
-    reference, folded = network.begin(unseen, original), network.begin(unseen, before)
-    tried: dict[str, HiddenStates] = {}
-    if trial:
-        for name, weights in (("plain", original), ("folded", before)):
-            tried[name] = network.begin(unseen, weights, rounding=trial.stored)
-    changes: TensorChanges = before.changes
-    choices: dict[Fold, FoldScales] = {}
+    layers = _LayerPass(network, checkpoint, windows, choose, rotated, trial)
     for number in range(network.sizes.n_layers):
-        in_layer = [fold for fold in folds if fold.layer == number]
-        with (
-            network.layer(number, lambda name: before.read(name, dtype)) as layer,
-            record_inputs(layer, number, in_layer, choose.keep_every) as seen,
-        ):
-            network.advance(calibrated, number, layer)
-        chosen = choose(in_layer, seen, before)
-        choices.update(chosen)
-        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
-        after = Weights(checkpoint, changes)
-        for name, weights, stream in (("plain", original, reference), ("folded", after, folded)):
-            with network.layer(number, weights.read) as layer:
-                network.advance(stream, number, layer)
-                if trial:
-                    with trial.emulating(layer):
-                        network.advance(tried[name], number, layer)
+        layers.fold(number, [fold for fold in folds if fold.layer == number])
         if on_progress:
             on_progress("layers", number + 1, network.sizes.n_layers)
     if head := [fold for fold in folds if fold.layer is None]:
-        seen = {fold: network.seen_by_head(calibrated, before, choose.keep_every) for fold in head}
-        choices.update(chosen := choose(head, seen, before))
-        changes = fold_changes({fold: choice.scales for fold, choice in chosen.items()}, checkpoint.tensors, changes)
-    after = Weights(checkpoint, changes)
-    wanted = network.logits(reference, original)
-    equivalence = compare(wanted, network.logits(folded, after))
-    if not is_equivalent(equivalence):
-        equivalence = compare_in_float64(network, original, after, unseen[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS])
-    require_equivalent(checkpoint, equivalence)
-    return Folded(
-        changes,
-        choices,
-        equivalence,
-        calibrated_in=str(dtype).removeprefix("torch."),
-        trial={
-            name: mean_kld(wanted, network.logits(tried[name], weights, trial.head(weights)))
-            for name, weights in (("plain", original), ("folded", after))
-            if trial
-        },
-    )
+        layers.fold_head(head)
+    return layers.result()
+
+
+class _LayerPass:
+    """A pass under way: the hidden states of the calibration, of the original, of the folded model, and of the trial.
+
+    `_before` are the weights before the folds, and `_after` those with the changes so far.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        checkpoint: Checkpoint,
+        windows: Windows,
+        choose: ScaleChooser,
+        rotated: TensorChanges | None,
+        trial: Trial | None,
+    ) -> None:
+        self._network, self._checkpoint, self._choose, self._trial = network, checkpoint, choose, trial
+        self._original, self._before = Weights(checkpoint), Weights(checkpoint, rotated)
+        self._after = self._before
+        self._choices: dict[Fold, FoldScales] = {}
+        self._dtype = _calibration_dtype(checkpoint, network.device)
+        self._few = windows.held_out[:HELD_OUT_WINDOWS, :HELD_OUT_TOKENS]
+        unseen = windows.held_out if trial else self._few
+        self._calibrated = network.begin(windows.calibration, self._before, self._dtype)
+        self._reference, self._folded = network.begin(unseen, self._original), network.begin(unseen, self._before)
+        self._tried: dict[str, HiddenStates] = {}
+        if trial:
+            for name, weights in (("plain", self._original), ("folded", self._before)):
+                self._tried[name] = network.begin(unseen, weights, rounding=trial.stored)
+
+    def fold(self, number: int, folds: Sequence[Fold]) -> None:
+        """Choose the scales of a layer's folds, and take all hidden states through the layer."""
+        network = self._network
+        with (
+            network.layer(number, lambda name: self._before.read(name, self._dtype)) as layer,
+            record_inputs(layer, number, folds, self._choose.keep_every) as seen,
+        ):
+            network.advance(self._calibrated, number, layer)
+        self._add(folds, seen)
+        for name, weights, states in (
+            ("plain", self._original, self._reference),
+            ("folded", self._after, self._folded),
+        ):
+            with network.layer(number, weights.read) as layer:
+                network.advance(states, number, layer)
+                if self._trial:
+                    with self._trial.emulating(layer):
+                        network.advance(self._tried[name], number, layer)
+
+    def fold_head(self, folds: Sequence[Fold]) -> None:
+        """Choose the scales of the folds into the head, after all layers."""
+        keep_every = self._choose.keep_every
+        self._add(
+            folds, {fold: self._network.head_inputs(self._calibrated, self._before, keep_every) for fold in folds}
+        )
+
+    def result(self) -> FoldingResult:
+        """Prove that the function stayed, and return the result."""
+        logits = self._network.logits
+        expected = logits(self._reference, self._original)
+        equivalence = compare(expected, logits(self._folded, self._after))
+        if not is_equivalent(equivalence):
+            equivalence = compare_in_float64(self._network, self._original, self._after, self._few)
+        require_equivalent(self._checkpoint, equivalence)
+        return FoldingResult(
+            self._after.changes,
+            self._choices,
+            equivalence,
+            calibrated_in=str(self._dtype).removeprefix("torch."),
+            trial={
+                name: mean_kld(expected, logits(self._tried[name], weights, self._trial.head(weights)))
+                for name, weights in (("plain", self._original), ("folded", self._after))
+                if self._trial
+            },
+        )
+
+    def _add(self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs]) -> None:
+        chosen = self._choose(folds, seen, self._before)
+        self._choices.update(chosen)
+        scales = {fold: choice.scales for fold, choice in chosen.items()}
+        changes = fold_changes(scales, self._checkpoint.tensors, self._after.changes)
+        self._after = Weights(self._checkpoint, changes)
 
 
 def mean_kld(reference: Tensor, other: Tensor) -> float:
-    """The mean over tokens of KL(reference || other), in nats, of logits [windows, tokens, vocabulary]."""
+    """Return the mean over tokens of KL(reference || other), in nats, of logits [windows, tokens, vocabulary]."""
     total = 0.0
     for wanted, got in zip(reference, other, strict=True):  # a window at a time: a vocabulary may be large
         expected = wanted.log_softmax(dim=-1)
@@ -143,7 +189,7 @@ def mean_kld(reference: Tensor, other: Tensor) -> float:
 
 
 def compare(reference: Tensor, folded: Tensor) -> Equivalence:
-    """How far the logits [windows, tokens, vocabulary] of the folded model are from the reference's."""
+    """Compare the logits [windows, tokens, vocabulary] of the folded model with the reference's."""
     low, high = reference.aminmax()
     return Equivalence(
         max_abs_logit_difference=(folded - reference).abs().max().item(),
@@ -153,7 +199,7 @@ def compare(reference: Tensor, folded: Tensor) -> Equivalence:
 
 
 def compare_in_float64(network: Network, original: Weights, folded: Weights, windows: Tensor) -> Equivalence:
-    """`compare` of two models on these windows, both computed in float64, the changes too.
+    """Compare the logits of two models on these windows, both computed in float64, the changes too.
 
     Some models amplify float32's rounding beyond what is allowed, on the way through their layers, folded or not.
     """
@@ -169,7 +215,7 @@ def compare_in_float64(network: Network, original: Weights, folded: Weights, win
 
 
 def is_equivalent(equivalence: Equivalence) -> bool:
-    """Has no logit moved by more than rounding moves it, and is each a number?"""
+    """Return whether no logit moved by more than rounding moves it, and each is a number."""
     return equivalence.max_abs_logit_difference <= _allowed(equivalence)  # false of NaN
 
 
@@ -191,7 +237,7 @@ def require_equivalent(checkpoint: Checkpoint, equivalence: Equivalence) -> None
 
 
 def _calibration_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
-    """bfloat16 where the model was made in it and the machine multiplies it: four times as fast as float32.
+    """Return bfloat16 where the model was made in it and the machine multiplies it: four times as fast as float32.
 
     Ranges need no more digits; all that is written is computed in float32.
     """

@@ -10,45 +10,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-import transformers
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.calibration.transformers_loading import empty_model, require_shapes
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
-from smoothdroid.host.model.checkpoint.tensor_names import missing_advice
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, LAYER, architecture_of
 from smoothdroid.host.model.smoothquant.folds import Sizes, fill
 
-# What transformers raises on a checkpoint that it cannot make sense of; it has no exception of its own.
-LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ImportError,
-    ArithmeticError,  # numbers of heads that are 0
-    StrictDataclassError,  # values of another type than the config's
-)
-
-# Of windows that go through a layer together. More take more memory and are no faster on a CPU.
 BATCH_TOKENS = 1024
+"""The tokens that go through a layer together. More take more memory and are no faster on a CPU."""
 
 ReadLayer = Callable[[str], Tensor]
-"""From a tensor's name to the tensor that a layer is to compute with."""
+"""A function that gives the tensor of a name, for a layer to compute with."""
 
 
 Rounding = Callable[[Tensor], Tensor]
-"""What storing does to rows of a weight."""
+"""The effect of storing on rows of a weight."""
 
 
 @dataclass
@@ -56,9 +39,9 @@ class Batch:
     """Windows on their way through the layers."""
 
     hidden: Tensor
-    """[windows, tokens, channels]: what the next layer reads."""
+    """The input of the next layer, [windows, tokens, channels]."""
     calls: list[dict[str, Any]]
-    """By layer: what it is called with besides, the same whatever the weights are."""
+    """The other arguments of each layer, the same whatever the weights are."""
 
 
 HiddenStates = list[Batch]
@@ -70,7 +53,7 @@ class Network:
     def __init__(self, checkpoint: Checkpoint, device: torch.device | None = None) -> None:
         self.device = device or torch.device("cpu")
         self._checkpoint = checkpoint
-        self._model, config = _empty_model(checkpoint)
+        self._model, config = empty_model(checkpoint)
         self._inner: Any = self._model.model
         self._layers = list(self._inner.layers)
         self._norm = self._inner.norm
@@ -82,7 +65,7 @@ class Network:
             n_experts=getattr(config, "num_local_experts", 0) or 0,
         )
         self.hidden_size = int(config.hidden_size)
-        _require_shapes(checkpoint, self._model)
+        require_shapes(checkpoint, self._model)
 
     @torch.inference_mode()
     def begin(
@@ -92,9 +75,9 @@ class Network:
         dtype: torch.dtype = torch.float32,
         rounding: Rounding = lambda rows: rows,
     ) -> HiddenStates:
-        """The windows of token ids [windows, tokens], embedded, before the first layer.
+        """Embed the windows of token ids [windows, tokens], for the first layer.
 
-        `rounding` is what happens to the embedding's rows.
+        `rounding` is applied to the embedding's rows.
         """
         together = max(1, BATCH_TOKENS // windows.shape[1])
         return [self._begin(batch, weights, dtype, rounding) for batch in torch.split(windows, together)]
@@ -117,7 +100,7 @@ class Network:
 
     @contextmanager
     def layer(self, number: int, read: ReadLayer) -> Iterator[nn.Module]:
-        """A decoder layer with the weights that `read` gives, emptied at the end."""
+        """Yield a decoder layer with the weights that `read` gives; empty it at the end."""
         layer = self._layers[number]
         prefix = LAYER.format(layer=number)
         state = {}
@@ -147,8 +130,8 @@ class Network:
             batch.hidden = layer(batch.hidden, **batch.calls[number])
 
     @torch.inference_mode()
-    def seen_by_head(self, stream: HiddenStates, weights: Weights, keep_every: int) -> ReaderInputs:
-        """What the head reads of windows that have been through all layers."""
+    def head_inputs(self, stream: HiddenStates, weights: Weights, keep_every: int) -> ReaderInputs:
+        """Return the inputs of the head, from windows that have been through all layers."""
         seen = ReaderInputs(keep_every)
         with self._final_norm(weights) as norm:
             for batch in stream:
@@ -157,7 +140,7 @@ class Network:
 
     @torch.inference_mode()
     def logits(self, stream: HiddenStates, weights: Weights, head: nn.Module | None = None) -> Tensor:
-        """Logits [windows, tokens, vocabulary] of windows that have been through all layers, float32 on the CPU.
+        """Return logits [windows, tokens, vocabulary] of windows that have been through all layers, float32 on the CPU.
 
         `head` stands in for the head of `weights`.
         """
@@ -181,7 +164,7 @@ class Network:
 
 
 class _Recorder(nn.Module):
-    """Stands where a layer is, and writes down what it is called with."""
+    """A stand-in for a layer that records its arguments."""
 
     def __init__(self, calls: list[dict[str, Any]]) -> None:
         super().__init__()
@@ -193,7 +176,7 @@ class _Recorder(nn.Module):
 
 
 class _Given(nn.Module):
-    """Stands where the layers are, and gives what came out of them."""
+    """A stand-in for the layers that returns their output."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
@@ -204,7 +187,7 @@ class _Given(nn.Module):
 
 
 class LmHead(nn.Module):
-    """The head, some rows at a time; `rounding` is what happens to each part of its weights."""
+    """The head, computed some rows at a time; `rounding` is applied to each part of its weights."""
 
     def __init__(self, weights: Weights, rounding: Rounding = lambda rows: rows) -> None:
         super().__init__()
@@ -214,77 +197,3 @@ class LmHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         parts = (self._rounding(rows).to(hidden.device) for rows in self._weights.parts(f"{HEAD}.weight"))
         return torch.cat([nn.functional.linear(hidden.float(), rows) for rows in parts], dim=-1)
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of the checkpoint in `folder`. Raises BadInput."""
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise BadInput(f"{folder.name}: transformers cannot load its tokenizer: {error}") from error
-    return cast(PreTrainedTokenizerBase, tokenizer)
-
-
-def _empty_model(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """(the model without memory for its weights, its config)."""
-    file = checkpoint.path / "config.json"
-    n_layers = checkpoint.config.get("num_hidden_layers")
-    # Every layer has tensors: a larger number would have us make layers until the memory is full.
-    if type(n_layers) is not int or not 1 <= n_layers <= len(checkpoint.tensors):
-        raise BadInput(
-            f"{file}: num_hidden_layers is {n_layers!r}, which does not fit the {len(checkpoint.tensors)} tensors in "
-            "the weight files."
-        )
-    library: Any = transformers
-    settings = {key: value for key, value in checkpoint.config.items() if key != "auto_map"}
-    try:
-        config = library.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
-        with torch.device("meta"):  # tensors with a shape and no memory
-            model = library.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        if type(model).__name__ != checkpoint.architecture:
-            raise ValueError(f"a model_type of {config.model_type!r} makes a {type(model).__name__}")
-        # Buffers (rotary frequencies, Gemma's embedding scale) are in no checkpoint: transformers computes them.
-        for module in model.modules():
-            for name, buffer in module.named_buffers(recurse=False):
-                setattr(module, name, torch.empty_like(buffer, device="cpu"))
-        model.initialize_weights()
-    except LOADING_ERRORS as error:
-        raise BadInput(f"{file}: transformers can make no model of it: {_first_lines(error)}") from error
-    return model.eval(), config
-
-
-def _require_shapes(checkpoint: Checkpoint, model: Any) -> None:  # noqa: ANN401 - transformers' own
-    tied = f"{HEAD}.weight" if model.config.tie_word_embeddings else None
-    for name, expected in _expected(checkpoint, model):
-        found = checkpoint.tensors.get(name)
-        if found is None and name == tied:
-            continue
-        if found is None:
-            raise BadInput(f"{checkpoint.path}: {missing_advice(name, checkpoint.tensors)}")
-        if found.shape != expected:
-            raise BadInput(
-                f"{checkpoint.path}: {name} has the shape {list(found.shape)}, and by config.json it is "
-                f"{list(expected)}. They do not belong together; fetch the checkpoint again."
-            )
-
-
-def _expected(checkpoint: Checkpoint, model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of each tensor that the checkpoint of this model has."""
-    renamed = architecture_of(checkpoint.architecture).renamed
-    for name, tensor in model.state_dict().items():
-        shape = tuple(tensor.shape)
-        inner = next((inner for inner in renamed if name.endswith(f".{inner}")), None)
-        if inner is None:
-            yield name, shape
-            continue
-        layer = int(name.removesuffix(inner).split(".")[-2])
-        for part in renamed[inner]:
-            if "{expert}" in part:  # stacked, and with it the parts put side by side
-                for each in fill(LAYER + part, layer, range(shape[0])):
-                    yield each, (shape[1] // len(renamed[inner]), *shape[2:])
-            else:
-                yield (LAYER + part).format(layer=layer), shape
-
-
-def _first_lines(error: BaseException) -> str:
-    return " ".join(str(error).split("\n")[:2])

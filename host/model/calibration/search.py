@@ -1,4 +1,4 @@
-"""Auto alpha: for each fold the strength that loses least under the target kernel's own arithmetic."""
+"""Auto alpha: the search for each fold's alpha that loses least under the target kernel's own arithmetic."""
 
 from __future__ import annotations
 
@@ -25,32 +25,34 @@ from smoothdroid.host.model.smoothquant.formulas import (
     smoothing_scales,
 )
 
-# Rows of activations that a fold's strengths are compared on. The loss is a sum over rows and outputs: its ranking
+# Rows of activations that a fold's alphas are compared on. The loss is a sum over rows and outputs: its ranking
 # settles with a few hundred.
 MEASURED_ROWS = 512
 
-# Of a weight that are quantised at once: a head of 128,000 rows would take some GB more.
+# Rows of a weight that are quantised at once: a head of 128,000 rows would take some GB more.
 SOME_ROWS = 4096
 
 EXPERTS_DIM = 3  # [experts, out, in]
 
-# Held out for the verdict over plain, folded and rotated.
+# Tokens held out for the verdict over plain, folded and rotated.
 HELD_OUT_TOKENS = 2048
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
-# What of activations and weights is balanced: their largest magnitudes, as in the paper, or their root mean squares.
-# A block's or a token's scale follows what is large in that block or token, which one rare spike does not tell.
+# The statistics of activations and weights that scales balance: their largest magnitudes, as in the paper, or their
+# root mean squares. The scale of a block or a token follows what is large there; one rare spike does
+# not show that.
 STATISTICS = ("absmax", "rms")
 
 
 def held_out_windows(seq_len: int) -> int:
+    """Return the number of windows held out for the verdict."""
     return max(2, math.ceil(HELD_OUT_TOKENS / seq_len))
 
 
 @dataclass(frozen=True)
 class AlphaSearch:
-    """Chooses by measuring: implements ScaleChooser, and the trial on held-out text."""
+    """A choice of alphas by measuring: implements ScaleChooser, and the trial on held-out text."""
 
     arithmetic: Arithmetic
     quantisation: str
@@ -58,14 +60,17 @@ class AlphaSearch:
 
     @classmethod
     def for_kernel(cls, kernel: str, quantisation: str, n_tokens: int) -> AlphaSearch:
-        """For the kernels of that name; `n_tokens` are calibrated on. Raises BadInput for a kernel not known."""
+        """Make the search for the kernels of that name. Raises BadInput for an unknown one.
+
+        `n_tokens` are calibrated on.
+        """
         return cls(arithmetic_of(kernel), quantisation, max(1, n_tokens // MEASURED_ROWS))
 
     @torch.inference_mode()
     def __call__(
         self, folds: Sequence[Fold], seen: Mapping[Fold, ReaderInputs], tensors: LayerTensors
     ) -> dict[Fold, FoldScales]:
-        """See ScaleChooser."""
+        """Choose the scales that lose least, as ScaleChooser requires."""
         choices: dict[Fold, FoldScales] = {}
         divided = PartlyFolded(tensors)
         for fold in folds:
@@ -84,7 +89,7 @@ class AlphaSearch:
     def _loss(
         self, fold: Fold, scales: Tensor, rows: Tensor, readers: Sequence[Tensor], exact: Sequence[Tensor]
     ) -> float:
-        """The readers' squared error relative to what they give, added up over the readers."""
+        """Return the readers' squared error relative to their exact output, added up over the readers."""
         columns = repeat_over_shared_heads(scales, fold.n_heads, fold.n_kv_heads)
         loss, read = 0.0, {}
         for reader, weight, wanted in zip(fold.readers, readers, exact, strict=True):
@@ -101,12 +106,12 @@ class AlphaSearch:
         return loss if math.isfinite(loss) else math.inf
 
     def _multiplies(self, reader: str) -> Arithmetic:
-        """KleidiAI leaves the experts of a mixture to ggml: see `takes` in arithmetic/kleidiai.py."""
+        """Return the arithmetic of a reader. KleidiAI leaves a mixture's experts to ggml: `takes` in kleidiai.py."""
         return Ggml() if ".experts." in reader else self.arithmetic
 
     @contextmanager
     def emulating(self, layer: nn.Module) -> Iterator[None]:
-        """Within this context the layer's linears compute as the kernel does; its weights stay as that leaves them.
+        """Compute the layer's linears as the kernel does, within this context; its weights stay as that leaves them.
 
         Experts that are held together, in one tensor of three dimensions, are stored as the file holds them; what their
         last linear reads is no module's input, and stays exact.
@@ -130,11 +135,11 @@ class AlphaSearch:
                 hook.remove()
 
     def stored(self, rows: Tensor) -> Tensor:
-        """Rows as the file holds them, which is what ggml multiplies with; the embedding is only looked up."""
+        """Return rows as the file holds them, which is what ggml multiplies with; the embedding is only looked up."""
         return Ggml().weights(rows, self.quantisation)
 
     def head(self, weights: Weights) -> nn.Module:
-        """The head, computed as the kernel does."""
+        """Return the head, computed as the kernel does."""
         head = LmHead(weights, lambda rows: self.arithmetic.weights(rows, self.quantisation))
         head.register_forward_pre_hook(
             lambda _head, inputs: (self.arithmetic.activations(inputs[0].float(), self.quantisation),)

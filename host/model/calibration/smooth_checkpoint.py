@@ -1,19 +1,21 @@
-"""SmoothQuant on a whole checkpoint: what to change in which tensor, and the record of it."""
+"""SmoothQuant on a whole checkpoint: the changes to its tensors, and the record of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, GivenAlphas
-from smoothdroid.host.model.calibration.layer_pass import Folded, fold_layers
-from smoothdroid.host.model.calibration.network import Network, load_tokenizer
+from smoothdroid.host.model.calibration.layer_pass import FoldingResult, fold_layers
+from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.search import AlphaSearch, held_out_windows
-from smoothdroid.host.model.calibration.windows import HELD_OUT_WINDOWS, draw_windows
+from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
+from smoothdroid.host.model.calibration.windows import HELD_OUT_WINDOWS, Windows, draw_windows
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.saving import unties
 from smoothdroid.host.model.checkpoint.weights import Weights
@@ -37,75 +39,61 @@ def smooth_checkpoint(
     say: Callable[[str], None],
     on_progress: OnProgress | None = None,
 ) -> tuple[TensorChanges, SmoothingOutcome]:
-    """The changes that smooth the checkpoint; `staged` is its folder as transformers may load the tokenizer from.
+    """Return the changes that smooth the checkpoint, and the record of them.
 
-    Raises BadInput where the model or the text is wrong, SmoothdroidError where the function would not stay.
+    `staged` is the checkpoint's folder as transformers may load the tokenizer from. Raises BadInput where the model or
+    the text is wrong, SmoothdroidError where the function would not stay.
     """
     network = Network(checkpoint, device)
     folds = expand(folds_of(checkpoint.architecture, settings.folds), network.sizes)
     if "norm" in settings.folds and (settings.untie or f"{HEAD}.weight" in checkpoint.tensors):
         folds = (*folds, replace(HEAD_FOLD, source_offset=architecture_of(checkpoint.architecture).norm_offset))
     rotated = _rotated(checkpoint, network, settings.seed) if settings.rotate else None
-    if isinstance(settings.alpha, AutoAlpha):
-        return _search(checkpoint, network, settings, settings.alpha, folds, rotated, text, staged, say, on_progress)
+    auto = isinstance(settings.alpha, AutoAlpha)
     windows = draw_windows(
         text,
         load_tokenizer(staged),
         n_samples=settings.n_samples,
         seq_len=settings.seq_len,
         seed=settings.seed,
-        n_held_out=HELD_OUT_WINDOWS,
+        n_held_out=held_out_windows(settings.seq_len) if auto else HELD_OUT_WINDOWS,
     )
+    fold = partial(fold_layers, network, checkpoint, windows, folds, on_progress=on_progress)
+    if isinstance(settings.alpha, AutoAlpha):
+        return _search(checkpoint, settings.alpha, windows, fold, rotated, say)
     say(f"smoothing, layer by layer, on {settings.n_samples} windows of {settings.seq_len} tokens")
-    found = fold_layers(
-        network, checkpoint, windows, folds, GivenAlphas(settings.alpha), rotated=rotated, on_progress=on_progress
-    )
-    return found.changes, _outcome(checkpoint, ROTATED if rotated else FOLDED, found, held_out=None)
+    result = fold(GivenAlphas(settings.alpha), rotated=rotated)
+    return result.changes, _outcome(checkpoint, ROTATED if rotated else FOLDED, result, held_out=None)
 
 
 def _search(
     checkpoint: Checkpoint,
-    network: Network,
-    settings: Smoothing,
     auto: AutoAlpha,
-    folds: tuple[Fold, ...],
+    windows: Windows,
+    fold: Callable[..., FoldingResult],
     rotated: TensorChanges | None,
-    text: Prose,
-    staged: Path,
     say: Callable[[str], None],
-    on_progress: OnProgress | None,
 ) -> tuple[TensorChanges, SmoothingOutcome]:
-    """The best of plain, folded and rotated: whichever is nearest to float32 on held-out text."""
-    windows = draw_windows(
-        text,
-        load_tokenizer(staged),
-        n_samples=settings.n_samples,
-        seq_len=settings.seq_len,
-        seed=settings.seed,
-        n_held_out=held_out_windows(settings.seq_len),
-    )
+    """Return the best of plain, folded and rotated: whichever is nearest to float32 on held-out text."""
     search = AlphaSearch.for_kernel(auto.kernel, auto.quantisation, n_tokens=windows.calibration.numel())
-    tried: dict[str, Folded] = {}
-    for name, change in ((FOLDED, None), (ROTATED, rotated)):
-        if name == ROTATED and not change:
-            continue
+    tried: dict[str, FoldingResult] = {}
+    for name, change in ((FOLDED, None), *([(ROTATED, rotated)] if rotated else [])):
         say(f"choosing alphas for {auto.quantisation} on {auto.kernel}'s arithmetic, layer by layer ({name})")
-        tried[name] = fold_layers(
-            network, checkpoint, windows, folds, search, rotated=change, trial=search, on_progress=on_progress
-        )
-    kld = {
-        PLAIN: next(iter(tried.values())).trial[PLAIN],
-        **{name: found.trial[FOLDED] for name, found in tried.items()},
-    }
+        tried[name] = fold(search, rotated=change, trial=search)
+    kld = {PLAIN: tried[FOLDED].trial[PLAIN], **{name: result.trial[FOLDED] for name, result in tried.items()}}
     best = min(kld, key=lambda name: kld[name])
     say("held-out KLD: " + ", ".join(f"{name} {value:.4g}" for name, value in kld.items()) + f"; writing {best}")
     held_out = HeldOut(n_tokens=windows.held_out.numel(), kld=kld)
-    if best == PLAIN:
-        calibrated_in = next(iter(tried.values())).calibrated_in
-        return {}, SmoothingOutcome(
-            chosen=PLAIN, equivalence=None, alphas=(), held_out=held_out, untied=False, calibrated_in=calibrated_in
-        )
-    return tried[best].changes, _outcome(checkpoint, best, tried[best], held_out)
+    if best != PLAIN:
+        return tried[best].changes, _outcome(checkpoint, best, tried[best], held_out)
+    return {}, SmoothingOutcome(
+        chosen=PLAIN,
+        equivalence=None,
+        alphas=(),
+        held_out=held_out,
+        untied=False,
+        calibrated_in=tried[FOLDED].calibrated_in,
+    )
 
 
 def _rotated(checkpoint: Checkpoint, network: Network, seed: int) -> TensorChanges:
@@ -115,19 +103,19 @@ def _rotated(checkpoint: Checkpoint, network: Network, seed: int) -> TensorChang
     return rotation_changes(stream, Rotation(network.hidden_size, seed), norms, checkpoint.tensors)
 
 
-def _outcome(checkpoint: Checkpoint, chosen: str, found: Folded, held_out: HeldOut | None) -> SmoothingOutcome:
+def _outcome(checkpoint: Checkpoint, chosen: str, result: FoldingResult, held_out: HeldOut | None) -> SmoothingOutcome:
     return SmoothingOutcome(
         chosen=chosen,
-        equivalence=found.equivalence,
-        alphas=_fold_alphas(found.choices),
+        equivalence=result.equivalence,
+        alphas=_fold_alphas(result.choices),
         held_out=held_out,
-        untied=unties(checkpoint, found.changes),
-        calibrated_in=found.calibrated_in,
+        untied=unties(checkpoint, result.changes),
+        calibrated_in=result.calibrated_in,
     )
 
 
 def _fold_alphas(choices: Mapping[Fold, FoldScales]) -> tuple[FoldAlpha, ...]:
-    """The record of what each fold got."""
+    """Return the record of each fold's alpha."""
     return tuple(
         FoldAlpha(
             kind=fold.kind,

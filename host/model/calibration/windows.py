@@ -1,4 +1,4 @@
-"""The windows drawn from the calibration text, and what a layer's folds see on them."""
+"""The windows drawn from the calibration text, and the activations of a layer's folds on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Windows:
 def draw_windows(
     text: Prose, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int, n_held_out: int
 ) -> Windows:
-    """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and `n_held_out` more to judge by.
+    """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and `n_held_out` more to test on.
 
     Windows do not overlap. Each begins with the BOS token where the tokenizer puts one before a text,
     as llama.cpp does: on many models it is the token with the largest activations.
@@ -49,7 +49,7 @@ def draw_windows(
     if available < wanted:
         raise BadInput(
             f"{text.name}: the calibration text has {len(tokens)} tokens, and {wanted * body} are needed: "
-            f"{n_samples} windows of {seq_len} to calibrate on and {n_held_out} to judge by. "
+            f"{n_samples} windows of {seq_len} to calibrate on and {n_held_out} to test on. "
             "Give a longer text, fewer samples or shorter windows."
         )
     order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:wanted].tolist()
@@ -59,7 +59,7 @@ def draw_windows(
 
 @dataclass
 class ReaderInputs:
-    """What a fold's readers read while a layer ran.
+    """The inputs of a fold's readers, recorded while a layer ran.
 
     `absmax` float32 [channels]: max|X_j|. `rows`: every `keep_every`-th row [channels] of it, to measure on; none
     where that is 0.
@@ -70,7 +70,7 @@ class ReaderInputs:
     rows: list[Tensor] = field(default_factory=list)
 
     def add(self, activations: Tensor) -> None:
-        """Look at activations [..., channels]."""
+        """Record activations [..., channels]."""
         flat = activations.detach().flatten(end_dim=-2)
         low, high = flat.aminmax(dim=0)
         seen = torch.maximum(high, -low).float().cpu()
@@ -79,7 +79,7 @@ class ReaderInputs:
             self.rows.append(flat[:: self.keep_every].float().cpu())
 
     def ranges(self, fold: Fold) -> Tensor:
-        """max|X_j|. Raises BadInput, with the tensor's name, where one is no finite number."""
+        """Return max|X_j|. Raises BadInput, with the tensor's name, where one is no finite number."""
         if self.absmax is None or not self.absmax.isfinite().all():
             raise BadInput(
                 f"{fold.readers[0]}.weight: what it reads is not finite on the calibration text (NaN or Inf), so the "
@@ -92,7 +92,7 @@ class ReaderInputs:
 def record_inputs(
     layer: nn.Module, number: int, folds: Sequence[Fold], keep_every: int = 0
 ) -> Iterator[Mapping[Fold, ReaderInputs]]:
-    """Within this context, what each of the folds of decoder layer `number` sees is noted while `layer` runs."""
+    """Record the readers' inputs of each fold of decoder layer `number` while `layer` runs, within this context."""
     seen = {fold: ReaderInputs(keep_every) for fold in folds}
     hooks = [_watch(layer, LAYER.format(layer=number), fold, seen[fold].add) for fold in folds]
     try:
@@ -103,7 +103,7 @@ def record_inputs(
 
 
 def _watch(layer: nn.Module, prefix: str, fold: Fold, see: Callable[[Tensor], None]) -> RemovableHandle:
-    """Have `see` called with what the fold's readers read, [..., channels], whenever the layer runs."""
+    """Have `see` called with the inputs of the fold's readers, [..., channels], whenever the layer runs."""
     if fold.experts is not None and fold.expert is not None:
         return _watch_expert(layer.get_submodule(fold.experts.removeprefix(prefix)), fold.expert, see)
     if fold.kind == "norm":  # seen where it comes out: transformers may have another name for a reader, or fuse it
@@ -114,7 +114,7 @@ def _watch(layer: nn.Module, prefix: str, fold: Fold, see: Callable[[Tensor], No
 
 
 def _watch_expert(experts: nn.Module, number: int, see: Callable[[Tensor], None]) -> RemovableHandle:
-    """`_watch` for one expert's `down`, whose input is no module's: transformers computes all experts in one.
+    """Have `see` called for one expert's `down`, whose input is no module's: transformers computes all experts in one.
 
     The same arithmetic as MixtralExperts.forward in transformers 5, for the tokens that go to this expert.
     """

@@ -1,6 +1,6 @@
-"""A Llama GGUF with a SmolLM tokenizer -> an ordinary Hugging Face checkpoint, by gguf-py alone.
+"""Turn a Llama GGUF with a SmolLM tokenizer into an ordinary Hugging Face checkpoint, by gguf-py alone.
 
-transformers has a road of its own (`gguf_file=`). It is not taken: since transformers 5 it wants accelerate,
+transformers can do this too (`gguf_file=`), but since transformers 5 that needs accelerate,
 and it gives every byte-level BPE the GPT-2 pre-tokenizer, so that digits are grouped as SmolLM never saw
 them, and llama.cpp's converter rightly refuses the tokenizer.
 """
@@ -71,7 +71,10 @@ def write_checkpoint(gguf: Path, folder: Path) -> None:
 
 
 def checkpoint_name(gguf_name: str) -> str:
-    """`blk.3.attn_q.weight` -> `model.layers.3.self_attn.q_proj.weight`. KeyError for a name not known."""
+    """Return the checkpoint's name of a tensor: `model.layers.3.self_attn.q_proj.weight` for `blk.3.attn_q.weight`.
+
+    Raises KeyError for an unknown name.
+    """
     match gguf_name.split("."):
         case ["blk", layer, module, kind]:
             return f"model.layers.{layer}.{LAYER_NAMES[module]}.{kind}"
@@ -81,7 +84,7 @@ def checkpoint_name(gguf_name: str) -> str:
 
 
 def unpermute(weight: Tensor, n_heads: int) -> Tensor:
-    """Rows [heads x pair x half, in] of a q or k projection, in GGUF's rotary order -> in transformers'.
+    """Reorder the rows [heads x pair x half, in] of a q or k projection from GGUF's rotary order to transformers'.
 
     The inverse of LlamaModel.permute in llama.cpp's conversion/llama.py.
     """
@@ -90,7 +93,7 @@ def unpermute(weight: Tensor, n_heads: int) -> Tensor:
 
 
 def llama_config(fields: dict[str, Any], *, tied: bool) -> dict[str, Any]:
-    """The config.json of the Llama that the GGUF's metadata describe."""
+    """Return the config.json of the Llama that the GGUF's metadata describe."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -113,12 +116,12 @@ def llama_config(fields: dict[str, Any], *, tied: bool) -> dict[str, Any]:
 
 
 def shortest(stored: float) -> float:
-    """The shortest decimal that is the same float32: 1e-05, where the GGUF gives 9.999999747378752e-06."""
+    """Return the shortest decimal that is the same float32: 1e-05, where the GGUF gives 9.999999747378752e-06."""
     return float(str(np.float32(stored)))
 
 
 def smollm_tokenizer(fields: dict[str, Any]) -> Tokenizer:
-    """Byte-level BPE after single digits: what llama.cpp calls "smollm" (llama-vocab.cpp, PRE_TYPE_SMOLLM)."""
+    """Make the byte-level BPE after single digits that llama.cpp calls "smollm" (llama-vocab.cpp, PRE_TYPE_SMOLLM)."""
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     tokenizer = Tokenizer(
         BPE(
@@ -139,7 +142,7 @@ def smollm_tokenizer(fields: dict[str, Any]) -> Tokenizer:
 
 
 def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
-    """The tokenizer_config.json: the special tokens and the chat template."""
+    """Return the tokenizer_config.json: the special tokens and the chat template."""
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     roles = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
     return {

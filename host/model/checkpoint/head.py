@@ -1,4 +1,4 @@
-"""A head that repeats the embedding, and one that llama.cpp has no place for."""
+"""The head of a checkpoint: one that repeats the embedding, and one that llama.cpp has no place for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBE
 
 
 def settle_head(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint as llama.cpp can hold it: without the head where its graph multiplies by the embedding.
+    """Return the checkpoint as llama.cpp can hold it: without the head where its graph multiplies by the embedding.
 
-    Says where a head repeats the embedding and only takes room. Raises BadInput where a head of its own would be
+    Reports where a head repeats the embedding and only takes room. Raises BadInput where a head of its own would be
     lost: llama.cpp's Gemma 1 and 2 have none.
     """
     names = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
@@ -43,7 +43,7 @@ def settle_head(checkpoint: Checkpoint, say: Callable[[str], None]) -> Checkpoin
 
 
 def without_head(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with its head tied to the embedding."""
+    """Return the checkpoint with its head tied to the embedding."""
     head = f"{HEAD}.weight"
     return replace(
         checkpoint,
@@ -54,7 +54,7 @@ def without_head(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _equal(weights: Weights, one: str, other: str) -> bool:
-    """Do the two hold the same numbers? Read in parts, until they differ."""
+    """Return whether the two tensors hold the same numbers; they are read in parts, until they differ."""
     if weights.shape(one) != weights.shape(other):
         return False
     pairs = zip(weights.lazy_parts(one), weights.lazy_parts(other), strict=True)

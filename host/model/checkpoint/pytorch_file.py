@@ -21,7 +21,7 @@ TORCH_NAMES = {
 
 
 def load(file: Path) -> dict[str, Tensor]:
-    """The tensors of the file, by name; their pages are read when they are used.
+    """Return the tensors of the file, by name; their pages are read when they are used.
 
     Raises BadInput where it holds anything else, or is damaged.
     """
@@ -47,7 +47,7 @@ def load(file: Path) -> dict[str, Tensor]:
 
 
 def header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (type as safetensors names it, shape). Raises BadInput as `load` does."""
+    """Return each tensor's type, as safetensors names it, and shape, by name. Raises BadInput as `load` does."""
     return {
         name: (TORCH_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
         for name, tensor in load(file).items()

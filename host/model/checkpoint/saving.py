@@ -1,4 +1,4 @@
-"""A checkpoint with changes made, for transformers."""
+"""Save a checkpoint with changes made, for transformers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smoothdroid.host.model.checkpoint.folder import INDEX_FILE, Checkpoint
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.staging import make_readable, stage_companions
+from smoothdroid.host.model.checkpoint.weight_files import INDEX_FILE
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import HEAD
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 
 
 def unties(checkpoint: Checkpoint, changes: TensorChanges) -> bool:
-    """Do the changes give a head that was tied to the embedding a tensor of its own?"""
+    """Return whether the changes give a head that was tied to the embedding a tensor of its own."""
     return f"{HEAD}.weight" in changes and f"{HEAD}.weight" not in checkpoint.tensors
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.checkpoint.folder import Checkpoint, read_object
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.checkpoint.json_file import read_object
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING
 
 
 @contextmanager
 def staging_folder(checkpoint: Checkpoint, folder: Path) -> Iterator[Path]:
-    """`folder`, made if its file system can hold links to the checkpoint's weights; else a temporary one that can.
+    """Make `folder` if its file system can hold links to the checkpoint's weights; else yield a temporary one that can.
 
     exFAT and some CIFS mounts have no links. Raises BadInput where neither place can hold one.
     """
@@ -71,12 +72,12 @@ def stage(checkpoint: Checkpoint, folder: Path, *, untied: bool = False) -> Path
 
 
 def changed_bytes(checkpoint: Checkpoint) -> int:
-    """At most the disk space in bytes that `saving.save_changed` takes: all float32, and a head of its own."""
+    """Return at most the disk space in bytes that `saving.save_changed` takes: all float32, and a head of its own."""
     return 4 * (checkpoint.n_parameters + checkpoint.tensors[f"{EMBEDDING}.weight"].n_elements)
 
 
 def stage_companions(checkpoint: Checkpoint, folder: Path, *, tied: bool | None = None) -> None:
-    """Copy config and tokenizer, without what asks for code; `tied` is what config.json is to say of the head."""
+    """Copy config and tokenizer without entries that load code; `tied` sets tie_word_embeddings in config.json."""
     for file in checkpoint.companion_files:
         _copy(file, folder)
     _edit(folder / "tokenizer_config.json", {"auto_map": None})

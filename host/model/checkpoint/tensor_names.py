@@ -1,4 +1,4 @@
-"""Names of a checkpoint's tensors that are not those of its architecture, and why."""
+"""Advice on tensors whose names are not those of the checkpoint's architecture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRAPPERS = {
 
 
 def prefix_advice(wrong: Sequence[str], names: Collection[str]) -> str | None:
-    """Advice for a checkpoint whose tensors' names all bear a prefix, or lack `model.`; None for another.
+    """Return advice for a checkpoint whose tensors' names all have a prefix, or lack `model.`; None for another.
 
     `names`: all its tensors. `wrong`: those that have no place in the architecture.
     """
@@ -40,7 +40,7 @@ def prefix_advice(wrong: Sequence[str], names: Collection[str]) -> str | None:
 
 
 def missing_advice(missing: str, names: Collection[str]) -> str:
-    """Advice for a checkpoint that lacks the tensor `missing`."""
+    """Return advice for a checkpoint that lacks the tensor `missing`."""
     if advice := prefix_advice(sorted(names), names):
         return advice
     if missing == f"{HEAD}.weight":
@@ -52,7 +52,7 @@ def missing_advice(missing: str, names: Collection[str]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`3 of its tensors: a, b, c`, or the name of the only one."""
+    """Return `3 of its tensors: a, b, c`, or the name of the only one."""
     shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:NAMES_SHOWN])
     if len(names) == 1:
         return f"its tensor {shown}"

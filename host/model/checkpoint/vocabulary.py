@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.checkpoint.folder import Checkpoint, read_object
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.checkpoint.json_file import read_object
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING
 
 # Llama 2's kind of tokenizer as a file of its own. llama.cpp's converter prefers it, and leaves out tokens without a
@@ -16,9 +17,10 @@ SENTENCEPIECE = "tokenizer.model"
 
 
 def declared_tokens(folder: Path) -> dict[int, str]:
-    """Id -> text of each token in tokenizer.json, tokenizer_config.json and the older added_tokens.json, vocab.json.
+    """Return the text of each token by id, as the tokenizer's files declare it.
 
-    The ids may have holes. Empty where the folder has none of these files. Raises BadInput where a file is damaged.
+    The files: tokenizer.json, tokenizer_config.json and the older added_tokens.json, vocab.json. The ids
+    may have holes. Empty where the folder has none of these files. Raises BadInput where a file is damaged.
     """
     tokens = dict(_base_tokens(folder))
     tokens.update(_added_tokens(folder))
@@ -26,7 +28,7 @@ def declared_tokens(folder: Path) -> dict[int, str]:
 
 
 def base_texts(folder: Path) -> frozenset[str]:
-    """The tokens of the model proper: those that were not added to it later."""
+    """Return the tokens of the model proper: those that were not added to it later."""
     return frozenset(text for _, text in _base_tokens(folder))
 
 
@@ -47,7 +49,7 @@ def require_rows(checkpoint: Checkpoint) -> str | None:
 
 
 def no_row(name: str, tokens: Mapping[int, str], rows: int) -> BadInput:
-    """The error for a tokenizer with tokens for which the model has no row."""
+    """Return the error for a tokenizer with tokens for which the model has no row."""
     return BadInput(
         f"{name}: {beyond(tokens, rows)}. Either the embedding was not enlarged when the token was added "
         f"(transformers: model.resize_token_embeddings({max(tokens) + 1}), then save_pretrained), or the token does "
@@ -57,7 +59,7 @@ def no_row(name: str, tokens: Mapping[int, str], rows: int) -> BadInput:
 
 
 def beyond(tokens: Mapping[int, str], rows: int) -> str:
-    """`the tokenizer has 321 tokens, the model 320 rows: [PAD] (320) has no row`."""
+    """Return `the tokenizer has 321 tokens, the model 320 rows: [PAD] (320) has no row`."""
     return f"the tokenizer has {len(tokens)} tokens, the model {rows} rows: {_without_row(tokens, rows)}"
 
 

@@ -21,11 +21,11 @@ from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges
 PART_ROWS = 8192
 
 TIED = {f"{HEAD}.weight": f"{EMBEDDING}.weight"}
-"""A head that is not in the checkpoint is the embedding."""
+"""The tensor that stands in for one that is not in the checkpoint: a tied head is the embedding."""
 
 
 class Weights:
-    """The tensors of a checkpoint with `changes` made.
+    """The tensors of a checkpoint, with `changes` made as they are read.
 
     Files are mapped only while a tensor is read: pages that stay mapped count as this process's memory.
     """
@@ -38,7 +38,7 @@ class Weights:
         }
 
     def read(self, name: str, dtype: torch.dtype | None = torch.float32) -> Tensor:
-        """The tensor changed; `dtype` None leaves an unchanged one as it is stored.
+        """Return the tensor changed; `dtype` None leaves an unchanged one as it is stored.
 
         Raises BadInput where it holds what is no finite number.
         """
@@ -54,7 +54,7 @@ class Weights:
             )
 
     def rows(self, name: str, which: slice | Tensor) -> Tensor:
-        """Those rows of `read(name)`, float32; only they are read. Not for a tensor whose rows are changed."""
+        """Return some rows of `read(name)`, float32; only they are read. Not for a tensor whose rows are changed."""
         place = self._place(name)
         with _mapped(self._places[place], place) as whole:
             stored = whole[which]
@@ -64,16 +64,17 @@ class Weights:
             return change.apply(stored).float() if change else stored.to(torch.float32, copy=True)
 
     def parts(self, name: str) -> Iterator[Tensor]:
-        """`read(name)`, some rows at a time. Not for a tensor whose rows are changed."""
+        """Yield `read(name)` some rows at a time. Not for a tensor whose rows are changed."""
         for part in self.lazy_parts(name):
             yield part()
 
     def lazy_parts(self, name: str) -> list[Callable[[], Tensor]]:
-        """`parts(name)`, none of them read yet."""
+        """Return functions that read the parts of `parts(name)`."""
         starts = range(0, self.shape(name)[0], PART_ROWS)
         return [partial(self.rows, name, slice(start, start + PART_ROWS)) for start in starts]
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Return the tensor's shape."""
         return self.checkpoint.tensors[self._place(name)].shape
 
     def _place(self, name: str) -> str:
@@ -82,7 +83,7 @@ class Weights:
 
 @contextmanager
 def _mapped(file: Path, name: str) -> Iterator[Tensor]:
-    """A tensor as it is stored, mapped from its file."""
+    """Yield a tensor as it is stored, mapped from its file."""
     if file.suffix == ".bin":
         yield load(file)[name]
         return

@@ -1,4 +1,4 @@
-"""Checkpoint -> GGUF through llama.cpp's own converter, in a process of its own."""
+"""Convert a checkpoint to a GGUF with llama.cpp's own converter, in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONVERTER = "convert_hf_to_gguf.py"
 
 
 class ConvertJob(Job):
-    """What is to be converted, and how."""
+    """A conversion: the checkpoint, and the GGUF to write."""
 
     llama_cpp: Path
     checkpoint: Path
@@ -22,9 +22,9 @@ class ConvertJob(Job):
     quantisation: Quantisation
     name: str
     changes: Path | None
-    """A file of `changes.save_changes`."""
+    """A file that `save_changes` wrote."""
     metadata: dict[str, str]
-    """Key -> value, for the GGUF."""
+    """Additional metadata of the GGUF."""
 
 
 def to_gguf(
@@ -47,7 +47,7 @@ def to_gguf(
     `name` becomes general.name; `metadata` are keys of our own. `shown` is the user's name for the checkpoint, for
     messages. `on_progress` gets ("write", bytes, expected bytes).
     Raises BadInput where `llama_cpp` holds no converter, a weight is no finite number, or llama.cpp has no place for a
-    tensor or the vocabulary; SmoothdroidError where the converter fails; then, and only then, what it said is in the
+    tensor or the vocabulary; SmoothdroidError where the converter fails; then, and only then, its output is in the
     file `log`.
     """
     converter(llama_cpp)
@@ -84,7 +84,7 @@ def _growth(out: Path, expected_bytes: int, on_progress: OnProgress | None) -> C
 
 
 def converter(llama_cpp: Path) -> Path:
-    """The converter's script in a llama.cpp source tree. Raises BadInput where it is not there."""
+    """Return the converter's script in a llama.cpp source tree. Raises BadInput where it is not there."""
     script = llama_cpp / CONVERTER
     if not script.is_file():
         raise BadInput(f"{llama_cpp}: no {CONVERTER} there. Give the folder of a llama.cpp source tree.")
@@ -92,7 +92,7 @@ def converter(llama_cpp: Path) -> Path:
 
 
 def converter_id(llama_cpp: Path) -> str:
-    """A name for the code that decides the bytes of a GGUF: the SHA-256 of the converter's Python files."""
+    """Return a name for the code that decides the bytes of a GGUF: the SHA-256 of the converter's Python files."""
     digest = sha256()
     parts = (llama_cpp / part for part in ("conversion", "gguf-py/gguf"))
     for file in sorted([converter(llama_cpp), *(file for part in parts for file in part.rglob("*.py"))]):

@@ -1,4 +1,4 @@
-"""What llama.cpp's converter raises on a checkpoint, said for the user."""
+"""Translate what llama.cpp's converter raises on a checkpoint into advice for the user."""
 
 # ruff: noqa: ANN401 - the converter is imported at run time and has no types here
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.network import load_tokenizer
+from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
 from smoothdroid.host.model.checkpoint.tensor_names import listed, prefix_advice
 from smoothdroid.host.model.checkpoint.vocabulary import no_row
 
 UNMAPPED = "Can not map tensor"
 
-# The converter says that one is missing by its path, at the end of a sentence of its own for each architecture.
+# The converter reports a missing one by its path, at the end of a sentence that differs between architectures.
 VOCABULARY_FILES = (".model", "tokenizer.json", "vocab.json", "merges.txt")
 
 # Stored beside the weights by tools that quantise, and read by none here.
@@ -25,7 +25,7 @@ SCALES = (".k_scale", ".v_scale", ".input_scale", ".weight_scale", ".kv_scale")
 
 @contextmanager
 def explained(checkpoint: Path, model: Callable[[], Any]) -> Iterator[None]:
-    """Within this context, what the converter raises for a known fault of the checkpoint is raised as BadInput.
+    """Raise BadInput for what the converter raises, within this context, on a known fault of the checkpoint.
 
     Other errors pass. `model` gives the converter's object for the checkpoint, or None.
     """
@@ -63,7 +63,7 @@ def _not_implemented(checkpoint: Path, error: NotImplementedError) -> BadInput:
 
 
 def _strays(checkpoint: Path, first: str, model: Any) -> BadInput:
-    """The error for tensors that have no place in llama.cpp's architecture."""
+    """Return the error for tensors that have no place in llama.cpp's architecture."""
     names = [name for name in getattr(model, "model_tensors", {}) if not _is_mapped(model, name)] or [first]
     if advice := prefix_advice(names, getattr(model, "model_tensors", {})):
         return BadInput(f"{checkpoint}: {advice}")

@@ -1,7 +1,7 @@
-"""What llama.cpp requires of a GGUF's metadata and tensors before it loads it, for the architectures that are smoothed.
+"""The layout that llama.cpp requires of a GGUF, checked before the weights are written.
 
-From `load_arch_tensors` of each architecture in llama.cpp's src/models. Needs neither torch nor the gguf package: it
-is asked in the converter's process, before the weights are written.
+It is that of `load_arch_tensors` of each architecture in llama.cpp's src/models. Needs neither torch nor the gguf
+package, as it runs in the converter's process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from smoothdroid.host.model.smoothquant.architectures import ModelArchitecture, 
 
 TensorShape = tuple[int, ...]
 TensorShapes = Mapping[str, TensorShape]
-"""Tensor name -> shape, rows first."""
+"""The shape of each tensor by name, rows first."""
 
 TOKENS, SCORES, TYPES = (f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type"))
 
 
-# Of no single layer, and optional.
+# Optional tensors that belong to no layer.
 EXTRA = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
@@ -41,7 +41,7 @@ def require_layout(name: str, metadata: Mapping[str, Any], shapes: TensorShapes)
 
 
 def _vocabulary(metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None:
-    """The fault in the number of tokens, or None."""
+    """Return the fault in the number of tokens, or None."""
     tokens = metadata.get(TOKENS)
     if not isinstance(tokens, Sequence):
         return None  # a model without a vocabulary
@@ -59,7 +59,7 @@ def _vocabulary(metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None
 
 
 def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShapes) -> str | None:
-    """The fault in the tensors of an architecture in gguf_architectures(), or None."""
+    """Return the fault in the tensors of an architecture in the table, or None."""
     row, sizes = gguf_architectures()[architecture], _Sizes.of(architecture, metadata)
     if sizes is None:
         return None
@@ -95,7 +95,7 @@ class _Sizes:
 
     @classmethod
     def of(cls, architecture: str, metadata: Mapping[str, Any]) -> _Sizes | None:
-        """The sizes, or None where they are not one number each for all layers."""
+        """Return the sizes, or None where they are not one number each for all layers."""
         heads, width = (metadata.get(f"{architecture}.{key}") for key in ("attention.head_count", "embedding_length"))
         head = width // heads if type(heads) is int and type(width) is int and heads > 0 else None
         found = [
@@ -115,7 +115,7 @@ class _Sizes:
 
 
 def _required(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
-    """Name -> shape of each tensor that must be there; of the embedding the rows are looked at elsewhere."""
+    """Return the shape of each required tensor by name; the rows of the embedding are checked elsewhere."""
     required: dict[str, TensorShape] = {"output_norm.weight": (sizes.width,)}
     for layer in range(sizes.layers):
         parts = {**_attention(row, sizes), **_feed_forward(row, sizes)}

@@ -1,4 +1,4 @@
-"""llama.cpp's own converter in this process, with tensors changed on their way into the GGUF.
+"""Run llama.cpp's own converter in this process, with tensors changed on their way into the GGUF.
 
 The converter reads tensors lazily and writes each as it is computed, so the changes are part of its stream: there is
 no folded checkpoint and no file of 16-bit floats in between. It is entered at three places: where it lists a
@@ -33,7 +33,7 @@ from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
 
 
-# As large as a layer, and given to the GGUF as they are.
+# Tensors as large as a layer, which the converter hands to the GGUF unchanged.
 LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
 
 # The converter's own score for tokens that only hold an id (`_create_vocab_sentencepiece` in conversion/base.py).
@@ -42,7 +42,7 @@ UNUSED_SCORE = -10000.0
 
 @dataclass(frozen=True)
 class GgufRequest:
-    """The GGUF that the converter is to write. `output` None: none, only everything that comes before the weights."""
+    """The GGUF that the converter is to write; with `output` None, it stops before the weights and writes none."""
 
     quantisation: str
     output: Path | None
@@ -83,7 +83,7 @@ class _Conversion:
         self.model: Any = None
 
     def writing(self, write: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The converter's `write`, with our metadata, with Q4_0 where asked for, and with a look at all before."""
+        """Return the converter's `write` with our metadata, with Q4_0 where requested, and with a check before."""
 
         def written(model: Any) -> None:
             self.model = model
@@ -114,7 +114,7 @@ class _Conversion:
         require_layout(self._checkpoint.name, metadata, shapes)
 
     def vocabulary(self, original: type) -> type:
-        """The converter's reader of tokenizer.json, with every token at its id and [PAD...] where an id has none."""
+        """Return the converter's reader of tokenizer.json with every token at its id, and [PAD...] for missing ids."""
         folder, gguf, rows = self._checkpoint, self._gguf, self._rows
 
         class ById(original):  # type: ignore[misc]
@@ -147,18 +147,18 @@ class _Conversion:
         return ById
 
     def _rows(self) -> int | None:
-        """The rows of the embedding that is about to be written."""
+        """Return the rows of the embedding that is about to be written."""
         tensors = {name: tensor for part in self.model.gguf_writer.tensors for name, tensor in part.items()}
         embedding = tensors.get("token_embd.weight")
         return int(embedding.shape[0]) if embedding else None
 
 
 class _Enough(Exception):
-    """Raised to end the converter before it writes."""
+    """A signal that ends the converter before it writes."""
 
 
 def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weights: Weights) -> Callable[..., Any]:
-    """The converter's list of tensors (name -> function that gives it, lazily), each checked and changed."""
+    """Return the converter's function that lists tensors, with each tensor checked and changed when it is read."""
     changes = weights.changes
 
     def changed(self: Any, *arguments: Any, **options: Any) -> dict[str, Callable[[], Tensor]]:
@@ -179,7 +179,7 @@ def _changing(index_tensors: Callable[..., Any], lazy: Any, in_parts: Any, weigh
 
 
 def _in_parts(lazy: Any, gguf: Any) -> Any:
-    """A tensor of `LARGE`, lazily, that is read, changed, quantised and written some rows at a time.
+    """Return a function that makes a lazy tensor of `LARGE`: read, changed, quantised and written some rows at a time.
 
     None where this llama.cpp cannot write in chunks: then it takes more memory.
     """
@@ -223,7 +223,7 @@ def _apply(name: str, change: TensorChange | None, tensor: Tensor) -> Tensor:
 def _q4_0(
     model: Any, gguf: Any, force: Callable[..., Any], name: str, new_name: str, bid: int | None, n_dims: int
 ) -> Any:
-    """`tensor_force_quant` of the converter: the type that a tensor gets; False leaves it to the converter."""
+    """Return the type that a tensor gets, as the converter's `tensor_force_quant`; False leaves it to the converter."""
     forced = force(name, new_name, bid, n_dims)
     routers = (getattr(gguf.MODEL_TENSOR, router) for router in ROUTERS)
     if not isinstance(forced, bool) or any(model.match_model_tensor_name(new_name, key, bid) for key in routers):

@@ -1,4 +1,4 @@
-"""Kernels that this machine has not: a GGUF through torch, with their arithmetic in every linear."""
+"""Emulated kernels: a GGUF run in torch, with the arithmetic of kernels that this machine lacks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from smoothdroid.host.model.evaluate.perplexity import OnWindow, PerplexityTask
 
 @dataclass(frozen=True)
 class EmulatedKernels:
-    """See Kernels. They run candidates only: the text's tokens are those that llama.cpp cut for the reference."""
+    """Kernels in torch, for candidates only: the text's tokens are those that llama.cpp cut for the reference."""
 
     arithmetic: Arithmetic
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The kernels' name, for people."""
         return f"{self.arithmetic.name}, emulated"
 
     @property
     def id(self) -> str:
-        """Equal ids compute equal log-probabilities, to rounding."""
+        """The identity of the kernels: equal ids compute equal log-probabilities, to rounding."""
         return f"{self.name}, torch {torch.__version__}"
 
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """See Kernels.save_logits. Raises BadInput where the model is not one that can be emulated.
+        """Write the model's log-probabilities, as Kernels.save_logits. Raises BadInput where it cannot be emulated.
 
-        `on_window` is told of layers too: all windows go through one layer before the next is read.
+        `on_window` gets layers too: all windows go through one layer before the next is read.
         """
         if task.tokens is None:
             raise ValueError("the reference's tokens are not known")

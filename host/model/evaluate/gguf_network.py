@@ -1,4 +1,4 @@
-"""A GGUF of a Llama-like model, run in torch under a kernel's arithmetic: what llama.cpp computes, linear by linear.
+"""The network of a Llama-like GGUF, run in torch under a kernel's arithmetic as llama.cpp computes it.
 
 One layer is in memory at a time, and all windows go through it before the next is read. Followed are
 src/models/llama.cpp, qwen2.cpp and qwen3.cpp of llama.cpp 0c1e57098. A file with a setting or a tensor that is not
@@ -34,7 +34,7 @@ HEAD_NORMS = ("attn_q_norm", "attn_k_norm")
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """A model's sizes."""
+    """The sizes of a model, from its metadata."""
 
     architecture: ModelArchitecture
     vocabulary: int
@@ -49,7 +49,7 @@ class ModelSizes:
 
     @property
     def linears(self) -> dict[str, tuple[int, int]]:
-        """[out, in] of each linear of a layer."""
+        """The shape [out, in] of each linear of a layer."""
         queries, keys = self.heads * self.head, self.kv_heads * self.head
         sizes = [(queries, self.hidden), (keys, self.hidden), (keys, self.hidden), (self.hidden, queries)]
         sizes += [(self.intermediate, self.hidden)] * 2 + [(self.hidden, self.intermediate)]
@@ -63,7 +63,7 @@ class ModelSizes:
 
 
 def sizes_of(weights: GgufWeights) -> ModelSizes:
-    """The model's sizes. Raises BadInput where the file holds anything that is not followed here."""
+    """Return the model's sizes. Raises BadInput where the file holds anything that is not followed here."""
     name = weights.text("general.architecture")
     emulated = {gguf: row for gguf, row in gguf_architectures().items() if row.rope}
     if name not in emulated:
@@ -103,17 +103,17 @@ def predict(
     first: int,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[Tensor]:
-    """For each window, the logits [positions from `first` on without the last, vocabulary].
+    """Yield the logits [positions from `first` on without the last, vocabulary] of each window.
 
     `tokens`: int [windows, context]. `on_step` gets (steps done, steps in all): layers, then windows.
     Raises BadInput where the file is not one that is followed here, or holds not what its settings say.
     """
     shape = sizes_of(weights)
     steps = shape.layers + len(tokens)
-    turns = _turns(weights, shape, tokens.shape[1])
+    rope = _rope(weights, shape, tokens.shape[1])
     hidden = [weights.rows("token_embd.weight", window, (shape.vocabulary, shape.hidden)) for window in tokens]
     for number in range(shape.layers):
-        layer = _Layer(weights, shape, number, arithmetic, turns)
+        layer = _Layer(weights, shape, number, arithmetic, rope)
         hidden = [layer(window) for window in hidden]
         if on_step:
             on_step(number + 1, steps)
@@ -128,12 +128,12 @@ def predict(
 
 
 class _Layer:
-    """Float32 [positions, hidden] -> [positions, hidden]."""
+    """A decoder layer: float32 [positions, hidden] in, [positions, hidden] out."""
 
     def __init__(
-        self, weights: GgufWeights, shape: ModelSizes, number: int, arithmetic: Arithmetic, turns: tuple[Tensor, Tensor]
+        self, weights: GgufWeights, shape: ModelSizes, number: int, arithmetic: Arithmetic, rope: tuple[Tensor, Tensor]
     ) -> None:
-        self.shape, self.turns = shape, turns
+        self.shape, self.rope = shape, rope
         at = f"blk.{number}"
         self.norms = {name: weights.vector(f"{at}.{name}.weight", size) for name, size in shape.norms.items()}
         self.linears = {name: weights.linear(f"{at}.{name}", size, arithmetic) for name, size in shape.linears.items()}
@@ -148,29 +148,29 @@ class _Layer:
         queries, keys, values = (self._heads(name, x) for name in ("attn_q", "attn_k", "attn_v"))
         if self.shape.architecture.head_norms:
             queries, keys = self._norm("attn_q_norm", queries), self._norm("attn_k_norm", keys)
-        queries, keys = self._turned(queries), self._turned(keys)
+        queries, keys = self._with_rope(queries), self._with_rope(keys)
         # The KV cache is f16. (Queries stay float32, and so do the sums, in windows of 64 tokens or more.)
         keys, values = keys.half().float(), values.half().float()
         mixed = scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
         return self.linears["attn_output"](mixed.transpose(0, 1).flatten(1))
 
     def _heads(self, name: str, x: Tensor) -> Tensor:
-        """[heads, positions, numbers]."""
+        """Return the linear's output as [heads, positions, numbers]."""
         return self.linears[name](x).view(len(x), -1, self.shape.head).transpose(0, 1)
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         return rms_norm(x, x.shape[-1:], self.norms[name], self.shape.epsilon)
 
-    def _turned(self, x: Tensor) -> Tensor:
-        cos, sin = self.turns
+    def _with_rope(self, x: Tensor) -> Tensor:
+        cos, sin = self.rope
         neighbours = self.shape.architecture.rope == "neighbours"
         a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else x.chunk(2, dim=-1)
         rotated = a * cos - b * sin, a * sin + b * cos
         return torch.stack(rotated, dim=-1).flatten(-2) if neighbours else torch.cat(rotated, dim=-1)
 
 
-def _turns(weights: GgufWeights, shape: ModelSizes, context: int) -> tuple[Tensor, Tensor]:
-    """Rope's cosines and sines, float32 [positions, head / 2]. Llama 3 divides its frequencies by factors."""
+def _rope(weights: GgufWeights, shape: ModelSizes, context: int) -> tuple[Tensor, Tensor]:
+    """Return rope's cosines and sines, float32 [positions, head / 2]. Llama 3 divides its frequencies by factors."""
     pairs = shape.head // 2
     frequencies = shape.rope_base ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
     if "rope_freqs.weight" in weights.tensors:

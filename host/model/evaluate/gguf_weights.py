@@ -1,4 +1,4 @@
-"""What a GGUF holds, as torch reads it: settings and tensors, one at a time. The file is hostile until checked."""
+"""The settings and tensors of a GGUF, as torch reads them: one at a time, each checked."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _PLAIN = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfl
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear under a kernel: float32 [..., in] -> float32 [..., out]."""
+    """A linear under a kernel: float32 [..., in] in, float32 [..., out] out."""
 
     weight: Tensor
     bias: Tensor | None
     as_multiplied: Callable[[Tensor], Tensor]
-    """What the kernel makes of activations."""
+    """The kernel's rounding of activations."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return linear(self.as_multiplied(x), self.weight, self.bias)
 
 
 class GgufWeights:
-    """A file's settings and tensors; the tensors stay on the disk until they are asked for.
+    """A file's settings and tensors; the tensors stay on the disk until they are used.
 
-    Whatever in the file is missing, damaged or not of the shape that is asked for raises BadInput.
+    Raises BadInput for whatever in the file is missing, damaged or not of the expected shape.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,23 +55,23 @@ class GgufWeights:
 
     @property
     def settings(self) -> list[str]:
-        """The names of the settings that are there."""
+        """The names of the settings in the file."""
         return self._gguf.names
 
     @property
     def tensors(self) -> dict[str, str]:
-        """The tensors that are there, and their types: `{"output.weight": "Q8_0"}`."""
+        """The types of the tensors by name: `{"output.weight": "Q8_0"}`."""
         return {name: tensor.tensor_type.name for name, tensor in self._tensors.items()}
 
     def text(self, setting: str) -> str:
-        """A setting that is a word."""
+        """Return a setting that is a word."""
         value = self._gguf.value(setting)
         if not isinstance(value, str):
             raise BadInput(f"{self.path}: its {setting} is {value!r}: a word was expected.")
         return value
 
     def number(self, setting: str, default: float | None = None) -> float:
-        """A setting that is a positive number; `default` where it is not there."""
+        """Return a setting that is a positive number; `default` where it is absent."""
         value = self._gguf.value(setting)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
@@ -79,7 +79,7 @@ class GgufWeights:
         return value
 
     def whole(self, setting: str, default: int | None = None) -> int:
-        """A setting that is a positive whole number; `default` where it is not there."""
+        """Return a setting that is a positive whole number; `default` where it is absent."""
         return int(self.number(setting, default))
 
     @property
@@ -89,19 +89,19 @@ class GgufWeights:
         return value if isinstance(value, int) else None
 
     def length(self, name: str) -> int:
-        """How many rows the matrix `name` has."""
+        """Return the number of rows of the matrix `name`."""
         return int(self._tensor(name).shape[-1])
 
     def vector(self, name: str, size: int) -> Tensor:
-        """The tensor `name` [size], float32."""
+        """Return the tensor `name` [size], float32."""
         return self._dequantised(name, (size,), slice(None))
 
     def rows(self, name: str, which: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The rows `which` of the matrix `name` [shape], float32: a lookup, which no kernel rounds."""
+        """Return the rows `which` of the matrix `name` [shape], float32: a lookup, which no kernel rounds."""
         return self._dequantised(name, shape, which.numpy())
 
     def linear(self, name: str, shape: tuple[int, int], arithmetic: Arithmetic) -> Linear:
-        """The linear of `name`.weight [out, in] and, where there is one, `name`.bias [out], under a kernel."""
+        """Return the linear of `name`.weight [out, in] and, where there is one, `name`.bias [out], under a kernel."""
         kind = self._tensor(f"{name}.weight", shape).tensor_type
         bias = self.vector(f"{name}.bias", shape[0]) if f"{name}.bias" in self._tensors else None
         quantisation = _QUANTISED.get(kind)

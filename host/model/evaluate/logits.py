@@ -1,6 +1,6 @@
-"""The log-probabilities that llama-perplexity saves, and how far two such files are from each other, token by token.
+"""The log-probabilities that llama-perplexity saves, and the divergence of two such files, token by token.
 
-What else computes a model saves it in the same format, with the same rounding: `save_logits`.
+Other code that computes a model saves it in the same format, with the same rounding: `save_logits`.
 
 llama-perplexity prints the running mean of the KLD with five decimals and nothing per token: the mean of one window
 cannot be had from it. So each model's log-probabilities are saved (`--kl-divergence-base FILE`), and compared here.
@@ -52,31 +52,31 @@ class SavedLogits:
 
     path: Path
     tokens: NDArray[np.int32]
-    """[windows, tokens a window]"""
+    """The tokens of the text, [windows, tokens a window]."""
     vocabulary: int
     rows: NDArray[np.uint16]
-    """[windows, predicted tokens, 4 + vocabulary (+ 1)]"""
+    """The rows as they are stored, [windows, predicted tokens, 4 + vocabulary (+ 1)]."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """A candidate beside the reference; every array is [windows, predicted tokens]."""
+    """The divergence of a candidate from the reference; every array is [windows, predicted tokens]."""
 
     kld: Floats
     """KL divergence of the candidate from the reference, nats."""
     nll: Floats
     """The candidate's negative log-likelihood of the token that came, nats."""
     same_top: NDArray[np.bool_]
-    """Whether both hold the same token to be the likeliest."""
+    """Where both models hold the same token to be the likeliest."""
 
 
 def predicted_tokens(context: int) -> int:
-    """How many tokens of a window of `context` tokens are predicted."""
+    """Return the number of tokens that are predicted of a window of `context` tokens."""
     return context - 1 - context // 2
 
 
 def file_bytes(*, context: int, windows: int, vocabulary: int) -> int:
-    """The size of such a file."""
+    """Return the size of such a file in bytes."""
     rows = windows * predicted_tokens(context)
     return HEADER.size + windows * context * 4 + rows * _row_width(vocabulary) * 2
 
@@ -123,7 +123,7 @@ def save_logits(path: Path, tokens: NDArray[np.int32], vocabulary: int, logits: 
 
 
 def nll(saved: SavedLogits) -> Floats:
-    """Negative log-likelihood of every predicted token, nats: [windows, predicted tokens]."""
+    """Return the negative log-likelihood of every predicted token, nats: [windows, predicted tokens]."""
     windows, n_rows, _ = saved.rows.shape
     scale, smallest = _heads(saved.rows)
     came = _predicted(saved)
@@ -134,7 +134,7 @@ def nll(saved: SavedLogits) -> Floats:
 def compare(
     reference: SavedLogits, candidate: SavedLogits, on_window: Callable[[int, int], None] | None = None
 ) -> Divergence:
-    """The candidate beside the reference, token by token, as llama-perplexity's `--kl-divergence` computes it.
+    """Compare the candidate with the reference, token by token, as llama-perplexity's `--kl-divergence` does.
 
     Both must be over the same tokens (ValueError). `on_window` gets (windows done, windows in all).
     """
@@ -146,12 +146,12 @@ def compare(
     for window in range(windows):
         for start in range(0, n_rows, ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
-            ours, theirs = reference.rows[window, block], candidate.rows[window, block]
-            same_top[window, block] = _steps(ours, reference).argmax(axis=1) == _steps(theirs, candidate).argmax(axis=1)
-            log_p = _log_probabilities(ours, reference)
+            row_p, row_q = reference.rows[window, block], candidate.rows[window, block]
+            same_top[window, block] = _steps(row_p, reference).argmax(axis=1) == _steps(row_q, candidate).argmax(axis=1)
+            log_p = _log_probabilities(row_p, reference)
             p = np.exp(log_p)
             p[log_p <= SMALLEST_LOG_PROBABILITY] = 0
-            p *= log_p - _log_probabilities(theirs, candidate)
+            p *= log_p - _log_probabilities(row_q, candidate)
             kld[window, block] = p.sum(axis=1, dtype=np.float64)
         if on_window:
             on_window(window + 1, windows)
@@ -159,7 +159,7 @@ def compare(
 
 
 def _packed(logits: NDArray[np.float32], top: NDArray[np.float32], log_sum: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Rows of the file from rows of logits. What is not finite is stored as 0: the perplexity tells of it."""
+    """Return rows of the file from rows of logits. Values that are not finite become 0; the perplexity shows them."""
     least = np.maximum(logits.min(axis=1, keepdims=True), top + np.float32(SMALLEST_LOG_PROBABILITY))
     scale = (top - least) / np.float32(STEPS)
     rows = np.zeros((len(logits), _row_width(logits.shape[1])), np.dtype("<u2"))
@@ -174,12 +174,12 @@ def _row_width(vocabulary: int) -> int:
 
 
 def _predicted(saved: SavedLogits) -> NDArray[np.int32]:
-    """The tokens that the rows predict: [windows, predicted tokens]."""
+    """Return the tokens that the rows predict: [windows, predicted tokens]."""
     return saved.tokens[:, saved.tokens.shape[1] // 2 + 1 :]
 
 
 def _heads(rows: NDArray[np.uint16]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(scale, smallest log-probability) of rows [..., width]."""
+    """Return (scale, smallest log-probability) of rows [..., width]."""
     heads = np.ascontiguousarray(rows[..., :ROW_HEAD]).view(np.dtype("<f4"))
     return heads[..., 0], heads[..., 1]
 
@@ -189,6 +189,6 @@ def _steps(rows: NDArray[np.uint16], saved: SavedLogits) -> NDArray[np.uint16]:
 
 
 def _log_probabilities(rows: NDArray[np.uint16], saved: SavedLogits) -> NDArray[np.float32]:
-    """Log-probabilities [rows, vocabulary], nats."""
+    """Return log-probabilities [rows, vocabulary], nats."""
     scale, smallest = _heads(rows)
     return _steps(rows, saved).astype(np.float32) * scale[:, None] + smallest[:, None]

@@ -1,4 +1,4 @@
-"""llama-perplexity: a model's log-probabilities over a text, computed by the kernels that will run the model."""
+"""Run llama-perplexity: a model's log-probabilities over a text, by the kernels that will run the model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from smoothdroid.host.model.evaluate.perplexity_output import (
 )
 
 OnWindow = Callable[[int, int], None]
-"""Called with (windows done, windows in all), or with finer steps of the same way."""
+"""A callback that gets (windows done, windows in all), or finer steps of the same progress."""
 
 READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class PerplexityTask:
-    """What is predicted: `windows` windows of `context` tokens, one after the other from the text's beginning."""
+    """The text to predict: `windows` windows of `context` tokens, one after the other from its beginning."""
 
     text: Path
     text_name: str
@@ -39,25 +39,25 @@ class PerplexityTask:
     windows: int
     vocabulary: int
     tokens: NDArray[np.int32] | None = None
-    """[windows, context] as llama.cpp cut the text for the reference; None while it is the reference that is run."""
+    """The tokens [windows, context] that llama.cpp cut the text into for the reference; None while that is run."""
 
     @property
     def logits_bytes(self) -> int:
-        """How large the file of log-probabilities will be."""
+        """The size of the file of log-probabilities in bytes."""
         return file_bytes(context=self.context, windows=self.windows, vocabulary=self.vocabulary)
 
 
 class Kernels(Protocol):
-    """What computes a model: a quality figure holds for a kernel, not for a file alone."""
+    """The kernels that compute a model: a quality figure holds for a kernel, not for a file alone."""
 
     @property
     def name(self) -> str:
-        """For people: `host-native, llama.cpp 0c1e57098`."""
+        """The kernels' name for people: `host-native, llama.cpp 0c1e57098`."""
         ...
 
     @property
     def id(self) -> str:
-        """Equal ids compute equal log-probabilities."""
+        """The identity of the kernels: equal ids compute equal log-probabilities."""
         ...
 
     def save_logits(
@@ -65,7 +65,7 @@ class Kernels(Protocol):
     ) -> tuple[int, float]:
         """Write the model's log-probabilities to `destination` in llama-perplexity's format.
 
-        Returns (windows, the perplexity over them) as it was computed: what is written can be held against it.
+        Returns (windows, the perplexity over them) as it was computed, to check what is written.
         Raises BadInput when the text is too short, SmoothdroidError when the model does not run.
         """
         ...
@@ -82,7 +82,10 @@ class HostKernels:
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """See Kernels.save_logits. Raises CommandFailed when it ends with another status than 0."""
+        """Write the model's log-probabilities, as Kernels.save_logits.
+
+        Raises CommandFailed when llama-perplexity ends with another status than 0.
+        """
         argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
         # Options may also come from the environment, and LLAMA_ARG_CACHE_TYPE_K alone would change the figures.
         env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
@@ -90,7 +93,7 @@ class HostKernels:
 
 
 def _log_of(argv: Sequence[str], env: Mapping[str, str], task: PerplexityTask, on_window: OnWindow | None) -> str:
-    """Run llama-perplexity here."""
+    """Run llama-perplexity on this machine, and return its output."""
     log, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
@@ -112,21 +115,21 @@ def _log_of(argv: Sequence[str], env: Mapping[str, str], task: PerplexityTask, o
 
 
 def arguments(model: str, text: str, task: PerplexityTask, destination: str) -> list[str]:
-    """What llama-perplexity is told, with the files' paths where it runs."""
+    """Return the arguments of llama-perplexity, with the files' paths where it runs."""
     argv = ["--model", model, "--file", text, "--ctx-size", str(task.context), "--chunks", str(task.windows)]
     # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
     return [*argv, "--batch-size", str(task.context), "--kl-divergence-base", destination]
 
 
 def check_length(log: str, task: PerplexityTask) -> None:
-    """Raise BadInput when what llama-perplexity has said so far tells that the text is too short for the task."""
+    """Raise BadInput when the output of llama-perplexity so far shows that the text is too short for the task."""
     tokens, planned = tokens_of_short_text(log), windows_planned(log)
     if tokens is None and (planned is None or planned >= task.windows):
         return
-    # From two windows on it goes by windows and does not say how many tokens there are.
+    # From two windows on it counts windows and does not report the number of tokens.
     has = f"has {tokens} tokens" if tokens is not None else f"fills {planned} windows"
     raise BadInput(
         f"{task.text_name}: the text {has}, and {task.windows} windows of {task.context} tokens "
-        f"({task.windows * task.context} tokens) are asked for. Give a longer text (--text), fewer windows (--chunks; "
+        f"({task.windows * task.context} tokens) are requested. Give a longer text (--text), fewer windows (--chunks; "
         "at least 2) or shorter ones (--context)."
     )

@@ -1,4 +1,4 @@
-"""The kernels of a phone: llama-perplexity over there, its log-probabilities brought here."""
+"""The kernels of a phone: llama-perplexity run on the phone, its log-probabilities pulled to the workstation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FOLDER = "evaluate"  # below the target's root; what a broken connection left th
 
 @dataclass(frozen=True)
 class PhoneKernels:
-    """See Kernels. `id` is the binary's hash, which computes the same on every CPU that runs it; else the build's."""
+    """The kernels of a llama-perplexity on a phone.
+
+    `id` is the binary's hash where it computes the same on every CPU that runs it, else the build's.
+    """
 
     name: str
     id: str
@@ -30,15 +33,15 @@ class PhoneKernels:
     target: Target
     on_push: Progress | None = None
     beside: Sequence[File] = ()
-    """What must lie beside the binary."""
+    """The libraries that the binary needs."""
 
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """See Kernels.save_logits. Tool and model stay on the phone, the log-probabilities do not.
+        """Write the model's log-probabilities, as Kernels.save_logits. Tool and model stay on the phone, they do not.
 
         Raises BadInput where the phone has no room for them, CommandFailed when llama-perplexity ends with another
-        status than 0, TargetLost and TargetTimeout as every way does.
+        status than 0, TargetLost and TargetTimeout as every transport does.
         """
         tool = install(self.target, (self.binary, sha256_of(self.binary)), self.beside, progress=self.on_push)
         model = upload.ensure(self.target, gguf, sha256_of(gguf), progress=self.on_push)
@@ -47,13 +50,13 @@ class PhoneKernels:
     def _log_of(
         self, tool: Installed, model: str, task: PerplexityTask, destination: Path, on_window: OnWindow | None
     ) -> str:
-        """Run llama-perplexity there."""
-        target, heard = self.target, ""
+        """Run llama-perplexity on the phone, pull the log-probabilities, and return its output."""
+        target, output = self.target, ""
 
-        def hear(piece: str) -> None:
-            nonlocal heard
-            heard += piece
-            if on_window and (done := windows_done(heard)):
+        def receive(piece: str) -> None:
+            nonlocal output
+            output += piece
+            if on_window and (done := windows_done(output)):
                 on_window(done, task.windows)
 
         with _folder(target) as folder:
@@ -67,7 +70,7 @@ class PhoneKernels:
             target.push(task.text, text)
             argv = [tool.path, *arguments(model, text, task, logits)]
             try:
-                done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=hear, tied=True)
+                done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=receive, tied=True)
             except CommandFailed as error:
                 raise ToolDied(error) from error
             check_length(done.stderr, task)
@@ -76,7 +79,7 @@ class PhoneKernels:
             if size != str(task.logits_bytes):
                 raise SmoothdroidError(
                     f"{target.name}: llama-perplexity left {size} bytes of log-probabilities, and {task.logits_bytes} "
-                    "were due: is the phone full, or the model another one?"
+                    "were expected: is the phone full, or the model another one?"
                 )
             target.pull(logits, destination, progress=self.on_push)
         return done.stdout
@@ -84,7 +87,7 @@ class PhoneKernels:
 
 @contextmanager
 def _folder(target: Target) -> Iterator[str]:
-    """An empty folder on the phone, gone afterwards."""
+    """Yield an empty folder on the phone; remove it afterwards."""
     folder = f"{target.root}/{FOLDER}"
     remove(target, folder)
     target.run(["mkdir", "-p", folder])

@@ -1,4 +1,4 @@
-"""The record of an evaluation: quality-ID.json. Every token's figures are kept; what they come to, the report says."""
+"""The record of an evaluation: quality-ID.json, with every token's figures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from smoothdroid.device.common.errors import BadInput
 FILES = "quality-*.json"
 
 
-class _Record(BaseModel):
+class _EvaluationPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Model(_Record):
+class Model(_EvaluationPart):
     """A GGUF that was evaluated."""
 
     name: str
@@ -29,8 +29,8 @@ class Model(_Record):
     bits_per_weight: float
 
 
-class Candidate(_Record):
-    """A model beside the reference; lists are [windows][predicted tokens]."""
+class Candidate(_EvaluationPart):
+    """A model compared with the reference; lists are [windows][predicted tokens]."""
 
     model: Model
     kld: list[list[float]]
@@ -38,25 +38,25 @@ class Candidate(_Record):
     nll: list[list[float]]
     """Negative log-likelihood of the token that came, nats."""
     same_top: list[list[bool]]
-    """Whether the reference's likeliest token is the candidate's too."""
+    """True where the reference's likeliest token is the candidate's too."""
 
 
-class Evaluation(_Record):
-    """Candidates beside one reference, all over the same tokens."""
+class Evaluation(_EvaluationPart):
+    """Candidates compared with one reference, all over the same tokens."""
 
     kind: Literal["smoothdroid-evaluation"] = "smoothdroid-evaluation"
     schema_version: Literal[1] = 1
     text: str
-    """Its name."""
+    """The name of the text."""
     text_sha256: str
     context: int
-    """Tokens a window; the second half of each is predicted."""
+    """The tokens of a window; the second half of each is predicted."""
     windows: int = Field(ge=2)
     kernels: str
-    """What computed the models, for people."""
+    """The name of the kernels that computed the models, for people."""
     kernels_id: str
     reference_kernels: str | None = None
-    """What computed the reference, where something else did."""
+    """The name of the kernels that computed the reference, where they were others."""
     reference_kernels_id: str | None = None
     reference: Model
     reference_nll: list[list[float]]
@@ -64,7 +64,7 @@ class Evaluation(_Record):
 
     @property
     def id(self) -> str:
-        """The hash of what was evaluated, on what and by what: a repeated evaluation has the same."""
+        """The hash of models, text, sizes and kernels: a repeated evaluation has the same."""
         models = [self.reference, *(candidate.model for candidate in self.candidates)]
         named = [(model.name, model.sha256) for model in models]
         key = [self.schema_version, self.text_sha256, self.context, self.windows, self.kernels_id, named]
@@ -81,29 +81,29 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Raises BadInput when the record is damaged or of another version."""
+    """Read an evaluation. Raises BadInput when the record is damaged or of another version."""
     try:
-        found = Evaluation.model_validate_json(path.read_bytes())
-        _check(found)
+        evaluation = Evaluation.model_validate_json(path.read_bytes())
+        _check(evaluation)
     except (ValidationError, ValueError) as error:
         problem = (
             f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
         )
         raise BadInput(f"{path} is damaged or of another version: {problem}") from error
-    return found
+    return evaluation
 
 
-def _check(found: Evaluation) -> None:
-    """Raises ValueError unless all models have figures of the same tokens."""
-    tokens = {len(window) for window in found.reference_nll}
-    if len(found.reference_nll) != found.windows or len(tokens) != 1 or 0 in tokens:
-        raise ValueError(f"the reference has not {found.windows} windows of one length")
-    lengths = [len(window) for window in found.reference_nll]
-    for candidate in found.candidates:
+def _check(evaluation: Evaluation) -> None:
+    """Raise ValueError unless all models have figures of the same tokens."""
+    tokens = {len(window) for window in evaluation.reference_nll}
+    if len(evaluation.reference_nll) != evaluation.windows or len(tokens) != 1 or 0 in tokens:
+        raise ValueError(f"the reference has not {evaluation.windows} windows of one length")
+    lengths = [len(window) for window in evaluation.reference_nll]
+    for candidate in evaluation.candidates:
         for figures in (candidate.kld, candidate.nll, candidate.same_top):
             if [len(window) for window in figures] != lengths:
                 raise ValueError(f"{candidate.model.name} has not the reference's tokens")
         if not all(
             math.isfinite(figure) for windows in (candidate.kld, candidate.nll) for w in windows for figure in w
         ):
-            raise ValueError(f"{candidate.model.name} has figures that are none")
+            raise ValueError(f"{candidate.model.name} has figures that are not finite")

@@ -1,1 +1,1 @@
-"""What a GGUF was made from and how."""
+"""The provenance of a GGUF: the checkpoint, settings and tools that it was made with."""

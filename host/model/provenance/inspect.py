@@ -1,4 +1,4 @@
-"""What a GGUF tells of how it was made. Needs no torch."""
+"""Inspect a GGUF: its model, and how it was made. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothdroid.host.model.provenance.manifest import METADATA_KEY, AutoAlpha, 
 
 
 class Inspected(BaseModel):
-    """A GGUF by itself, without the file beside it."""
+    """The description of a GGUF, from the file alone."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,9 +24,9 @@ class Inspected(BaseModel):
     n_parameters: int
     bits_per_weight: float
     types: dict[str, int]
-    """llama.cpp's name of a type -> how many tensors have it."""
+    """The number of tensors of each of llama.cpp's types."""
     provenance: Provenance | None
-    """None where smoothdroid did not write it."""
+    """How it was made; None where smoothdroid did not write it."""
 
 
 def inspect(path: Path) -> Inspected:
@@ -55,7 +55,7 @@ def inspect(path: Path) -> Inspected:
 
 
 def lines(found: Inspected) -> list[tuple[str, str]]:
-    """(what, value), for people."""
+    """Return (label, value) pairs that describe the file, for people."""
     types = ", ".join(f"{count} {name}" for name, count in found.types.items())
     told = [
         ("file", f"{found.path} ({found.size_bytes / 1e6:.0f} MB)"),
@@ -63,7 +63,7 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
         ("stored as", f"{types}; {found.bits_per_weight:.2f} bits per weight"),
     ]
     if found.provenance is None:
-        return [*told, ("made by", "another tool: it does not tell how")]
+        return [*told, ("made by", "another tool, which left no description")]
     recipe, outcome = found.provenance.recipe, found.provenance.outcome
     told += [
         (

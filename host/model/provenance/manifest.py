@@ -1,4 +1,4 @@
-"""What a GGUF was made from and how: beside it (NAME.gguf.json) and in its own metadata. Needs no torch to read."""
+"""The manifest of a GGUF: how it was made, in NAME.gguf.json beside it and in its own metadata. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from smoothdroid.host.model.smoothquant.folds import Kind
 PREPARATION_VERSION = 3
 
 Quantisation = Literal["f32", "f16", "q8_0", "q4_0"]
-"""llama.cpp's names: how a GGUF holds its matrices."""
+"""The type of a GGUF's matrices, by llama.cpp's names."""
 
 Kernel = Literal["ggml", "kleidiai"]
-"""Whose arithmetic strengths are measured on: see host/model/arithmetic/."""
+"""The kernels whose arithmetic alphas are measured on: see host/model/arithmetic/."""
 
 METADATA_KEY = "smoothdroid.manifest"
 
 
-class _Record(BaseModel):
+class _ManifestPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SourceCheckpoint(_Record):
+class SourceCheckpoint(_ManifestPart):
     """The checkpoint: its folder's name, its revision where the hub's cache tells it, and its files' SHA-256."""
 
     name: str
@@ -35,17 +35,17 @@ class SourceCheckpoint(_Record):
     companions_sha256: dict[str, str]
 
 
-class AutoAlpha(_Record):
-    """Strengths are to be chosen: for this kernel's arithmetic and these weights."""
+class AutoAlpha(_ManifestPart):
+    """A request to choose the alphas for this kernel's arithmetic and these weights."""
 
     kernel: str
     quantisation: str
 
 
-class Smoothing(_Record):
+class Smoothing(_ManifestPart):
     """The settings of SmoothQuant, and the text that it was calibrated on."""
 
-    alpha: dict[Kind, float] | AutoAlpha  # the strength of each kind of fold
+    alpha: dict[Kind, float] | AutoAlpha  # the alpha of each kind of fold
     folds: tuple[Kind, ...]
     rotate: bool
     untie: bool  # a head that was tied to the embedding may have a tensor of its own
@@ -56,8 +56,8 @@ class Smoothing(_Record):
     calibration_sha256: str
 
 
-class Recipe(_Record):
-    """All that decides a GGUF's content. Two equal recipes need not be cooked twice."""
+class Recipe(_ManifestPart):
+    """The inputs that decide a GGUF's content: equal recipes give equal files."""
 
     preparation: int
     source: SourceCheckpoint
@@ -67,8 +67,8 @@ class Recipe(_Record):
     smoothing: Smoothing | None
 
 
-class Equivalence(_Record):
-    """How far the smoothed model is from the original, on text that was not calibrated on.
+class Equivalence(_ManifestPart):
+    """The distance of the smoothed model from the original, on text that was not calibrated on.
 
     `computed_in`: float64 where float32's own rounding hid the answer.
     """
@@ -79,8 +79,8 @@ class Equivalence(_Record):
     computed_in: Literal["float32", "float64"] = "float32"
 
 
-class FoldAlpha(_Record):
-    """What one fold got. `alpha` is None where not folding was best; `statistic` is of the ranges balanced."""
+class FoldAlpha(_ManifestPart):
+    """The alpha of one fold, None where not folding was best; `statistic` names the balanced property."""
 
     kind: Kind
     layer: int | None  # None for the head's
@@ -90,27 +90,27 @@ class FoldAlpha(_Record):
     statistic: str
 
 
-class HeldOut(_Record):
-    """Mean KLD to float32 of the emulated kernel, on held-out text: what the choice was made by."""
+class HeldOut(_ManifestPart):
+    """The mean KLD to float32 of the emulated kernel on held-out text, by which the choice was made."""
 
     n_tokens: int
     kld: dict[str, float]  # "plain", "folded", "rotated and folded"
 
 
-class SmoothingOutcome(_Record):
-    """What smoothing came to. `chosen`: "folded", "rotated and folded", or "plain" where nothing was better."""
+class SmoothingOutcome(_ManifestPart):
+    """The outcome of smoothing. `chosen`: "folded", "rotated and folded", or "plain" where nothing was better."""
 
     chosen: str
     equivalence: Equivalence | None
     alphas: tuple[FoldAlpha, ...] = Field(validation_alias=AliasChoices("alphas", "strengths"))
-    """What each fold got; `strengths` in files of smoothdroid before this release."""
+    """The alpha of each fold; files of earlier releases call it `strengths`."""
     held_out: HeldOut | None
     untied: bool  # the head, tied to the embedding before, has a tensor of its own
     calibrated_in: str  # the type that the activations were computed in
 
 
-class Provenance(_Record):
-    """What stands in the GGUF's own metadata."""
+class Provenance(_ManifestPart):
+    """The provenance of a GGUF, as its own metadata hold it."""
 
     recipe: Recipe
     outcome: SmoothingOutcome | None
@@ -118,7 +118,7 @@ class Provenance(_Record):
 
 
 class Manifest(Provenance):
-    """What stands in NAME.gguf.json beside NAME.gguf."""
+    """The manifest NAME.gguf.json beside NAME.gguf: its provenance and its facts."""
 
     kind: Literal["smoothdroid-artifact"] = "smoothdroid-artifact"
     schema_version: Literal[2] = 2
@@ -130,11 +130,12 @@ class Manifest(Provenance):
 
 
 def manifest_path(gguf: Path) -> Path:
+    """Return the path of the manifest beside the GGUF."""
     return gguf.with_name(gguf.name + ".json")
 
 
 def read_finished(gguf: Path, recipe: Recipe) -> Manifest | None:
-    """The manifest of a finished `gguf` made by this very recipe, or None where it has to be made."""
+    """Return the manifest of a finished `gguf` made by this very recipe, or None where it has to be made."""
     try:
         manifest = Manifest.model_validate_json(manifest_path(gguf).read_bytes())
         size_bytes = gguf.stat().st_size

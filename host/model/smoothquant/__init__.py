@@ -1,1 +1,1 @@
-"""The pure part of SmoothQuant: architectures, formulas, rotation, changes of tensors."""
+"""The pure part of SmoothQuant: architectures, folds, formulas, rotation, changes of tensors."""

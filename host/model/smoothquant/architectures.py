@@ -54,12 +54,12 @@ class ModelArchitecture:
 
     @property
     def fused(self) -> bool:
-        """Whether q, k and v are one tensor, and gate and up are one."""
+        """True where q, k and v are one tensor, and gate and up are one."""
         return len(self.qkv) == 1
 
     @property
     def rotates(self) -> bool:
-        """Whether the residual stream can be rotated.
+        """True where the residual stream can be rotated.
 
         A norm between a sublayer and the stream prevents it: its weight belongs to the channels as they were, and no
         linear comes after it to take the weight in.

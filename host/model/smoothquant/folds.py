@@ -53,7 +53,7 @@ class Sizes:
 
 
 def folds_of(architecture: str, kinds: Iterable[str] = KINDS) -> tuple[Fold, ...]:
-    """The folds of one decoder layer, with `{layer}` and `{expert}` open, in the order of KINDS.
+    """Return the folds of one decoder layer, with `{layer}` and `{expert}` open, in the order of KINDS.
 
     Raises BadInput for an architecture that is not in the table.
     """
@@ -96,7 +96,7 @@ def require_rotatable(architecture: str) -> None:
 
 
 def residual_stream(architecture: str, sizes: Sizes) -> ResidualStream:
-    """The residual stream of a model. Raises BadInput for an architecture whose stream cannot be rotated."""
+    """Return the residual stream of a model. Raises BadInput for an architecture whose stream cannot be rotated."""
     require_rotatable(architecture)
     row = architecture_of(architecture)
     readers: dict[str, tuple[str, ...]] = {}
@@ -112,17 +112,17 @@ def residual_stream(architecture: str, sizes: Sizes) -> ResidualStream:
 
 
 def fill(name: str, layer: int, experts: Sequence[int]) -> list[str]:
-    """The name with `{layer}` filled in, once, or once for each of `experts` where `{expert}` stands open."""
+    """Return the name with `{layer}` filled in, once, or once for each of `experts` where `{expert}` stands open."""
     numbers = experts if "{expert}" in name else [0]
     return [name.format(layer=layer, expert=number) for number in numbers]
 
 
 HEAD_FOLD = Fold("norm", FINAL_NORM, (HEAD,))
-"""The last norm to the head: every architecture's, where the head is not tied to the embedding."""
+"""The fold of the last norm into the head: every architecture's, where the head is not tied to the embedding."""
 
 
 def expand(folds: Sequence[Fold], sizes: Sizes) -> tuple[Fold, ...]:
-    """The folds of a whole model, in the order of its layers and, within one, of KINDS."""
+    """Return the folds of a whole model, in the order of its layers and, within one, of KINDS."""
     return tuple(each for layer in range(sizes.n_layers) for fold in folds for each in _in_layer(fold, layer, sizes))
 
 
@@ -135,7 +135,7 @@ def _in_layer(fold: Fold, layer: int, sizes: Sizes) -> list[Fold]:
 
 
 def _fill(fold: Fold, layer: int, experts: Sequence[int]) -> Fold:
-    """The fold with `{layer}` filled in, and one reader for each of `experts` where `{expert}` stands open."""
+    """Return the fold with `{layer}` filled in, and one reader for each of `experts` where `{expert}` stands open."""
     return replace(
         fold,
         layer=layer,
@@ -146,7 +146,7 @@ def _fill(fold: Fold, layer: int, experts: Sequence[int]) -> Fold:
 
 
 def parse_folds(text: str) -> tuple[tuple[Kind, ...], bool]:
-    """`norm,up-down,rotate` -> (the kinds of fold, in the order of KINDS; is the stream to be rotated?).
+    """Parse `norm,up-down,rotate` into the kinds of fold, in the order of KINDS, and whether to rotate.
 
     Raises BadInput for none, or for one that is not known.
     """
@@ -159,7 +159,7 @@ def parse_folds(text: str) -> tuple[tuple[Kind, ...], bool]:
 
 
 def alphas_of(kinds: Sequence[Kind], alpha: str | float) -> dict[Kind, float]:
-    """The strength of each kind: `0.5` for all, or `norm=0.5,up-down=0.3`, one for each.
+    """Return the alpha of each kind: `0.5` for all, or `norm=0.5,up-down=0.3`, one for each.
 
     Raises BadInput where it is no number from 0 to 1, or where a kind has none.
     """

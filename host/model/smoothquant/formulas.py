@@ -21,7 +21,7 @@ MINIMUM_MAGNITUDE = 1e-5
 
 
 def column_absmax(weights: Iterable[Tensor]) -> Tensor:
-    """max|W_j| per input channel over all the linears that read it.
+    """Return max|W_j| per input channel over all the linears that read it.
 
     `weights`: tensors [out, channels], of any number of rows. Returns float32 [channels].
     """
@@ -30,16 +30,16 @@ def column_absmax(weights: Iterable[Tensor]) -> Tensor:
 
 
 def column_rms(weights: Iterable[Tensor]) -> Tensor:
-    """The root mean square of W_j per input channel, over all rows [rows, channels] of all the tensors."""
+    """Return the root mean square of W_j per input channel, over all rows [rows, channels] of all the tensors."""
     squares = [(weight.float().square().sum(dim=0), len(weight)) for weight in weights]
     return (torch.stack([total for total, _ in squares]).sum(dim=0) / sum(count for _, count in squares)).sqrt()
 
 
 def smoothing_scales(activation_absmax: Tensor, weight_absmax: Tensor, alpha: float) -> Tensor:
-    """s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), equation 4 of the paper.
+    """Return s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), equation 4 of the paper.
 
-    Both inputs and the result are [channels], the result float32 and positive. `alpha` in [0, 1] is the
-    strength: how much of the difficulty moves from the activations to the weights.
+    Both inputs and the result are [channels], the result float32 and positive. `alpha` in [0, 1] is
+    the part of the difficulty that moves from the activations to the weights.
     """
     activations, weights = activation_absmax.float(), weight_absmax.float()
     scales = activations.pow(alpha) / weights.pow(1 - alpha)
@@ -48,7 +48,7 @@ def smoothing_scales(activation_absmax: Tensor, weight_absmax: Tensor, alpha: fl
 
 
 def max_over_shared_heads(ranges: Tensor, n_heads: int, n_kv_heads: int) -> Tensor:
-    """[n_heads x head_dim] -> [n_kv_heads x head_dim]: the largest over the query heads that share a kv head.
+    """Reduce [n_heads x head_dim] to [n_kv_heads x head_dim]: the largest over the query heads that share a kv head.
 
     Under grouped-query attention consecutive query heads read the same kv head (repeat_kv in transformers), so
     the columns of `o` that stand for one channel of `v` can have one scale only.
@@ -57,12 +57,12 @@ def max_over_shared_heads(ranges: Tensor, n_heads: int, n_kv_heads: int) -> Tens
 
 
 def repeat_over_shared_heads(scales: Tensor, n_heads: int, n_kv_heads: int) -> Tensor:
-    """[n_kv_heads x head_dim] -> [n_heads x head_dim]: each kv head's scales for every query head that reads it."""
+    """Expand [n_kv_heads x head_dim] to [n_heads x head_dim]: a kv head's scales for every query head that reads it."""
     return scales.view(n_kv_heads, 1, -1).expand(-1, n_heads // n_kv_heads, -1).flatten()
 
 
 def divide_last_rows(tensor: Tensor, scales: Tensor, offset: float = 0.0) -> Tensor:
-    """A copy with the last len(scales) rows divided, float32: rounding again would lose the gain.
+    """Return a copy with the last len(scales) rows divided, float32: rounding again would lose the gain.
 
     `tensor`: a linear's weight [out, in], its bias or a norm's weight [out]. All rows are the last ones, except in
     a fused linear. `offset`: what is stored is the value less this (1 for Gemma's norms), so that the value is
@@ -77,5 +77,5 @@ def divide_last_rows(tensor: Tensor, scales: Tensor, offset: float = 0.0) -> Ten
 
 
 def multiply_columns(weight: Tensor, scales: Tensor) -> Tensor:
-    """The linear's weight [out, channels] with the scales put into its columns, float32. A bias stays."""
+    """Return the linear's weight [out, channels] with the scales put into its columns, float32. A bias stays."""
     return weight.to(torch.float32, copy=True).mul_(scales)  # one copy: a head is as large as a layer

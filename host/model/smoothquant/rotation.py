@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# Of one factor: small enough that a multiplication by each costs little, large enough that there are few.
+# The largest factor: small enough that a multiplication by each costs little, large enough that there are few.
 LARGEST_FACTOR = 64
 
 
@@ -31,30 +31,30 @@ class Rotation:
 
     @cached_property
     def signs(self) -> Tensor:
-        """float32 [size], each 1 or -1."""
+        """The random signs, float32 [size], each 1 or -1."""
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randint(0, 2, (self.size,), generator=generator).float() * 2 - 1
 
     @cached_property
     def factors(self) -> tuple[Tensor, ...]:
-        """Orthogonal float64 matrices, the product of whose sizes is `size`."""
+        """The orthogonal float64 matrices, the product of whose sizes is `size`."""
         generator = torch.Generator().manual_seed(self.seed)
         return tuple(_orthogonal(size, generator) for size in factor_sizes(self.size))
 
     def rotate_columns(self, tensor: Tensor) -> Tensor:
-        """tensor [..., size] @ Q, float32."""
+        """Return tensor [..., size] @ Q, float32."""
         rotated = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
         for axis, factor in enumerate(self.factors, start=1):
             rotated = torch.tensordot(rotated, factor.to(rotated.dtype), dims=([axis], [0])).movedim(-1, axis)
         return rotated.reshape(tensor.shape)
 
     def rotate_rows(self, tensor: Tensor) -> Tensor:
-        """What a linear writes, rotated: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
+        """Rotate the output of a linear: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
         return self.rotate_columns(tensor.T).T.contiguous() if tensor.dim() == 2 else self.rotate_columns(tensor)
 
 
 def factor_sizes(size: int) -> list[int]:
-    """576 -> [64, 9]: powers of two up to LARGEST_FACTOR, and what is odd."""
+    """Factor a size into powers of two up to LARGEST_FACTOR and the odd rest: [64, 9] for 576."""
     power = size & -size
     sizes = []
     while power > 1:

@@ -1,4 +1,4 @@
-"""What folding and rotation do to each tensor. Knows names and numbers, not how the weights are held.
+"""The changes that folds and rotation make to each tensor, by names and numbers alone.
 
 The changes cross over to the converter's process in a safetensors file.
 """
@@ -26,11 +26,11 @@ RotatedAxis = Literal["columns", "rows"]
 
 @dataclass(frozen=True)
 class TensorChange:
-    """What happens to one tensor, in this order. Everything is float32, rounded once, when it is quantised.
+    """The changes to one tensor, made in this order. Everything is float32, rounded once, when it is quantised.
 
-    `gain` [in]: the norm's weight that its reader takes in, where the stream is rotated. `turn`: columns of a reader
-    or of the embedding, rows of a writer. `columns` [in]: scales multiplied in. `rows` [n]: the last n rows divided.
-    `ones`: a norm whose weight its readers have taken in. `offset`: what is stored is the value less this.
+    `gain` [in]: the norm's weight that its reader takes in, where the stream is rotated. `rotated_axis`: columns of
+    a reader or of the embedding, rows of a writer. `columns` [in]: scales multiplied in. `rows` [n]: the last
+    n rows divided. `ones`: a norm whose weight its readers have taken in. `offset`: the value less what is stored.
     """
 
     gain: Tensor | None = None
@@ -42,7 +42,7 @@ class TensorChange:
     offset: float = 0.0
 
     def apply(self, tensor: Tensor) -> Tensor:
-        """The tensor changed, in float32. The tensor itself stays as it was."""
+        """Return the tensor changed, in float32. The tensor itself stays as it was."""
         if self.ones:
             tensor = torch.full_like(tensor, 1 - self.offset, dtype=torch.float32)
         if self.gain is not None:
@@ -57,13 +57,13 @@ class TensorChange:
 
 
 TensorChanges = Mapping[str, TensorChange]
-"""Tensor name -> what happens to it. A tensor that is not there stays as it is."""
+"""The change of each tensor by name. Tensors that are not listed stay as they are."""
 
 
 def fold_changes(
     scales: Mapping[Fold, Tensor], tensors: Collection[str], rotated: TensorChanges | None = None
 ) -> TensorChanges:
-    """What the folds do to each tensor, on top of `rotated`. `tensors`: the checkpoint's, which tell of biases.
+    """Return the changes by the folds, on top of `rotated`. `tensors`: the checkpoint's, to know which biases exist.
 
     A tensor is the source of one fold at most and a reader in one at most, and dividing rows and multiplying
     columns are done in either order.
@@ -81,7 +81,7 @@ def fold_changes(
 
 
 def touched(fold: Fold, tensors: Collection[str]) -> list[str]:
-    """The names of the tensors that the fold changes: weights, and the source's bias where it has one.
+    """Return the names of the tensors that the fold changes: weights, and the source's bias where it has one.
 
     A bias of the source is added before the readers see it, so it is divided; one of a reader comes after, and stays.
     """
@@ -95,7 +95,7 @@ def touched(fold: Fold, tensors: Collection[str]) -> list[str]:
 def rotation_changes(
     stream: ResidualStream, rotation: Rotation, norms: Mapping[str, Tensor], tensors: Collection[str]
 ) -> TensorChanges:
-    """What rotating the residual stream does to each tensor. `norms`: the norms' weights as they are stored.
+    """Return the changes by rotating the residual stream. `norms`: the norms' weights as they are stored.
 
     The head gets a tensor of its own where it was tied to the embedding: the two no longer hold the same.
     """
@@ -130,7 +130,7 @@ def save_changes(changes: TensorChanges, file: Path) -> None:
 
 
 def load_changes(file: Path) -> TensorChanges:
-    """The changes that `save_changes` wrote."""
+    """Read the changes that `save_changes` wrote."""
     changes: dict[str, TensorChange] = {}
     rotations: dict[tuple[int, int], Rotation] = {}
     with safe_open(file, framework="pt") as stored:

@@ -1,1 +1,1 @@
-"""Texts for calibration and for evaluation, from different sources."""
+"""Texts for calibration and for evaluation, with no sentence in both."""

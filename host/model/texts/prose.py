@@ -21,18 +21,19 @@ PARAGRAPH = "\n\n"
 
 @dataclass(frozen=True)
 class Prose:
-    """A text that no word of a model is taken from; `name` is for people, `sha256` (of its UTF-8) says which it was."""
+    """A text; `name` is for people, `sha256` (of its UTF-8) identifies it."""
 
     name: str
     content: str
 
     @property
     def sha256(self) -> str:
+        """The SHA-256 of the text's UTF-8, in hex."""
         return sha256(self.content.encode()).hexdigest()
 
 
 def split(topics: list[str]) -> tuple[str, str]:
-    """(calibration, evaluation): the first topics, and of the others each paragraph that is nowhere else.
+    """Split into (calibration, evaluation): the first topics, and each paragraph of the others that is nowhere else.
 
     Cut between topics, so that no sentence is in both. A topic of Python's documentation may repeat another whole
     (`compound` holds `for`, `while` and `try`): a fifth of the paragraphs occur twice, hence the second look.
@@ -52,7 +53,7 @@ def split(topics: list[str]) -> tuple[str, str]:
 
 
 def calibration_prose(file: Path | None) -> Prose:
-    """The text to calibrate on: the user's, or the first part of Python's prose (some 350 KB).
+    """Return the text to calibrate on: the user's, or the first part of Python's prose (some 350 KB).
 
     Raises BadInput where the file cannot be read, is empty or is not UTF-8.
     """
@@ -60,7 +61,7 @@ def calibration_prose(file: Path | None) -> Prose:
 
 
 def evaluation_prose(file: Path | None) -> Prose:
-    """The text to evaluate on: the user's, or the part of Python's prose that calibration does not draw from.
+    """Return the text to evaluate on: the user's, or the part of Python's prose that calibration does not draw from.
 
     Raises BadInput where the file cannot be read, is empty or is not UTF-8.
     """
@@ -80,7 +81,7 @@ def _read(file: Path) -> Prose:
 
 
 def _topics() -> list[str]:
-    from pydoc_data.topics import topics  # large, and only this road needs it
+    from pydoc_data.topics import topics  # large, and only needed here
 
     return [topics[name] for name in sorted(topics)]
 

@@ -9,7 +9,7 @@ import pytest
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.gguf import artifact, reader
 from smoothdroid.host.gguf.reader import ARRAY, STRING, GgufFile
-from smoothdroid.host.model.evaluate.evaluator import _vocabulary
+from smoothdroid.host.model.evaluate.compatibility import vocabulary_of
 from smoothdroid.host.model.provenance import inspect
 from tests.host.fakes import write_gguf
 from tests.host.limits import limited
@@ -69,7 +69,7 @@ HOSTILE = {
 READERS: dict[str, Callable[[Path], object]] = {
     "bench": artifact.inspect,
     "inspect": inspect.inspect,
-    "evaluate": _vocabulary,
+    "evaluate": vocabulary_of,
 }
 
 
@@ -81,9 +81,9 @@ READERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_header_is_refused_in_little_memory(tmp_path: Path, what: str) -> None:
     path = tmp_path / "hostile.gguf"
-    content, said = HOSTILE[what]
+    content, message = HOSTILE[what]
     path.write_bytes(content)
-    with limited(), pytest.raises(BadInput, match=said):
+    with limited(), pytest.raises(BadInput, match=message):
         GgufFile(path)
     for read in READERS.values():
         with limited(), pytest.raises(BadInput, match=r"hostile\.gguf"):
@@ -103,7 +103,7 @@ def test_an_architecture_that_is_no_name_is_refused(tmp_path: Path, reader: str)
 
 
 def test_a_sound_file_is_opened(tmp_path: Path) -> None:
-    assert [one.name for one in GgufFile(write_gguf(tmp_path / "model.gguf")).tensors] == ["embedding", "norm"]
+    assert [tensor.name for tensor in GgufFile(write_gguf(tmp_path / "model.gguf")).tensors] == ["embedding", "norm"]
 
 
 def test_a_file_cut_anywhere_in_its_header_is_refused(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ def make_checkpoint(tmp_path: Path) -> MakeCheckpoint:
     return make
 
 
-@pytest.fixture
-def prose(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text long enough to calibrate a tiny model on."""
-    file = tmp_path / "prose.txt"
+    file = tmp_path_factory.mktemp("prose") / "prose.txt"
     file.write_text("".join(f"{number}. {PROSE}" for number in range(200)))
     return file
 

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.host.model.prepare import PrepareSettings, parse_types, prepare
+from smoothdroid.host.model.prepare import prepare
+from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
 from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Provenance
 
 MakeCheckpoint = Callable[..., Path]
@@ -98,7 +99,7 @@ def test_prepare_end_to_end(
     assert [artifact.sha256 for artifact in again] == [smooth.sha256, plain.sha256]
     assert {file: file.stat().st_mtime_ns for file in output.iterdir()} == made
     assert len(said) == 2
-    assert all("is there already" in step for step in said)
+    assert all("exists already" in step for step in said)
 
     (elsewhere,) = prepare(model, tmp_path / "other", small, llama_cpp=llama_cpp, llama_cpp_id="b1")
     assert elsewhere.sha256 == smooth.sha256, "the same seed and the same inputs give the same bytes"
@@ -167,8 +168,6 @@ def test_auto_chooses_and_says_what(
     assert outcome.chosen == min(kld, key=lambda name: kld[name])
     assert kld[outcome.chosen] < 0.7 * kld["plain"], "one loud channel of 64 is what smoothing is for"
     assert len({fold.alpha for fold in outcome.alphas}) > 1
-    (again,) = prepare(made.path.parent.parent / "tiny", tmp_path / "again", settings, llama_cpp=llama_cpp)
-    assert again.sha256 == made.sha256
 
 
 def test_rotating_a_tied_head_tells_the_growth_first(
@@ -176,11 +175,11 @@ def test_rotating_a_tied_head_tells_the_growth_first(
 ) -> None:
     model = make_checkpoint(tied=True)
     settings = replace(small, folds="rotate")
-    with pytest.raises(BadInput, match=r"q8_0 from \d+ to \d+ MB \(\d+% more\). Say --untie"):
+    with pytest.raises(BadInput, match=r"q8_0 from \d+ to \d+ MB \(\d+% more\). Add --untie"):
         prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp)
     said: list[str] = []
     (made,) = prepare(model, tmp_path / "out", replace(settings, untie=True), llama_cpp=llama_cpp, on_step=said.append)
-    assert "may get a tensor of its own: q8_0 from" in said[0]
+    assert "may get its own tensor: q8_0 from" in said[0]
     assert made.manifest.outcome is not None
     assert made.manifest.outcome.chosen == "rotated and folded"
     norm = dequantised(made.path)["blk.0.attn_norm.weight"]
@@ -202,7 +201,7 @@ def test_the_smoothed_checkpoint_is_saved_for_transformers(
         )
     assert torch.allclose(before, after, atol=1e-3)
     assert not [file.name for file in saved.parent.iterdir() if file.name.startswith(".")]
-    with pytest.raises(BadInput, match="there is something there"):
+    with pytest.raises(BadInput, match="something exists there"):
         prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, save_hf=saved)
 
 
@@ -269,24 +268,14 @@ def test_cuda_where_there_is_none(
         prepare(make_checkpoint(), tmp_path / "out", replace(small, device="cuda"), llama_cpp=llama_cpp)
 
 
-@pytest.mark.parametrize("n_layers", [3, 10**12, "2", None])
-def test_a_number_of_layers_that_the_weights_belie(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, n_layers: object
-) -> None:
-    model = make_checkpoint()
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "num_hidden_layers": n_layers}))
-    with pytest.raises(BadInput, match=r"num_hidden_layers|model\.layers\.2"):
-        prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp)
-
-
 @pytest.mark.fault(
     "a weight holds NaN or infinity",
     transport="workstation",
     outcome="refused, with the tensor's name and the number of such values",
 )
-@pytest.mark.parametrize("smooth", [True, False])
-@pytest.mark.parametrize("tensor", ["model.norm.weight", "model.layers.1.mlp.up_proj.weight"])
+@pytest.mark.parametrize(
+    ("tensor", "smooth"), [("model.norm.weight", False), ("model.layers.1.mlp.up_proj.weight", True)]
+)
 def test_numbers_that_are_none_are_named(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path, smooth: bool, tensor: str
 ) -> None:

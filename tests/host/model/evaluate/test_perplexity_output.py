@@ -39,12 +39,12 @@ def test_an_end_that_was_lost() -> None:
 
 @pytest.mark.parametrize("name", ["text-too-short.stderr.txt", "no-model.stderr.txt", "saved.stderr.txt"])
 def test_no_perplexity_is_an_error(name: str) -> None:
-    with pytest.raises(NoNumber, match="told no perplexity; its last words: "):
+    with pytest.raises(NoNumber, match="reported no perplexity; its output ends: "):
         running_perplexity(output(name))
 
 
 def test_silence_is_an_error() -> None:
-    with pytest.raises(NoNumber, match=r"none$"):
+    with pytest.raises(NoNumber, match=r"\(empty\)$"):
         running_perplexity("")
 
 

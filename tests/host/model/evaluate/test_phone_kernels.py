@@ -112,7 +112,9 @@ def saves(content: bytes, status: int = 0) -> Answer:
 
 def test_what_a_full_phone_left_is_not_pulled(here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path) -> None:
     target = ReplayTarget(tmp_path / "phone", saves(b"_logits_"))
-    with pytest.raises(SmoothdroidError, match=rf"left 8 bytes of .*, and {task.logits_bytes} were due: is the phone"):
+    with pytest.raises(
+        SmoothdroidError, match=rf"left 8 bytes of .*, and {task.logits_bytes} were expected: is the phone"
+    ):
         kernels(here, target).save_logits(gguf, task, tmp_path / "logits")
     assert not (tmp_path / "logits").exists()
     assert left(target) == ["a model.gguf", TOOL]

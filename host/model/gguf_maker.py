@@ -1,0 +1,159 @@
+"""The maker of GGUFs: smooths, converts, loads and publishes one file after the other, each with its manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from smoothdroid.device.common.atomic_file import publish
+from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.common.child_process import OnProgress
+from smoothdroid.host.common.workspace import workspace
+from smoothdroid.host.gguf.reader import GgufFile
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.checkpoint.staging import stage, staging_folder
+from smoothdroid.host.model.convert.conversion import to_gguf
+from smoothdroid.host.model.convert.loading import require_loads
+from smoothdroid.host.model.provenance.manifest import (
+    METADATA_KEY,
+    Manifest,
+    Provenance,
+    Recipe,
+    Smoothing,
+    SmoothingOutcome,
+    manifest_path,
+)
+from smoothdroid.host.model.recipes import gguf_bytes
+from smoothdroid.host.model.smoothing import SmoothJob, smooth
+from smoothdroid.host.model.texts.prose import Prose
+
+
+@dataclass(frozen=True)
+class GgufMaker:
+    """Makes GGUFs of one checkpoint in the folder `output`. The same smoothing is computed once.
+
+    `model` is the user's path of the checkpoint, for messages; `text` is None where nothing is smoothed. `llama_bench`
+    loads each GGUF before it is published, where it is given. `work` is a folder for intermediate files, and `stack`
+    removes what lies outside of it.
+    """
+
+    checkpoint: Checkpoint
+    model: Path
+    text: Prose | None
+    device: str
+    llama_cpp: Path
+    llama_bench: Path | None
+    output: Path
+    work: Path
+    stack: ExitStack
+    say: Callable[[str], None]
+    on_progress: OnProgress | None
+    _staging: dict[bool, Path] = field(default_factory=dict)
+    _smoothed: dict[str, tuple[Path, SmoothingOutcome]] = field(default_factory=dict)
+
+    def make(self, name: str, recipe: Recipe) -> Manifest:
+        """Make the GGUF `name` and its manifest by the recipe."""
+        changes, outcome = self._smooth(recipe.smoothing) if recipe.smoothing else (None, None)
+        path, partial = self.output / name, self.work / name
+        untied = outcome is not None and outcome.untied
+        self.say(f"writing {name}")
+        provenance = Provenance(recipe=recipe, outcome=outcome, versions=versions())
+        to_gguf(
+            self._staged(untied=untied),
+            partial,
+            recipe.quantisation,
+            self.llama_cpp,
+            name=f"{self.checkpoint.name} smooth" if recipe.smoothing else self.checkpoint.name,
+            log=path.with_suffix(".convert.log"),
+            changes=changes,
+            metadata={METADATA_KEY: provenance.model_dump_json()},
+            expected_bytes=gguf_bytes(self.checkpoint, recipe.quantisation, untied=untied),
+            shown=self.model,
+            on_step=None if self.text else self.say,  # the smoothing's process has reported the same
+            on_progress=self.on_progress,
+        )
+        if self.llama_bench:
+            require_loads(partial, path.with_suffix(".load.log"), self.llama_bench)
+        manifest = _describe(partial, provenance)
+        self._publish(partial, path, manifest)
+        return manifest
+
+    def save_hf(self, smoothing: Smoothing, folder: Path) -> None:
+        """Smooth, and make `folder` the smoothed checkpoint as transformers loads it."""
+        # In a workspace of its own, unless the one that is held is beside it already.
+        beside = folder.parent == self.output
+        with nullcontext(self.work) if beside else workspace(folder.parent, f"{folder.name}-save") as saving:
+            self._smooth(smoothing, saving / folder.name)
+            (saving / folder.name).rename(folder)
+
+    def _publish(self, partial: Path, path: Path, manifest: Manifest) -> None:
+        """Move the GGUF and its manifest into place."""
+        # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
+        record = manifest_path(path)
+        record.unlink(missing_ok=True)
+        publish(partial, path)
+        partial_record = self.work / record.name
+        partial_record.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        publish(partial_record, record)
+
+    def _smooth(self, smoothing: Smoothing, save_hf: Path | None = None) -> tuple[Path, SmoothingOutcome]:
+        """Return (the file of changes, the outcome), computed unless this smoothing was computed before."""
+        key = smoothing.model_dump_json()
+        if self.text and (key not in self._smoothed or save_hf):
+            number = len(self._smoothed)
+            job = SmoothJob(
+                events=self.work / f"smooth-{number}.events",
+                checkpoint=self._staged(untied=False),
+                shown=self.model,
+                llama_cpp=self.llama_cpp,
+                settings=smoothing,
+                text_name=self.text.name,
+                text=self.text.content,
+                device=self.device,
+                changes=self.work / f"smooth-{number}.changes",
+                outcome=self.work / f"smooth-{number}.outcome",
+                save_hf=save_hf,
+            )
+            log = self.output / f"{self.checkpoint.name}-smooth.log"
+            self._smoothed[key] = job.changes, smooth(job, log, on_step=self.say, on_progress=self.on_progress)
+        return self._smoothed[key]
+
+    def _staged(self, *, untied: bool) -> Path:
+        """Return a copy of the checkpoint with data only, made once for a tied and once for an untied head."""
+        if untied not in self._staging:
+            wanted = self.work / ("untied" if untied else "original")
+            parent = self.stack.enter_context(staging_folder(self.checkpoint, wanted))
+            # The converter derives general.* metadata from the folder's name, so each copy bears the model's.
+            self._staging[untied] = stage(self.checkpoint, parent / self.checkpoint.name, untied=untied)
+        return self._staging[untied]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a GGUF is made with."""
+    return {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("smoothdroid", "torch", "transformers", "gguf")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"  # smoothdroid itself, where it is run from its source tree
+
+
+def _describe(gguf: Path, provenance: Provenance) -> Manifest:
+    written = GgufFile(gguf)
+    return Manifest(
+        **{name: getattr(provenance, name) for name in Provenance.model_fields},
+        file=gguf.name,
+        sha256=sha256_of(gguf),
+        size_bytes=gguf.stat().st_size,
+        n_parameters=written.n_parameters,
+        bits_per_weight=written.bits_per_weight,
+    )

@@ -1,0 +1,142 @@
+"""The settings of `prepare`, checked by themselves and against a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.provenance.manifest import AutoAlpha, Kernel, Quantisation, Smoothing
+from smoothdroid.host.model.recipes import growth
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, architecture_of
+from smoothdroid.host.model.smoothquant.folds import alphas_of, parse_folds, require_rotatable
+from smoothdroid.host.model.texts.prose import Prose
+
+QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+DEVICES = ("auto", "cpu", "cuda")
+
+# A window of fewer tokens has next to no context, and a BOS token may take the first place.
+MIN_SEQ_LEN = 8
+
+SEEDS = range(2**63)  # the seeds that torch.Generator accepts
+
+# The default folds: the paper's, and with --alpha auto, which measures whether a fold helps, every exact fold.
+DEFAULT_FOLDS, DEFAULT_AUTO_FOLDS = "norm", "norm,up-down,v-o"
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """The user's settings of a preparation; the defaults are the SmoothQuant paper's.
+
+    `alpha`: a number from 0 to 1 for every fold, one for each (`norm=0.5,up-down=0.3`), or `auto`, which measures on
+    the arithmetic of `kernel`. `folds`: some of norm, up-down, v-o, rotate. `untie` allows a tied head a tensor of
+    its own, which rotate needs. `n_samples` windows of `seq_len` tokens of the UTF-8 text `calib` are calibrated on.
+    """
+
+    types: Sequence[Quantisation] = ("q8_0",)
+    smooth: bool = True
+    plain: bool = False
+    alpha: str | float = 0.5
+    folds: str | None = None
+    kernel: str = "ggml"
+    untie: bool = False
+    n_samples: int = 16
+    seq_len: int = 512
+    calib: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+def parse_types(text: str) -> tuple[Quantisation, ...]:
+    """Return the types named in `text` (`q8_0,f32`), each once. Raises BadInput for one that is not known."""
+    types: list[Quantisation] = []
+    for name in text.split(","):
+        known = next((each for each in QUANTISATIONS if each == name.strip().lower()), None)
+        if known is None:
+            raise BadInput(f"--type {text}: there is no type {name.strip()!r}. There are {', '.join(QUANTISATIONS)}.")
+        types.append(known)
+    return tuple(dict.fromkeys(types))
+
+
+def check_settings(settings: PrepareSettings) -> None:
+    """Raise BadInput for a setting that is wrong whatever the checkpoint is."""
+    if not settings.smooth and not settings.plain:
+        raise BadInput("Neither the smoothed nor the plain GGUF is requested, so there is nothing to make.")
+    if not settings.types:
+        raise BadInput(f"No type is given. There are {', '.join(QUANTISATIONS)}.")
+    if settings.device not in DEVICES:
+        raise BadInput(f"device {settings.device!r}: it is one of {', '.join(DEVICES)}.")
+    if settings.kernel not in KERNELS:
+        raise BadInput(f"No kernel is called {settings.kernel!r}. There are {', '.join(KERNELS)}.")
+    if settings.n_samples < 1:
+        raise BadInput(f"{settings.n_samples} samples: at least 1 window of text is needed to calibrate on.")
+    if settings.seq_len < MIN_SEQ_LEN:
+        raise BadInput(f"{settings.seq_len} tokens a window: at least {MIN_SEQ_LEN} are needed.")
+    if settings.seed not in SEEDS:
+        raise BadInput(f"seed {settings.seed}: it must be from 0 to {SEEDS[-1]}.")
+
+
+def require_q4_0_known(checkpoint: Checkpoint, settings: PrepareSettings) -> None:
+    """Raise BadInput where Q4_0 is requested of an architecture that is not in the table."""
+    if "q4_0" in settings.types and checkpoint.architecture not in ARCHITECTURES:
+        raise BadInput(
+            f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known, so choose q8_0. "
+            f"Q4_0 is written of {', '.join(sorted(ARCHITECTURES))}."
+        )
+
+
+def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> dict[Quantisation, Smoothing]:
+    """Return the smoothing of each requested type. Raises BadInput where it does not suit the checkpoint."""
+    auto = settings.alpha == "auto"
+    kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
+    tied = f"{HEAD}.weight" not in checkpoint.tensors
+    _require_head(checkpoint, settings, rotate=rotate, tied=tied)
+    _require_window(checkpoint, settings.seq_len)
+    alphas = {} if auto else alphas_of(kinds, settings.alpha)
+    return {
+        quantisation: Smoothing(
+            alpha=AutoAlpha(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
+            folds=kinds,
+            rotate=rotate,
+            untie=settings.untie and tied,
+            n_samples=settings.n_samples,
+            seq_len=settings.seq_len,
+            seed=settings.seed,
+            calibration_text=text.name,
+            calibration_sha256=text.sha256,
+        )
+        for quantisation in settings.types
+    }
+
+
+def _measured_as(quantisation: Quantisation) -> str:
+    """Return the quantisation on whose losses alphas are chosen; f32 and f16 are expected to become Q8_0 later."""
+    return quantisation if quantisation in ("q8_0", "q4_0") else "q8_0"
+
+
+def _require_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: bool, tied: bool) -> None:
+    """Raise BadInput where the checkpoint's head or architecture does not allow the rotation, or the untied head."""
+    row = architecture_of(checkpoint.architecture)
+    if (rotate or settings.untie) and not row.own_head:
+        raise BadInput(
+            f"{checkpoint.architecture}: llama.cpp's graph of it multiplies by the embedding, so the head cannot have "
+            "a tensor of its own. Leave out --untie, and rotate from --folds."
+        )
+    if not rotate:
+        return
+    require_rotatable(checkpoint.architecture)
+    if tied and not settings.untie:
+        raise BadInput(
+            f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: "
+            f"{growth(checkpoint, settings.types)}. Add --untie if that is worth it, or leave rotate out of --folds."
+        )
+
+
+def _require_window(checkpoint: Checkpoint, seq_len: int) -> None:
+    longest = checkpoint.config.get("max_position_embeddings")
+    if isinstance(longest, int) and seq_len > longest:
+        raise BadInput(f"{seq_len} tokens a window, and {checkpoint.name} takes at most {longest}: give a shorter one.")
