@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
-from xdist.scheduler import LoadScopeScheduling
 
 from smoothdroid.device import virtual
 from smoothdroid.device.transport import adb
@@ -28,18 +27,20 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-PHONES = {"tests/e2e/": "e2e", "tests/device/": "device", "tests/host/bench/test_campaign.py": "device"}
+GROUPS = {"tests/e2e/": "e2e", "tests/device/": "device", "tests/host/bench/test_campaign.py": "device"}
+"""Where tests that share an emulated phone lie -> the group that one process of pytest-xdist runs."""
 
 
-class _ByPhone(LoadScopeScheduling):  # type: ignore[misc] # its package has no types
-    """What drives a phone waits more than it computes, and shares its phone: one process has all of a kind."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return next((kind for start, kind in PHONES.items() if nodeid.startswith(start)), nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    return _ByPhone(config, log)
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook too
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the tests that share a phone to one process, and those of any other file, which share its fixtures."""
+    for item in items:
+        name = item.nodeid.partition("::")[0]
+        group = next((group for start, group in GROUPS.items() if name.startswith(start)), name)
+        item.add_marker(pytest.mark.xdist_group(group))
+    if hasattr(config, "workerinput"):
+        # The longest groups first: what is short fills the processes evenly at the end.
+        items.sort(key=lambda item: not item.nodeid.startswith(tuple(GROUPS)))
 
 
 @pytest.fixture(scope="session")
