@@ -19,7 +19,6 @@ import json
 import math
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -37,8 +36,10 @@ from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.bench.request import Request
-from smoothdroid.host.farm.coordinator import Coordinator, Member
-from smoothdroid.host.results.plan import Plan
+from smoothdroid.host.farm.bench_call import BenchCall
+from smoothdroid.host.farm.coordinator import Coordinator
+from smoothdroid.host.farm.member import Member
+from smoothdroid.host.farm.progress_table import ProgressRow
 
 FASTEST = 4.0  # of phones in one lab: an 8 Elite against a phone of 2018
 SPREAD = 0.2  # of a cell's drawn time, in the logarithm
@@ -46,19 +47,8 @@ EACH = {"threads": "1,2", "prompt": "256,512", "generate": "64,128"}
 SHARED = {"threads": "1,2", "prompt": "32-512+32", "generate": "8-128+8", "depth": "0-1920+128"}
 
 
-@dataclass(frozen=True)
-class _Workshop:
-    tool: Path
-
-    def binaries(self, target: Target, phone: Phone) -> Binaries:
-        return Binaries("0123456789abcdef", "i8mm", "drawn", {"llama-bench": (self.tool, sha256_of(self.tool))})
-
-    def check(self, plan: Plan, phone: Phone) -> None:
-        """All fits."""
-
-    def say(self, text: str, *, matters: bool) -> None:
-        if matters:
-            print(text, file=sys.stderr)
+def _binaries(tool: Path, target: Target, phone: Phone) -> Binaries:
+    return Binaries("0123456789abcdef", "i8mm", "drawn", {"llama-bench": (tool, sha256_of(tool))})
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ class Run:
         self._lab, self._folder = lab, folder
         folder.mkdir(parents=True)
         model = str(_model(folder / "tiny.gguf"))
-        self._asked = Request(models=[model], repetitions=1, rounds=1, **words)  # type: ignore[arg-type]
+        self._request = Request(models=[model], repetitions=1, rounds=1, **words)  # type: ignore[arg-type]
         self.works = [lab.work(options) for options in _all_options(words)]
         self.cpu_s = self.grew_mb = 0.0
 
@@ -127,13 +117,14 @@ class Run:
         tool = self._folder / "llama-bench"
         tool.write_text("drawn", encoding="utf-8")
         members = [Member(phone.name, phone.name, partial(_itself, phone)) for phone in phones]
-        coordinator = Coordinator(members, self._asked, self._folder / "results", _Workshop(tool), share=share)
+        call = BenchCall(self._request, self._folder / "results", partial(_binaries, tool), share=share, force=True)
+        coordinator = Coordinator(members, [ProgressRow(phone.name) for phone in phones], call)
         before, cpu_s, rss_mb = time.monotonic(), time.process_time(), _rss_mb()
-        ended = coordinator.run()
+        results = coordinator.run()
         took_s = time.monotonic() - before
         self.cpu_s, self.grew_mb = time.process_time() - cpu_s, _rss_mb() - rss_mb
-        runs = [run for one in ended for run in one.runs]
-        if any(one.error for one in ended) or any(run.failure for run in runs):
+        runs = [run for result in results for run in result.runs]
+        if any(result.error for result in results) or any(run.failure for run in runs):
             raise SystemExit("not all was measured")
         expected = len(self.works) * (1 if share else len(phones))
         if len(runs) != expected:

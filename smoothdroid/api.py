@@ -167,8 +167,8 @@ def report(results: str | Path | Sequence[str | Path], output: str | Path) -> li
 
     Raises BadInput where there are no results.
     """
-    from smoothdroid.host.report.data import inputs
+    from smoothdroid.host.report.data import report_data
     from smoothdroid.host.report.render.files import write
 
     places = [results] if isinstance(results, str | Path) else results
-    return write(inputs.load([Path(place) for place in places]), Path(output))
+    return write(report_data.load([Path(place) for place in places]), Path(output))

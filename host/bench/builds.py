@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.store.program import File
 from smoothdroid.device.transport.target import Target
+from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.results.record import Requested
 
 
 def llama_cpp_source(llama_cpp: Path | None) -> source.Source:
@@ -78,3 +80,18 @@ def extra_files(built: compiler.Build) -> list[File]:
 def _buildable(levels: Sequence[variants.Variant]) -> str:
     """Return the best level that needs no NDK, or the best of all where each needs one."""
     return next((level.isa for level in levels if not level.shared), levels[0].isa)
+
+
+def binaries_for(isa: str | None, origin: source.Source, force: bool = False) -> Callable[[Target, Phone], Binaries]:
+    """Return a function that returns the binaries for a phone, from the build that `build_for` chooses."""
+
+    checkout = "" if origin == source.pinned() else str(origin.folder)
+    requested = Requested(isa=isa or "", llama_cpp=checkout, force=force)
+
+    def binaries(target: Target, phone: Phone) -> Binaries:
+        built = build_for(target, phone, isa, origin)
+        made = built.manifest
+        reason = why_this_build(built, phone, isa)
+        return Binaries(made.id, made.isa, made.commit, tools_of(built), extra_files(built), reason, requested)
+
+    return binaries

@@ -1,4 +1,4 @@
-"""Which phones a plan, or a part of it, is for."""
+"""The phone filter: the phones that a plan file, or one of its `for` tables, applies to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from smoothdroid.device.info.phone import HWCAPS, Phone
+from smoothdroid.host.common.suggest import did_you_mean
 
 SOLD_GIB = (1, 2, 3, 4, 6, 8, 10, 12, 16, 18, 24, 32)
-"""Sizes of memory that phones are sold with. The kernel keeps a part for itself and tells of the rest."""
+"""Sizes of memory, in GiB, that phones are sold with. The kernel reports less, because it reserves a part."""
 
-ISA = {"dotprod": "asimddp", "fp16": "asimdhp", **{word: word for word in HWCAPS}}
-"""What a user calls an extension -> what /proc/cpuinfo calls it."""
+ISA = {"dotprod": "asimddp", "fp16": "asimdhp", **{name: name for name in HWCAPS}}
+"""The name of each extension in a plan, and its name in /proc/cpuinfo."""
 
 _RAM = re.compile(r"(>=|<) *(\d{1,3}) *GiB", re.ASCII)
 
 
 def several(value: Any) -> Any:  # noqa: ANN401 (whatever TOML holds)
-    """`"x"` is as good as `["x"]`."""
+    """Return a single text as a list of one text, anything else as it is."""
     return [value] if isinstance(value, str) else value
 
 
@@ -29,44 +30,44 @@ Texts = Annotated[list[str], BeforeValidator(several)]
 
 
 class PhoneFilter(BaseModel):
-    """A kind of phone; what is left out fits every phone. Of a list, one must fit; of `isa`, all."""
+    """A filter of phones; a key left out fits every phone. One item of a list must fit; of `isa`, all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     phone: Texts = Field(default_factory=list)
-    """Its name: in the inventory, or as `--on` names it; or its id."""
+    """The phone's name in the inventory, its target as in `--on`, or its id."""
     label: Texts = Field(default_factory=list)
-    """Of the inventory."""
+    """The phone's labels in the inventory."""
     model: Texts = Field(default_factory=list)
-    """`Google Pixel *`, as in a shell."""
+    """The phone's model; `*` as in a shell: `Google Pixel *`."""
     soc: Texts = Field(default_factory=list)
     isa: Texts = Field(default_factory=list)
-    """What every CPU has: `i8mm`, `dotprod` ..."""
+    """Extensions that every CPU has: `i8mm`, `dotprod` ..."""
     ram: str = ""
-    """As the phone is sold: `>= 8 GiB`, `< 8 GiB`."""
+    """The memory that the phone is sold with: `>= 8 GiB`, `< 8 GiB`."""
 
     @field_validator("isa")
     @classmethod
-    def _known(cls, words: list[str]) -> list[str]:
-        if unknown := [word for word in words if word not in ISA]:
-            raise ValueError(f"`{unknown[0]}` is none of {', '.join(ISA)}")
-        return words
+    def _known(cls, names: list[str]) -> list[str]:
+        if unknown := [name for name in names if name not in ISA]:
+            raise ValueError(f"unknown extension `{unknown[0]}`; {did_you_mean(unknown[0], ISA)}")
+        return names
 
     @field_validator("ram")
     @classmethod
     def _compares(cls, text: str) -> str:
         if text and not _RAM.fullmatch(text):
-            raise ValueError(f"`{text}` is no size: write `>= 8 GiB` or `< 8 GiB`")
+            raise ValueError(f"`{text}` is not a size: write `>= 8 GiB` or `< 8 GiB`")
         return text
 
     def fits(self, phone: Phone, names: Collection[str], labels: Collection[str] = ()) -> bool:
-        """Whether a phone, known by `names`, is of this kind."""
+        """Return True for a phone that fits; `names` are all names that a plan may call it by."""
         return (
             _one_of(self.phone, {*names, phone.id})
             and _one_of(self.label, labels)
             and (not self.model or any(fnmatchcase(phone.model, pattern) for pattern in self.model))
             and _one_of(self.soc, [phone.soc])
-            and {ISA[word] for word in self.isa} <= set(phone.features)
+            and {ISA[name] for name in self.isa} <= set(phone.features)
             and self._has_ram(phone)
         )
 
@@ -78,9 +79,9 @@ class PhoneFilter(BaseModel):
 
 
 def sold_gib(memory_mb: int) -> int:
-    """The size that a phone was sold with, from what its kernel tells."""
+    """Return the memory in GiB that a phone is sold with, from the MiB that its kernel reports."""
     return next((size for size in SOLD_GIB if memory_mb <= size << 10), memory_mb >> 10)
 
 
-def _one_of(asked: Collection[str], has: Collection[str]) -> bool:
-    return not asked or not set(asked).isdisjoint(has)
+def _one_of(wanted: Collection[str], has: Collection[str]) -> bool:
+    return not wanted or not set(wanted).isdisjoint(has)

@@ -1,4 +1,4 @@
-"""What to measure: models, tests, threads, masks and settings, checked before a phone is touched."""
+"""The plan for a phone, made from a request: models, tests, threads, CPU masks and settings, all checked."""
 
 from __future__ import annotations
 
@@ -16,81 +16,82 @@ from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 
 
-def make(models: Sequence[Artifact], asked: Request, phone: Phone) -> Plan:
-    """A plan for a phone. Raises BadInput for what is empty, malformed or impossible there."""
+def make(models: Sequence[Artifact], request: Request, phone: Phone) -> Plan:
+    """Return the plan for a phone. Raises BadInput for options that are empty, malformed or impossible there."""
     _check_names(models)
-    check(asked)
-    cpus = list(dict.fromkeys(tuple(cpu_masks.cpus_of(name, phone.clusters)) for name in asked.cpus))
+    check(request)
+    cpus = list(dict.fromkeys(tuple(cpu_masks.cpus_of(name, phone.clusters)) for name in request.cpus))
     room = max(len(mask) or phone.cpu_count for mask in cpus)
-    threads = option_values.numbers(asked.threads or f"1-{room}*2", "--threads")
+    threads = option_values.numbers(request.threads or f"1-{room}*2", "--threads")
     if beyond := [count for count in threads if count > phone.cpu_count]:
         raise BadInput(
-            f"--threads {asked.threads}: {max(beyond)} threads on {phone.cpu_count} CPUs would only wait for each other"
+            f"--threads {request.threads}: {max(beyond)} threads on {phone.cpu_count} CPUs would only wait for each "
+            "other"
         )
     plan = Plan(
         models=list(models),
-        tests=_tests(asked),
+        tests=_tests(request),
         threads=threads,
         masks=cpus,
-        options=_options(asked),
-        protocol=_protocol(asked),
+        options=_options(request),
+        protocol=_protocol(request),
     )
     if not any(True for _ in plan.cells()):
         raise BadInput(
-            f"--threads {asked.threads} is more than the {room} CPUs of --cpus {', '.join(asked.cpus)}: they would "
+            f"--threads {request.threads} is more than the {room} CPUs of --cpus {', '.join(request.cpus)}: they would "
             "only wait for each other"
         )
     return plan
 
 
-def check(asked: Request) -> None:
-    """Read everything in a request that needs neither a phone nor a model. Raises BadInput as `make`."""
-    for said in (asked, *(asked.over([one]) for one in asked.some)):
-        option_values.numbers(said.threads or "1", "--threads")
-        _tests(said), _options(said), _protocol(said)
+def check(request: Request) -> None:
+    """Check everything in a request that needs neither a phone nor a model. Raises BadInput as `make` does."""
+    for options in (request, *(request.overridden_by([override]) for override in request.overrides)):
+        option_values.numbers(options.threads or "1", "--threads")
+        _tests(options), _options(options), _protocol(options)
 
 
 def _check_names(models: Sequence[Artifact]) -> None:
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"two models are called {twice[0]}; rename one, or the report could not tell them apart")
+        raise BadInput(f"two models are named {twice[0]}, and a report could not tell them apart: rename one")
     named = {model.sha256: model.name for model in models}
     for model in models:
         if named[model.sha256] != model.name:
-            raise BadInput(f"{model.name} and {named[model.sha256]} are the same model, byte for byte; leave one out")
+            raise BadInput(f"{model.name} and {named[model.sha256]} are the same model, byte for byte: leave one out")
 
 
-def _tests(asked: Request) -> list[Test]:
-    generate = [n for n in option_values.numbers(asked.generate, "--generate", least=0) if n]
-    tests = [Test(n_prompt=n) for n in option_values.numbers(asked.prompt, "--prompt", least=0) if n]
+def _tests(request: Request) -> list[Test]:
+    generate = [n for n in option_values.numbers(request.generate, "--generate", least=0) if n]
+    tests = [Test(n_prompt=n) for n in option_values.numbers(request.prompt, "--prompt", least=0) if n]
     tests += [Test(n_gen=n) for n in generate]
-    if asked.sustained:
-        lasting = option_values.seconds(asked.sustained, "--sustained")
-        tests += [test.model_copy(update={"sustained_s": lasting}) for test in tests]
-    for text in asked.ask:
+    if request.sustained:
+        sustained_s = option_values.seconds(request.sustained, "--sustained")
+        tests += [test.model_copy(update={"sustained_s": sustained_s}) for test in tests]
+    for text in request.ask:
         if not text.strip() or not generate:
-            raise BadInput("--ask needs a text, and --generate the longest answer in tokens")
+            raise BadInput("--ask needs a text, and --generate the length of the answer in tokens")
         tests += [Test(prompt=text, n_gen=n) for n in generate]
     if not tests:
         raise BadInput("--prompt 0 and --generate 0 leave nothing to measure")
     return tests
 
 
-def _options(asked: Request) -> list[Options]:
-    values = [option_values.of_setting(setting, getattr(asked, setting.name)) for setting in SETTINGS]
+def _options(request: Request) -> list[Options]:
+    values = [option_values.of_setting(setting, getattr(request, setting.name)) for setting in SETTINGS]
     names = [setting.name for setting in SETTINGS]
     return [Options.model_validate(dict(zip(names, chosen, strict=True))) for chosen in product(*values)]
 
 
-def _protocol(asked: Request) -> Protocol:
-    for option, count in (("--repetitions", asked.repetitions), ("--rounds", asked.rounds)):
+def _protocol(request: Request) -> Protocol:
+    for option, count in (("--repetitions", request.repetitions), ("--rounds", request.rounds)):
         if count < 1:
             raise BadInput(f"{option} {count}: at least 1")
     return Protocol(
-        repetitions=asked.repetitions,
-        rounds=asked.rounds,
-        until=option_values.share(asked.until, "--until") if asked.until else None,
-        budget_s=option_values.seconds(asked.budget, "--budget"),
-        cooling=option_values.cooling(asked.cool, asked.cool_within) if asked.cool else None,
-        seed=asked.seed,
+        repetitions=request.repetitions,
+        rounds=request.rounds,
+        until=option_values.share(request.until, "--until") if request.until else None,
+        budget_s=option_values.seconds(request.budget, "--budget"),
+        cooling=option_values.cooling(request.cool, request.cool_within) if request.cool else None,
+        seed=request.seed,
     )

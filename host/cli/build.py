@@ -17,8 +17,8 @@ from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, LlamaCpp, On, ssh_options
-from smoothdroid.host.cli.phone_selection import all_attached, look_at, reached
 from smoothdroid.host.common import console
+from smoothdroid.host.farm.selection import all_attached, look_at, reached
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, toolchain, variants
@@ -158,8 +158,8 @@ def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
         with reached(on, ssh) as (_, phone):
             return [phone]
     try:
-        attached = all_attached()
+        attached = all_attached(console.warning)
     except NoPhone as error:  # a machine that only builds needs no adb
         console.step(str(error))
         return []
-    return list(look_at(attached, ssh)[0].values())
+    return list(look_at(attached, ssh, console.warning)[0].values())

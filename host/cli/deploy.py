@@ -11,16 +11,15 @@ import typer
 
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.store import inventory
-from smoothdroid.device.transport.resolve import FORMS, no_phone, open_target, the_only_one
+from smoothdroid.device.transport.resolve import no_phone, open_target, the_only_one
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
-from smoothdroid.host.cli import completion
+from smoothdroid.host.bench.builds import extra_files, tools_of
 from smoothdroid.host.cli.command import app, phone_app
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, On, ssh_options
-from smoothdroid.host.cli.phone_selection import reached, ways_of
+from smoothdroid.host.cli.options import BuildOptions, Json, On, Several, ssh_options
 from smoothdroid.host.common import console
+from smoothdroid.host.farm.selection import reached, targets_of
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.run import deploy as deploying
 
@@ -28,37 +27,27 @@ DEPLOYED = ("llama-bench", "llama-completion")
 
 
 @app.command(epilog="Example: smoothdroid deploy out/llama2-7b-smooth-q8_0.gguf --on all")
-@option_groups(ssh=ssh_options)
+@option_groups(build=BuildOptions, ssh=ssh_options)
 def deploy(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: the programs only.")] = None,
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on",
-            metavar="TARGET",
-            help=f"{FORMS}. Again for more phones; all: every one attached.",
-            autocompletion=completion.targets,
-        ),
-    ] = None,
-    isa: Isa = None,
+    on: Several = None,
     *,
+    build: BuildOptions,
     ssh: SshOptions,
-    llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Put models and llama.cpp on phones, several at once. What is there is not sent again.
 
     A transfer that was cut off, by Ctrl-C or a cable, goes on where it stopped when the same command is given again.
     """
-    origin = llama_cpp_source(llama_cpp)
     open_ = partial(open_target, ssh=ssh)
-    ways = ways_of(on or [the_only_one()])
+    ways = targets_of(on or [the_only_one()], console.warning)
     if not ways:
         raise no_phone()
     found = [artifact.inspect(model, on_step=console.step) for model in models or []]
 
     def programs(target: Target, phone: Phone) -> deploying.Programs:
-        built = build_for(target, phone, isa, origin)
+        built = build.build_for(target, phone)
         return deploying.Programs([tools_of(built)[tool] for tool in DEPLOYED], extra_files(built))
 
     with console.transfers() as shown:

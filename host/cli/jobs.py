@@ -17,8 +17,8 @@ from smoothdroid.host.bench import option_values
 from smoothdroid.host.cli.command import phone_app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, On, ssh_options
-from smoothdroid.host.cli.phone_selection import reached
 from smoothdroid.host.common import console
+from smoothdroid.host.farm.selection import reached
 
 
 @phone_app.command("jobs", epilog="Example: smoothdroid phone jobs --on adb:SERIAL")

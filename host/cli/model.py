@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoothdroid.device.common import system
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.transport.resolve import FORMS
@@ -16,11 +18,10 @@ from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.extras import need_torch
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, LlamaCpp, ssh_options
-from smoothdroid.host.cli.phone_selection import reached
 from smoothdroid.host.common import console
+from smoothdroid.host.farm.selection import reached
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
@@ -30,6 +31,17 @@ from smoothdroid.host.model.provenance.manifest import Manifest
 
 if TYPE_CHECKING:
     from smoothdroid.host.model.evaluate.perplexity import Kernels
+
+
+def need_torch() -> None:
+    """Raise BadInput where torch or transformers is not installed; they are looked for and not imported."""
+    for package in ("torch", "transformers"):
+        try:
+            spec = find_spec(package)
+        except ImportError:
+            spec = None
+        if not spec:
+            raise BadInput(f"preparing a model needs {package}: {system.this().fix('torch')}")
 
 
 @app.command(epilog="Example: smoothdroid sample models/SmolLM2-135M-Instruct")

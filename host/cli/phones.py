@@ -19,9 +19,9 @@ from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app, phone_app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, ssh_options
-from smoothdroid.host.cli.phone_selection import all_attached, look_at
 from smoothdroid.host.common import console
 from smoothdroid.host.farm import health, inventory
+from smoothdroid.host.farm.selection import look_at, targets_of
 from smoothdroid.host.llamacpp import variants
 
 
@@ -55,7 +55,7 @@ def devices(
         return
     if release:
         raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
-    found, problems = look_at(sorted(set(on)) if on else all_attached(), ssh)
+    found, problems = look_at(sorted(targets_of(on or ["all"], console.warning)), ssh, console.warning)
     if json:
         console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
     elif found:

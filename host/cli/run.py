@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from smoothdroid.device.transport.ssh import SshOptions
-from smoothdroid.host.bench.builds import build_for, extra_files, llama_cpp_source, tools_of
+from smoothdroid.host.bench.builds import extra_files, tools_of
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Isa, Json, LlamaCpp, On, ssh_options
-from smoothdroid.host.cli.phone_selection import reached
+from smoothdroid.host.cli.options import BuildOptions, Json, On, ssh_options
 from smoothdroid.host.common import console
+from smoothdroid.host.farm.selection import reached
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.run import prompt
 
@@ -21,7 +21,7 @@ from smoothdroid.host.run import prompt
 @app.command(
     epilog='Example: smoothdroid run out/llama2-7b/*-smooth-q8_0.gguf --on ssh://user@phone:8022 -p "안녕하세요!"'
 )
-@option_groups(ssh=ssh_options)
+@option_groups(build=BuildOptions, ssh=ssh_options)
 def run(
     model: Annotated[Path, typer.Argument(help="A GGUF file.")],
     text: Annotated[str, typer.Option("-p", "--prompt", help="What to say to it.")],
@@ -31,15 +31,14 @@ def run(
     temp: Annotated[float, typer.Option(min=0, help="Temperature; 0: always the likeliest token.")] = 0.8,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
     raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
-    isa: Isa = None,
     *,
+    build: BuildOptions,
     ssh: SshOptions,
-    llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
     """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
     with reached(on, ssh) as (target, phone):
-        built = build_for(target, phone, isa, llama_cpp_source(llama_cpp))
+        built = build.build_for(target, phone)
         with console.bar() as bar:
             deployed = prompt.deploy(
                 target,

@@ -18,7 +18,8 @@ from smoothdroid.device.common.atomic_file import write_atomically
 from smoothdroid.device.common.errors import BadInput, PhoneBusy, SmoothdroidError
 from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.info.phone import Phone, describe
-from smoothdroid.host.farm.coordinator import Member, PhoneResult, unexpected
+from smoothdroid.host.farm.member import Member, PhoneResult
+from smoothdroid.host.farm.phone_work import Unexpected
 
 LONGEST_REASON = 300
 AT_A_TIME = 32  # connections that are being made
@@ -176,7 +177,7 @@ def look(members: Sequence[Member], records: dict[str, HealthRecord]) -> list[He
         except SmoothdroidError as error:
             return Health(member, record, None, error)
         except Exception as error:  # what one phone says of itself must not hide the others
-            return Health(member, record, None, unexpected(error))
+            return Health(member, record, None, Unexpected(error))
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         return list(pool.map(one, members))

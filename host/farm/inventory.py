@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.phone_filter import Texts
-from smoothdroid.host.farm.coordinator import Member
+from smoothdroid.host.farm.member import Member
 
 LARGEST_FILE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -79,4 +79,4 @@ def read(path: Path) -> Inventory:
             "models, lists of texts"
         ) from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, and a number of 5,000 digits
-        raise BadInput(f"{path} is no TOML: {error}") from error
+        raise BadInput(f"{path} is not valid TOML: {error}") from error

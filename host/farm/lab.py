@@ -25,7 +25,7 @@ from distributed.utils import get_ip
 from smoothdroid.device.common.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
 from smoothdroid.device.transport.target import Completed, Target
 from smoothdroid.host.farm import blob_cache
-from smoothdroid.host.farm.coordinator import Member
+from smoothdroid.host.farm.member import Member
 
 SLOTS = 2  # calls at a time for a phone: one that follows its work, and Ctrl-C's beside it
 AGAIN_S = 1.0

@@ -1,10 +1,11 @@
-"""How far each phone of a farm is: what the live table shows."""
+"""The live progress table of a benchmark: one row for each phone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from smoothdroid.device.info.phone import Phone
+from smoothdroid.host.results.cell import Cell
 from smoothdroid.host.results.record import Run
 
 LONGEST_SOC = 40
@@ -13,39 +14,50 @@ COLUMNS = ["phone", "SoC", "hottest", "now", "done", "left", "time left"]
 
 @dataclass
 class ProgressRow:
-    """One phone; only its own thread writes here."""
+    """One phone's row; only the phone's own thread writes here."""
 
     name: str
     phone: Phone | None = None
     celsius: float | None = None
-    """Of the hottest zone, when last seen: before the first cell, then at the end of each."""
+    """The temperature of the hottest zone, before the first cell or at the end of the last one."""
     now: str = "connecting"
     done: int = 0
+    """Runs that ended, measured or failed."""
     failed: int = 0
     left: int | None = None
-    """In its own hands; None before that is known."""
+    """Runs left to this phone alone; None before that is known."""
     shared: int = 0
-    """Left to whichever equal phone comes first."""
+    """Cells left to whichever equal phone comes first."""
     spent_s: float = 0.0
 
     def described(self, phone: Phone) -> None:
-        """The phone answered."""
+        """Take over what the phone reports about itself."""
         self.phone, self.celsius = phone, max(phone.celsius.values(), default=None)
 
+    def begins(self, cell: Cell, left: int, shared: int) -> None:
+        """Show a cell that begins, with the runs left to this phone and the cells left to all equal phones."""
+        settings = f", {cell.options}" if str(cell.options) else ""
+        self.now = f"{cell.model} {cell.test.name}, {cell.threads} threads{settings}"
+        self.left, self.shared = left, shared
+
     def ended(self, run: Run) -> None:
-        """A cell did."""
+        """Count a run that ended."""
         self.done += 1
         self.failed += run.failure is not None
         self.left = max((self.left or 0) - 1, 0)
         self.spent_s += run.wall_s + (run.waited.seconds if run.waited else 0)
 
+    def measured_celsius(self, hottest: float) -> None:
+        """Show the temperature of the phone's hottest zone."""
+        self.celsius = hottest
+
     @property
     def left_s(self) -> float | None:
-        """For what is in its own hands, if that goes on as it went; None before the first cell ended."""
+        """The estimated time for the runs left to this phone; None before the first run ended."""
         return self.spent_s / self.done * self.left if self.done and self.left is not None else None
 
     def cells(self) -> list[str]:
-        """For COLUMNS."""
+        """Return the row's text for each of COLUMNS."""
         failed = f" ({self.failed} failed)" if self.failed else ""
         shared = f" + {self.shared} shared" if self.shared else ""
         left_s = self.left_s

@@ -31,7 +31,7 @@ from smoothdroid.device.common.errors import (
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress, Target
 from smoothdroid.host.farm import lab
-from smoothdroid.host.farm.coordinator import Member
+from smoothdroid.host.farm.member import Member
 
 SMALL_BYTES = 1 << 20  # goes with the call itself
 PIECE_BYTES = 8 << 20

@@ -51,11 +51,11 @@ def test_three_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], m
     assert [part["target"] for part in parts] == ways
     assert len({part["folder"] for part in parts}) == 3
     for way, part in zip(ways, parts, strict=True):
-        assert (part["error"], part["kept"], len(part["runs"])) == (None, 0, 2)
+        assert (part["error"], part["reused"], len(part["runs"])) == (None, 0, 2)
         assert [run["failure"] for run in part["runs"]] == [None, None]
         assert f"{way}: {model.stem}, tg2, 1 threads: " in done.stderr
         alone = json.loads(cli("bench", model, "--on", way, *SMALL, "-o", tmp_path, "--json").stdout)
-        assert (alone["folder"], alone["kept"], alone["runs"]) == (part["folder"], 2, [])
+        assert (alone["folder"], alone["reused"], alone["runs"]) == (part["folder"], 2, [])
 
 
 def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:

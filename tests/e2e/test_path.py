@@ -39,7 +39,7 @@ def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk: Desk, t
         call = ("bench", *models(prepared), "--on", way, *SMALL, "--rounds", "2", "-o", results, "--json")
         first = json.loads(cli(*call).stdout)
         assert [run["round"] for run in first["runs"]] == [0] * 4 + [1] * 4
-        assert first["kept"] == 0
+        assert first["reused"] == 0
         for run in first["runs"]:
             assert run["failure"] is None
             assert len(run["tokens_per_s"]) >= 2
@@ -50,7 +50,7 @@ def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk: Desk, t
             assert cell["tokens_per_s_low"] < cell["tokens_per_s"] < cell["tokens_per_s_high"]
             assert (cell["joules_per_token"] is None) or not desk.facts["emulated"]
         again = json.loads(cli(*call).stdout)
-        assert (again["runs"], again["kept"], again["folder"]) == ([], 4, first["folder"])
+        assert (again["runs"], again["reused"], again["folder"]) == ([], 4, first["folder"])
 
     printed = cli("report", results, "-o", report).stdout
     assert len(set(re.findall(rf"{re.escape(desk.title)}, over (\w+)", printed))) == len(desk.ways)
@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
     target = open_target(desk.ways[0])
     assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
     rest = json.loads(cli(*arguments, "--json").stdout)
-    assert (len(rest["runs"]), rest["kept"]) == (4 - len(done), len(done))
+    assert (len(rest["runs"]), rest["reused"]) == (4 - len(done), len(done))
 
 
 def test_devices_shows_the_phone(cli: Cli, desk_phone: VirtualPhone) -> None:

@@ -178,7 +178,7 @@ def _gguf(content: bytes, folder: Path) -> None:
 
 def _plan(content: bytes, folder: Path) -> None:
     (folder / "plan.toml").write_bytes(content)
-    request.read(folder / "plan.toml")
+    request.read_plan_file(folder / "plan.toml")
 
 
 def _plans(_: Path) -> Sequence[bytes]:

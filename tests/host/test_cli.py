@@ -118,8 +118,12 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bench {gguf} --on local: --cache-k EMPTY", 2, "`--cache-k`: it is empty"),
         ("bench {gguf} --on local: --cpus huge", 2, "this phone has no `huge`"),
         ("bench {gguf} --on local: --until 2", 2, "--until '2': say it in percent"),
-        ("bench {tmp}/wrong.toml --on local:", 2, "wrong.toml: there is no `thread`; did you mean `threads`?"),
-        ("bench {tmp}/wrong.toml {gguf} --on local:", 2, "wrong.toml is a plan, which names its models: give it alone"),
+        ("bench {tmp}/wrong.toml --on local:", 2, "wrong.toml: unknown key `thread`; did you mean `threads`?"),
+        (
+            "bench {tmp}/wrong.toml {gguf} --on local:",
+            2,
+            "is a plan file, which names its models: give it alone",
+        ),
         ("plan check {tmp}/wrong.toml", 2, "did you mean `threads`?"),
         ("plan check {tmp}/nosuch.toml", 2, "nosuch.toml cannot be read"),
         ("bench {gguf} --farm {tmp}/nosuch.toml", 2, "the inventory {tmp}/nosuch.toml cannot be read"),
@@ -279,7 +283,7 @@ def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothd
 
 def test_devices_that_are_named_are_listed_alone(smoothdroid: Smoothdroid, monkeypatch: pytest.MonkeyPatch) -> None:
     """What else is attached, and may be offline, is not asked."""
-    monkeypatch.setattr("smoothdroid.host.cli.phones.all_attached", lambda: ["nosuch:"])
+    monkeypatch.setattr("smoothdroid.host.farm.selection.all_attached", lambda warn: ["nosuch:"])
     assert smoothdroid("devices", "--on", "local:").status == 0
     assert smoothdroid("devices").status == 2
 
@@ -366,7 +370,7 @@ def test_bench_and_report(
     first = smoothdroid("bench", gguf, *SMALL, "-o", results)
     assert first.status == 1, "a cell failed"
     (folder,) = results.iterdir()
-    assert first.out.splitlines()[-1] == f"{folder}  (1 measured, 1 failed, 0 kept from before)"
+    assert first.out.splitlines()[-1] == f"{folder}  (1 measured, 1 failed, 0 already measured)"
     assert "failed: `llama-bench` ended" in first.out
     assert "tiny, pp16, 1 threads: 10.50, 11.50 tokens/s" in first.err
     assert "illegal instruction" in first.err
@@ -375,10 +379,10 @@ def test_bench_and_report(
     second = smoothdroid("bench", gguf, *SMALL, "-o", results, "--json")
     assert second.status == 0
     facts = json.loads(second.out)
-    assert (facts["folder"], facts["kept"]) == (str(folder), 1)
+    assert (facts["folder"], facts["reused"]) == (str(folder), 1)
     assert [run["tokens_per_s"] for run in facts["runs"]] == [[20.5, 21.5]]
     assert smoothdroid("bench", gguf, *SMALL, "-o", results).out.endswith(
-        "(0 measured, 0 failed, 2 kept from before)\n"
+        "(0 measured, 0 failed, 2 already measured)\n"
     )
 
     told = smoothdroid("report", results, "-o", tmp_path / "report")

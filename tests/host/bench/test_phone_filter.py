@@ -7,7 +7,7 @@ import pytest
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.bench.phone_filter import PhoneFilter, sold_gib
 from smoothdroid.host.bench.plan import check
-from smoothdroid.host.bench.request import Request, read
+from smoothdroid.host.bench.request import Request, read_plan_file
 from tests.host.fakes import phone
 
 PIXEL = phone()  # 7500 MB: sold with 8 GiB
@@ -60,7 +60,7 @@ threads = [4, 5]
 
 def plan(folder: Path, text: str = PLAN) -> Request:
     (folder / "plan.toml").write_text(text)
-    return read(folder / "plan.toml")
+    return read_plan_file(folder / "plan.toml")
 
 
 def test_words_for_some_phones_go_over_those_for_all(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_a_plan_may_be_for_some_phones_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('phones = { socs = "x" }', "there is no `phones.socs`; did you mean `soc`?"),
-        ('phones = { ram = "8" }', "`phones.ram`: `8` is no size: write `>= 8 GiB` or `< 8 GiB`"),
-        ('phones = { isa = "avx" }', "`phones.isa`: `avx` is none of dotprod"),
-        ("[[for]]\nthread = 4", "there is no `for.0.thread`; did you mean `threads`?"),
-        ("[[for]]\nthreads = 4\n[[for.for]]\nthreads = 4", "there is no `for.0.for`"),
+        ('phones = { socs = "x" }', "unknown key `phones.socs`; did you mean `soc`?"),
+        ('phones = { ram = "8" }', "`phones.ram`: `8` is not a size: write `>= 8 GiB` or `< 8 GiB`"),
+        ('phones = { isa = "avx" }', "`phones.isa`: unknown extension `avx`; known: dotprod"),
+        ("[[for]]\nthread = 4", "unknown key `for.0.thread`; did you mean `threads`?"),
+        ("[[for]]\nthreads = 4\n[[for.for]]\nthreads = 4", "unknown key `for.0.for`"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:

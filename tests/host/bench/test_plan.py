@@ -66,7 +66,7 @@ def test_zero_leaves_prefill_or_decode_out() -> None:
         ({"cpus": ["big"], "threads": "2"}, "--threads 2 is more than the 1 CPUs of --cpus big"),
         ({"ask": [" "]}, "--ask needs a text"),
         ({"ask": ["hi"], "generate": "0"}, "--ask needs a text, and --generate"),
-        ({"models": [model("a"), model("a", sha256="1" * 64)]}, "two models are called a"),
+        ({"models": [model("a"), model("a", sha256="1" * 64)]}, "two models are named a"),
         ({"models": [model("a"), model("copy", sha256=model("a").sha256)]}, "a and copy are the same model"),
     ],
 )

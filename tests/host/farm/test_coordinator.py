@@ -20,16 +20,19 @@ from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.bench.request import Request
-from smoothdroid.host.farm.coordinator import Coordinator, Member
+from smoothdroid.host.farm.bench_call import BenchCall, Display
+from smoothdroid.host.farm.coordinator import Coordinator
 from smoothdroid.host.farm.health import HealthRecords, look
-from smoothdroid.host.results.plan import Plan
-from smoothdroid.host.results.record import read_campaign, read_runs
+from smoothdroid.host.farm.member import Member
+from smoothdroid.host.farm.progress_table import ProgressRow
+from smoothdroid.host.results.cell import Cell
+from smoothdroid.host.results.record import Run, read_campaign, read_runs
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
 
 SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2, "rounds": 1}
 
 
-class Lab:
+class Lab(Display):
     """Phones, models, a build; and what people were told."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,11 +50,21 @@ class Lab:
         tool.write_text(self.scripts.get(target.name, LLAMA_BENCH))
         return Binaries("0123456789abcdef", "native", "fake", {"llama-bench": (tool, sha256_of(tool))})
 
-    def check(self, plan: Plan, phone: Phone) -> None:
-        """All fits."""
+    def step(self, phone: str, text: str) -> None:
+        self.said.append(f"{phone}: {text}")
 
-    def say(self, text: str, *, matters: bool) -> None:
-        self.said.append(text)
+    warning = step
+
+    def cell_begins(self, phone: str, cell: Cell, number: int, total: int) -> None:
+        self.step(phone, f"begins {cell.model}")
+
+    def run_ended(self, phone: str, run: Run) -> None:
+        self.step(phone, f"measured {run.cell.model}, {run.cell.test.name}")
+
+    def retrying(self, phone: str, error: Exception) -> None:
+        self.step(phone, str(error))
+
+    given_up = retrying
 
     def member(self, name: str, way: str = "adb", **more: Any) -> Member:
         def opened() -> Target:
@@ -67,8 +80,9 @@ class Lab:
         return self.of(members, asked=asked, share=share)
 
     def of(self, members: list[Member], asked: Request | None = None, share: bool = False) -> Coordinator:
-        results = self.folder / "results"
-        return Coordinator(members, asked or self.asked, results, self, share=share, retry_s=0.1, patience_s=0.3)
+        call = BenchCall(asked or self.asked, self.folder / "results", self.binaries, self, share=share, patience_s=0.3)
+        self.rows = [ProgressRow(member.name) for member in members]
+        return Coordinator(members, self.rows, call, retry_s=0.1)
 
 
 class _Own(FolderPhone):
@@ -108,17 +122,17 @@ def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
     coordinator = lab.coordinator("a", "b", "c")
     ended = coordinator.run()
     assert [one.error for one in ended] == [None] * 3
-    folders = [one.outcome.folder for one in ended if one.outcome]
+    folders = [one.campaign.folder for one in ended if one.campaign]
     assert len(set(folders)) == 3
     for one, folder in zip(ended, folders, strict=True):
         campaign, runs = read_campaign(folder), read_runs(folder)
         assert campaign.target == one.member.on
         assert [run.cell for run in runs] == list(campaign.plan.turns(0))
         assert [run.failure for run in runs] == [None] * 8
-    assert [(row.done, row.left, row.now) for row in coordinator.rows] == [(8, 0, "done")] * 3
-    assert any(text.startswith("b: plain, pp16, 1 threads: ") for text in lab.said)
+    assert [(row.done, row.left, row.now) for row in lab.rows] == [(8, 0, "done")] * 3
+    assert any(text.startswith("b: measured plain, pp16") for text in lab.said)
     again = lab.coordinator("a", "b", "c").run()
-    assert [(len(one.runs), one.outcome and one.outcome.reused) for one in again] == [(0, 8)] * 3
+    assert [(len(one.runs), one.campaign and one.campaign.reused) for one in again] == [(0, 8)] * 3
 
 
 @pytest.mark.fault(
@@ -130,7 +144,7 @@ def test_a_phone_that_is_not_there_keeps_nobody_and_is_told(lab: Lab) -> None:
     lab.gone.add("b")
     a, b = lab.coordinator("a", "b").run()
     assert len(a.runs) == 8
-    assert (b.runs, b.outcome) == ([], None)
+    assert (b.runs, b.campaign) == ([], None)
     assert isinstance(b.error, NoPhone)
     assert any("b is not there" in text for text in lab.said)
 
@@ -147,7 +161,7 @@ HOSTILE = {
 @pytest.mark.fault(
     "a phone in a farm describes itself with absurd numbers, superscript digits or nothing",
     transport="any",
-    outcome="it fails alone and is named; the others are measured, and table, ledger and exit status are right",
+    outcome="it fails alone and is named; the others are measured, and table, health record and exit status are right",
 )
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_phone_fails_alone(lab: Lab, what: str) -> None:
@@ -158,8 +172,8 @@ def test_a_hostile_phone_fails_alone(lab: Lab, what: str) -> None:
     a, b, c = coordinator.run()
     assert [len(one.runs) for one in (a, c)] == [8, 8]
     assert (a.error, c.error) == (None, None)
-    assert [row.now for row in coordinator.rows][::2] == ["done", "done"]
-    assert all(isinstance(cell, str) for row in coordinator.rows for cell in row.cells())
+    assert [row.now for row in lab.rows][::2] == ["done", "done"]
+    assert all(isinstance(cell, str) for row in lab.rows for cell in row.cells())
     ledger = HealthRecords(lab.folder / "farm.toml", 1)
     quarantined = ledger.note_all([a, b, c])
     assert ledger.read()["a"].failures == ledger.read()["c"].failures == 0
@@ -192,7 +206,7 @@ def test_an_error_that_nothing_is_prepared_for_ends_one_phones_part(lab: Lab) ->
     outcome="it is named and left out; its cells are measured again",
 )
 def test_a_damaged_record_among_the_results_stops_no_phone(lab: Lab) -> None:
-    first = lab.coordinator("a", share=True).run()[0].outcome
+    first = lab.coordinator("a", share=True).run()[0].campaign
     assert first
     (first.folder / "campaign.json").write_text("{")
     a, b = lab.coordinator("b", "c", share=True).run()
@@ -210,12 +224,12 @@ def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
     asked = lab.asked
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 0.3"))
     coordinator = lab.coordinator("a", "b", asked=asked)
-    b = coordinator.rows[1]
+    b = lab.rows[1]
 
     def unplug_and_plug() -> None:
         eventually(lambda: b.done >= 1)
         lab.gone.add("b")
-        eventually(lambda: b.now == "not there; tried again")
+        eventually(lambda: b.now == "unreachable; will retry")
         lab.gone.clear()
 
     somebody = threading.Thread(target=unplug_and_plug)
@@ -224,9 +238,9 @@ def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
     somebody.join()
     assert [one.error for one in ended] == [None, None]
     for one in ended:
-        assert one.outcome
-        assert sorted(str(run.cell) for run in read_runs(one.outcome.folder)) == sorted(
-            str(cell) for cell in read_campaign(one.outcome.folder).plan.cells()
+        assert one.campaign
+        assert sorted(str(run.cell) for run in read_runs(one.campaign.folder)) == sorted(
+            str(cell) for cell in read_campaign(one.campaign.folder).plan.cells()
         )
     assert len(lab.phones["b"].measured()) == 8, "each cell ran once over there"
 
@@ -234,11 +248,11 @@ def test_a_phone_that_drops_out_and_comes_back_loses_nothing(lab: Lab) -> None:
 def test_equal_phones_share_and_the_record_says_who_measured_what(lab: Lab) -> None:
     lab.scripts = dict.fromkeys(("adb:a", "adb:b"), llama_bench("sleep 0.3"))
     ended = lab.coordinator("a", "b", share=True).run()
-    runs = [read_runs(one.outcome.folder) for one in ended if one.outcome]
+    runs = [read_runs(one.campaign.folder) for one in ended if one.campaign]
     assert all(runs), "both had a part"
     assert sorted(str(run.cell) for run in [*runs[0], *runs[1]]) == sorted(
         str(cell)
-        for cell in read_campaign(ended[0].outcome.folder).plan.cells()  # type: ignore[union-attr]
+        for cell in read_campaign(ended[0].campaign.folder).plan.cells()  # type: ignore[union-attr]
     )
     for part in runs:
         assert {run.cell.model for run in part} == {"plain", "smooth"}, "the models of a setting on one phone"
@@ -266,7 +280,7 @@ def test_a_shared_cell_moves_when_its_phone_dies(lab: Lab) -> None:
     lab.gone.clear()
     session = Session(lab.phones["b"])
     session.stop(str(session.at_work()))
-    assert a.outcome
+    assert a.campaign
     assert len(a.runs) == 8, "all of the plan"
     assert isinstance(b.error, TargetLost | NoPhone)
     assert b.runs == []
@@ -289,8 +303,8 @@ def test_a_phone_for_which_the_plan_is_not_or_that_may_not_run_it_says_so(lab: L
     ]
     a, b, c = lab.of(members, asked=asked).run()
     assert {run.cell.model for run in a.runs} == {"smooth"}
-    assert (b.why_none, b.runs) == ("the plan is for other phones", [])
-    assert (c.why_none, c.runs) == ("it may run none of the plan's models, only x", [])
+    assert (b.nothing_to_do, b.runs) == ("the plan is for other phones than Pixel: see `phones` in it", [])
+    assert (c.nothing_to_do, c.runs) == ("it may run none of the plan's models, only x", [])
 
 
 @pytest.mark.fault(
@@ -306,7 +320,7 @@ def test_two_ways_to_one_phone_take_turns(lab: Lab) -> None:
     locks = [Path(lab.phones[name].root, "lock") for name in ("a1", "a2")]
 
     def look() -> None:
-        while coordinator.rows[0].now != "done" or coordinator.rows[1].now != "done":
+        while lab.rows[0].now != "done" or lab.rows[1].now != "done":
             seen.add((locks[0].is_symlink(), locks[1].is_symlink()))
 
     looking = threading.Thread(target=look)
@@ -340,7 +354,7 @@ def test_two_phones_with_one_serial_number_are_not_taken_for_one(lab: Lab) -> No
     (refused,) = [one for one in ended if one.error]
     (fine,) = [one for one in ended if not one.error]
     assert "another phone of this call has the same serial number" in str(refused.error)
-    assert (len(fine.runs), refused.runs, refused.outcome) == (8, [], None)
+    assert (len(fine.runs), refused.runs, refused.campaign) == (8, [], None)
 
 
 @pytest.mark.fault(
@@ -375,7 +389,7 @@ def test_ctrl_c_ends_the_work_on_every_phone_and_the_next_call_goes_on(lab: Lab)
     with pytest.raises(KeyboardInterrupt):
         coordinator.run()
     assert [Session(lab.phones[name]).at_work() for name in ("a", "b")] == [None, None]
-    assert [row.now for row in coordinator.rows] == ["stopped", "stopped"]
+    assert [row.now for row in lab.rows] == ["stopped", "stopped"]
 
 
 def test_a_wrong_model_stops_who_needs_it_and_is_told_once_for_each(lab: Lab) -> None:

@@ -8,8 +8,8 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.farm.coordinator import Member, PhoneResult
 from smoothdroid.host.farm.health import HealthRecords, judge, look
+from smoothdroid.host.farm.member import Member, PhoneResult
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run

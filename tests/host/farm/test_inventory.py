@@ -68,7 +68,7 @@ def test_a_byte_order_mark_is_no_part_of_an_inventory(tmp_path: Path) -> None:
         ('[phones."../a"]\non = "adb:A"', "'../a' is no name"),
         ('[phones.a]\non = "adb:A"\n[phones.b]\non = "adb:A"', "adb:A stands there twice"),
         ('quarantine_after = 0\n[phones.a]\non = "adb:A"', "`quarantine_after`"),
-        ("[phones", "is no TOML"),
+        ("[phones", "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
