@@ -91,7 +91,7 @@ def build(
     static = phone is not None and not phone.bionic
     origin = _llama_cpp(llama_cpp)
     needed_by = [(phone.abi, phone.features)] if phone else []
-    with_ndk = abi is not None and abi != "host" and toolchain.decide(abi, static=static).road == "ndk"
+    with_ndk = abi is not None and abi != "host" and toolchain.decide(abi, static=static).kind == "ndk"
     levels = variants.choose(abi, isa, needed_by, shared=isa is None and with_ndk)
     return [compiler.build(level, origin, toolchain.for_abi(level.abi, static=static), jobs=jobs) for level in levels]
 

@@ -72,7 +72,7 @@ def build(
     origin = llama_cpp_source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
     static = static or not all(phone.bionic for phone in phones)
-    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).road == "ndk"
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).kind == "ndk"
     builds = []
     for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
         builds.append(built_now(variant, origin, jobs, with_kleidiai, static=static))
@@ -110,7 +110,7 @@ def bundle(
     if built_only:
         builds = contents.built(abi, origin)
     else:
-        shared = toolchain.decide(abi).road == "ndk"
+        shared = toolchain.decide(abi).kind == "ndk"
         levels = contents.wanted(abi, shared=shared)
         builds = [compiler.find([level], origin) or built_now(level, origin, jobs) for level in levels]
     contents.check_tools(builds)

@@ -1,4 +1,4 @@
-"""What compiles: an Android NDK, zig, or this machine's own compiler. android-toolchain.cmake decides which."""
+"""The toolchain of a build: an Android NDK, zig, or this machine's own compiler."""
 
 from __future__ import annotations
 
@@ -27,55 +27,54 @@ TOOLCHAIN_FILE = next(
 )
 
 
-Road = Literal["host", "ndk", "zig"]
+STATIC = "static build: for a phone without bionic"
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler, as cmake is told of it."""
+    """A compiler, and the options of cmake that choose it."""
 
     id: str
     """Name and version, part of a build's identity; holds no path."""
     cmake: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
-    road: Road = "host"
+    kind: Literal["host", "ndk", "zig"] = "host"
     why: str = ""
-    """Why it is this one, in words."""
+    """The reason for this one, in words."""
     runtime: Path | None = None
-    """Of an NDK: the C++ library that several libraries of one program share, where it can be shipped."""
+    """The NDK's C++ library that the libraries of one program share; None where it cannot be shipped."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What android-toolchain.cmake decided."""
+    """The toolchain that android-toolchain.cmake chose."""
 
-    road: Literal["ndk", "zig"]
+    kind: Literal["ndk", "zig"]
     ndk: Path | None
     why: str
 
 
 def decide(abi: str, *, static: bool = False) -> Decision:
-    """Which road to take for `abi`; `static`: the one whose programs need no loader, which is zig's.
+    """Choose the toolchain for `abi`; with `static`, the one whose programs need no loader, which is zig.
 
-    Raises BadInput for an NDK that was named and cannot be used, saying why.
-    The file that people use by hand is asked, so that there is one search and not two.
+    android-toolchain.cmake, which people also use by hand, decides, so that there is one search for an NDK.
+    Raises BadInput with the reason for an NDK that was named and cannot be used.
     """
     command = [program("cmake"), f"-DANDROID_ABI={abi}", *(["-DSMOOTHDROID_ROAD=zig"] if static else [])]
     command += ["-P", str(TOOLCHAIN_FILE)]
-    asked = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    if asked.returncode != 0:
-        refused = re.search(r"^\s*smoothdroid: (.*)$", asked.stderr, re.MULTILINE)
-        raise BadInput(refused[1] if refused else f"`{shlex.join(command)}` fails: {asked.stderr.strip()}")
-    said = dict(re.findall(r"^-- smoothdroid-(\w+)=(.*)$", asked.stdout, re.MULTILINE))
-    ndk = Path(said["NDK"]) if said["NDK"] else None
-    return Decision("ndk" if said["ROAD"] == "ndk" else "zig", ndk, said["WHY"])
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode != 0:
+        refusal = re.search(r"^\s*smoothdroid: (.*)$", done.stderr, re.MULTILINE)
+        raise BadInput(refusal[1] if refusal else f"`{shlex.join(command)}` fails: {done.stderr.strip()}")
+    decision = dict(re.findall(r"^-- smoothdroid-(\w+)=(.*)$", done.stdout, re.MULTILINE))
+    ndk = Path(decision["NDK"]) if decision["NDK"] else None
+    return Decision("ndk" if decision["ROAD"] == "ndk" else "zig", ndk, STATIC if static else decision["WHY"])
 
 
 def for_abi(abi: str, *, static: bool = False) -> Toolchain:
-    """The toolchain for `abi`: this machine's for `host`, else the NDK when there is one and `static` is not asked for,
-    else zig.
+    """Return the toolchain for `abi`: this machine's compiler for `host`, else an NDK, else zig.
 
-    Raises BadInput when there is none, saying what to install.
+    With `static` an NDK is not used. Raises BadInput when there is no toolchain, naming what to install.
     """
     if abi == "host":
         return _host()
@@ -96,7 +95,7 @@ def _host() -> Toolchain:
 
 
 def _file_id() -> str:
-    """The toolchain file decides flags, and ninja does not see when the wrappers that it writes change."""
+    """Return the toolchain file's part of an identity: ninja does not notice when the file's flags change."""
     return f"toolchain {sha256_of(TOOLCHAIN_FILE)[:8]}"
 
 
@@ -121,8 +120,8 @@ def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
     revision = re.search(r"^Pkg\.Revision *= *(\S+)", properties, re.MULTILINE)
     if not revision:
         raise BadInput(f"{folder} names no Pkg.Revision: the NDK is broken, unpack it again")
-    # r26 and older ship a shared C++ library that phones with pages of 16 KiB do not load. There each library gets
-    # a C++ library of its own, which is only wrong where an exception leaves the library that threw it.
+    # NDK r26 and older have a shared C++ library that phones with pages of 16 KiB do not load. With these, each library
+    # gets its own C++ library, which is wrong only where an exception leaves the library that threw it.
     triple = {"arm64-v8a": "aarch64-linux-android", "x86_64": "x86_64-linux-android"}[abi]
     shared = sorted(folder.glob(f"toolchains/llvm/prebuilt/*/sysroot/usr/lib/{triple}/libc++_shared.so"))
     runtime = shared[0] if shared and elf.read(shared[0]).alignment_bytes >= elf.PAGE_BYTES else None
@@ -134,7 +133,7 @@ def _ndk(folder: Path, abi: str, why: str) -> Toolchain:
             f"-DSMOOTHDROID_NDK={folder}",
             f"-DANDROID_ABI={abi}",
         ),
-        road="ndk",
+        kind="ndk",
         why=why,
         runtime=runtime,
     )
@@ -154,17 +153,17 @@ def _zig(abi: str, why: str) -> Toolchain:
             f"-DSMOOTHDROID_ZIG={zig}",
             f"-DANDROID_ABI={abi}",
         ),
-        # zig's C and C++ libraries, made once for all: where the user keeps them, if anywhere.
+        # zig's C and C++ libraries are built once, in the user's cache of them where there is one.
         {"ZIG_GLOBAL_CACHE_DIR": os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(cache_root() / "zig")},
-        road="zig",
+        kind="zig",
         why=why,
     )
 
 
 def program(name: str) -> str:
-    """cmake or ninja: the one beside this Python (pip's), else the one on PATH. Raises BadInput."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found:
+    """Return the path of cmake or ninja: pip's, beside this Python, else the one on PATH. Raises BadInput without."""
+    installed_by_pip = Path(sys.executable).parent / name
+    path = str(installed_by_pip) if installed_by_pip.exists() else shutil.which(name)
+    if not path:
         raise BadInput(f"{name} is not installed: {system.this().fix(name)}")
-    return found
+    return path

@@ -8,6 +8,11 @@ from dataclasses import dataclass, replace
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 
+# llama-cli of this llama.cpp is a chat client on top of the server; plain text completion has its own tool.
+PHONE_TOOLS = ("llama-bench", "llama-completion", "llama-perplexity")
+SHARED_TOOLS = (*PHONE_TOOLS, "llama-cli")
+HOST_TOOLS = ("llama-bench", "llama-completion", "llama-quantize", "llama-perplexity")
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -27,6 +32,11 @@ class Variant:
     def name(self) -> str:
         """`arm64-v8a-i8mm`."""
         return f"{self.abi}-{self.isa}"
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The programs that are built."""
+        return HOST_TOOLS if self.abi == "host" else SHARED_TOOLS if self.shared else PHONE_TOOLS
 
 
 def _arm(isa: str, march: str, needs: str) -> Variant:

@@ -17,9 +17,11 @@ from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import elf, variants
-from smoothdroid.host.llamacpp.compile import HOST_TOOLS, PHONE_TOOLS, Build
+from smoothdroid.host.llamacpp.cmake import OPTIONS
+from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.source import Source
 from smoothdroid.host.llamacpp.toolchain import Toolchain, for_abi
+from smoothdroid.host.llamacpp.variants import HOST_TOOLS, PHONE_TOOLS
 
 PROJECT = """
 cmake_minimum_required(VERSION 3.20)
@@ -199,7 +201,7 @@ def test_other_flags_are_another_build_from_the_same_tree(
     tiny: Source, gcc: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = compiler.build(HOST, tiny, gcc)
-    monkeypatch.setattr(compiler, "OPTIONS", (*compiler.OPTIONS, "-DNEW=1"))
+    monkeypatch.setattr(compiler, "OPTIONS", (*OPTIONS, "-DNEW=1"))
     second = compiler.build(HOST, tiny, gcc)
     assert not second.hit
     assert visible() == sorted([first.folder.name, second.folder.name])
@@ -329,5 +331,5 @@ def test_a_checkout_that_does_not_know_a_flag_is_refused(make_source: MakeSource
     text = PROJECT.replace("GGML_CPU_ARM_ARCH", "OTHER") if isa == "i8mm" else PROJECT
     (source.folder / "CMakeLists.txt").write_text(text)
     flag = "GGML_CPU_ARM_ARCH" if isa == "i8mm" else "GGML_CPU_KLEIDIAI"
-    with pytest.raises(BadInput, match=f"does not know {flag}, which arm64-v8a-{re.escape(isa)} is built with"):
+    with pytest.raises(BadInput, match=f"does not know {flag}, which arm64-v8a-{re.escape(isa)} needs"):
         compiler.build(variants.find("arm64-v8a", isa), source, for_abi("arm64-v8a"))

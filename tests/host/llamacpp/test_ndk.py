@@ -1,4 +1,4 @@
-"""The NDK's road: against a stand-in, and against a real NDK and llama.cpp where ANDROID_NDK names one."""
+"""Builds with an NDK: against a stand-in, and against a real NDK and llama.cpp where ANDROID_NDK names one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import elf, source, variants
-from smoothdroid.host.llamacpp.compile import SHARED_TOOLS, Build
+from smoothdroid.host.llamacpp.cmake import OPTIONS
+from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.source import Source
 from smoothdroid.host.llamacpp.toolchain import Toolchain, for_abi, program
+from smoothdroid.host.llamacpp.variants import SHARED_TOOLS
 from tests.host.build import standin
 
 PINNED = source.pinned()  # before a test gets a cache of its own
@@ -264,7 +266,7 @@ def test_the_pinned_llama_cpp_takes_what_it_is_told(tmp_path: Path, make_ndk: Ma
         pytest.skip("the pinned llama.cpp is not unpacked here")
     ndk, tree = make_ndk(abi), tmp_path / "tree"
     command = [program("cmake"), "-S", str(PINNED.folder), "-B", str(tree), "-G", "Ninja"]
-    command += [f"-DCMAKE_MAKE_PROGRAM={program('ninja')}", *compiler.OPTIONS, *ndk.cmake, *every_level(abi).cmake]
+    command += [f"-DCMAKE_MAKE_PROGRAM={program('ninja')}", *OPTIONS, *ndk.cmake, *every_level(abi).cmake]
     # The stand-in's libc is empty.
     subprocess.run([*command, "-DCMAKE_HAVE_LIBC_PTHREAD=1"], check=True, capture_output=True)
     dry = [program("ninja"), "-C", str(tree), "-n", "-v", *SHARED_TOOLS]
@@ -289,7 +291,7 @@ def test_the_pinned_llama_cpp_takes_what_it_is_told(tmp_path: Path, make_ndk: Ma
 def test_a_real_ndk_builds_the_pinned_llama_cpp(abi: str) -> None:
     """The checks of each file are the build's own; here is what must be there at all."""
     ndk = for_abi(abi)
-    assert (ndk.road, ndk.why) == ("ndk", "ANDROID_NDK")
+    assert (ndk.kind, ndk.why) == ("ndk", "ANDROID_NDK")
     made: Build = compiler.build(every_level(abi), source.pinned(), ndk)
     assert set(made.manifest.tools) == set(SHARED_TOOLS)
     libraries = set(made.manifest.libraries)

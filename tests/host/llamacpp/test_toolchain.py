@@ -40,7 +40,7 @@ def test_an_ndk_is_taken_where_one_is_named(ndk: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(variable, str(ndk))
     found = for_abi("arm64-v8a")
     assert re.fullmatch(r"NDK 27\.2\.12479018, toolchain [0-9a-f]{8}", found.id)
-    assert (found.road, found.why) == ("ndk", variable)
+    assert (found.kind, found.why) == ("ndk", variable)
     assert f"-DSMOOTHDROID_NDK={ndk}" in found.cmake
     assert "-DANDROID_ABI=arm64-v8a" in found.cmake
     assert f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN_FILE}" in found.cmake
@@ -48,7 +48,8 @@ def test_an_ndk_is_taken_where_one_is_named(ndk: Path, monkeypatch: pytest.Monke
 
 def test_static_programs_are_zigs_though_there_is_an_ndk(ndk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANDROID_NDK", str(ndk))
-    assert decide("x86_64", static=True).road == "zig"
+    decision = decide("x86_64", static=True)
+    assert (decision.kind, decision.why) == ("zig", "static build: for a phone without bionic")
     assert for_abi("arm64-v8a", static=True).id.startswith("zig ")
 
 
@@ -114,7 +115,7 @@ def test_the_newest_ndk_under_an_sdk_is_found(tmp_path: Path, monkeypatch: pytes
     assert decide("arm64-v8a").ndk == sdk / "ndk/25.2.9519653"
     spoil(sdk / "ndk/25.2.9519653", "old")
     none = decide("arm64-v8a")
-    assert (none.road, none.ndk) == ("zig", None)
+    assert (none.kind, none.ndk) == ("zig", None)
     assert f"{sdk}/ndk/9.9.9999999 was left aside: it is 9.9.9999999, and r24 or newer is needed" in none.why
     assert f"{sdk}/ndk/100.0.1 was left aside: it is broken" in none.why
 
@@ -146,7 +147,7 @@ def test_without_an_ndk_it_is_zig(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
     found = for_abi("x86_64")
     assert re.fullmatch(r"zig \d+\.\d+\.\d+, toolchain [0-9a-f]{8}", found.id)
-    assert (found.road, found.why) == ("zig", "no NDK is named or found under an Android SDK")
+    assert (found.kind, found.why) == ("zig", "no NDK is named or found under an Android SDK")
     assert "-DSMOOTHDROID_ROAD=zig" in found.cmake
     assert "-DANDROID_ABI=x86_64" in found.cmake
     assert found.env == {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig")}
@@ -183,7 +184,7 @@ def test_a_missing_program_is_bad_input() -> None:
     assert os.access(program("cmake"), os.X_OK)
 
 
-# What it says of the architecture that the compiler was told, and of the road.
+# A source file whose strings name the architecture and the toolchain that compiled it.
 TELLS = """
 #if defined(__ARM_FEATURE_DOTPROD)
 const char dotprod[] = "told: dotprod";
@@ -240,11 +241,11 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("road", ["ndk", "zig"])
-def test_an_architecture_is_given_in_llama_cpps_words_on_both_roads(tmp_path: Path, road: str) -> None:
+@pytest.mark.parametrize("kind", ["ndk", "zig"])
+def test_an_architecture_is_given_in_llama_cpps_words_with_both_toolchains(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
-    if road == "ndk":
+    if kind == "ndk":
         options = [f"-DANDROID_NDK={standin.make(tmp_path / 'ndk')}"]
     else:
         options = [option for option in for_abi("arm64-v8a").cmake if "SMOOTHDROID_ZIG=" in option]
@@ -255,7 +256,7 @@ def test_an_architecture_is_given_in_llama_cpps_words_on_both_roads(tmp_path: Pa
         done = by_hand(folder, *options, f"-DCMAKE_C_FLAGS={flag}")
         assert done.returncode == 0, done.stderr
         assert told(folder) == expected, flag
-    if road == "zig":  # what the stand-in's clang knows is no proof of anything
+    if kind == "zig":  # what the stand-in's clang knows is no proof of anything
         assert by_hand(folder, *options, "-DCMAKE_C_FLAGS=-march=armv8.6-a+nofp16").returncode == 0
         assert told(folder) == {"dotprod", "i8mm"}
     assert by_hand(folder, *options, "-DANDROID_ABI=x86_64", "-DCMAKE_C_FLAGS=-march=x86-64-v3").returncode == 0
