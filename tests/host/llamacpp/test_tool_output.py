@@ -12,12 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smoothdroid.host.llamacpp.tool_output import (
-    ChatRecord,
     CompletionRecord,
     NoNumber,
     parse_bench,
-    parse_bench_table,
-    parse_chat,
     parse_completion,
 )
 
@@ -58,7 +55,7 @@ def test_log_lines_around_the_records_do_no_harm() -> None:
 @pytest.mark.parametrize(
     ("stdout", "said"),
     [
-        ("", "no record.*none"),
+        ("", "no record.*nothing"),
         (output("llama-bench_log_s25.txt"), "no record.*HTP0"),
         ("[0]\n[]\n", "no record"),
         (PROMPT[:-200], "cannot be read"),
@@ -116,85 +113,6 @@ def test_what_was_asked_for_is_told_where_the_version_tells_it() -> None:
 
 # --- llama-bench's table ------------------------------------------------------------------------------------
 
-TABLE = output("llama-bench_md_s25_8elite_llamacpp_f16_run1.txt")
-ROW = next(line for line in TABLE.splitlines() if "pp128" in line)
-
-
-@pytest.mark.parametrize(
-    ("name", "threads", "first", "second"),
-    [
-        ("s25_8elite_llamacpp_f16_run1", 6, (128, 0, 108.49, 3.63), (0, 128, 19.76, 0.03)),
-        ("s25_8elite_llamacpp_gpu_q4_0_run1", 6, (128, 0, 615.22, 3.97), (0, 128, 32.43, 1.96)),
-        ("verbose_htp0_s25", 6, (64, 0, 100.06, 0.0), (0, 32, 32.4, 0.0)),
-        ("8elite_htp0_docs_b6733", 4, (128, 0, 169.42, 1.75), (0, 64, 51.54, 1.13)),
-    ],
-)
-def test_real_tables(name: str, threads: int, first: Sequence[float], second: Sequence[float]) -> None:
-    text = output(f"llama-bench_md_{name}.txt")
-    for log in (text, text.replace("\n", "\r\n"), text + "ggml-hex: [0] device | HTP0 |\n"):
-        rows = parse_bench_table(log)
-        assert [(row.n_prompt, row.n_gen, row.tokens_per_s, row.deviation) for row in rows] == [first, second]
-        assert {(row.n_threads, row.n_depth) for row in rows} == {(threads, 0)}
-
-
-def test_a_row_says_what_was_measured() -> None:
-    assert parse_bench_table(TABLE)[0].model_dump() == {
-        "model": "qwen2 1.5B F16",
-        "backend": "CPU",
-        "n_threads": 6,
-        "n_prompt": 128,
-        "n_gen": 0,
-        "n_depth": 0,
-        "tokens_per_s": 108.49,
-        "deviation": 3.63,
-    }
-
-
-@pytest.mark.parametrize(
-    ("test", "lengths"),
-    [
-        ("pp512", (512, 0, 0)),
-        ("pp 512", (512, 0, 0)),  # until 2024
-        ("tg 128", (0, 128, 0)),
-        ("pp512+tg128", (512, 128, 0)),
-        ("pp512 @ d1024", (512, 0, 1024)),
-        ("pp2048+tg1024 @ d16384", (2048, 1024, 16384)),  # wider than its column
-    ],
-)
-def test_every_form_of_a_test(test: str, lengths: tuple[int, int, int]) -> None:
-    (row, _) = parse_bench_table(TABLE.replace("          pp128 ", f"{test:>15} "))
-    assert (row.n_prompt, row.n_gen, row.n_depth) == lengths
-
-
-def test_columns_that_are_not_there_are_not_invented() -> None:
-    without = re.sub(r"\| (?:threads|------:|      6) (?=\|)", "", TABLE)
-    assert [row.n_threads for row in parse_bench_table(without)] == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "no row.*none"),
-        (BENCH, "no row"),
-        (TABLE[: TABLE.index(ROW)], "no row"),
-        (TABLE.replace(ROW, ROW[:-1]), "torn"),
-        (TABLE.replace(ROW, ROW[:-6]), "torn"),
-        (TABLE.replace(ROW, ROW[:40] + "\nan error\n" + ROW[40:]), "torn"),
-        (TABLE.replace(ROW, "an error" + ROW), "mixed with other output"),
-        (TABLE.replace("108.49", "18.49"), "torn at `18.49 ± 3.63`"),
-        (TABLE.replace("108.49", "1208.49"), "torn at `1208.49 ± 3.63`"),
-        (TABLE.replace("pp128", "pp18"), "torn at `pp18`"),
-        (TABLE.replace("108.49 ± 3.63", "   inf ±  nan"), "no test and rate"),
-        (TABLE.replace("108.49", "  0.00"), "no test and rate"),
-        (TABLE.replace("pp128", "+    "), "no test and rate"),
-        (TABLE.replace("|       6 |", "|       ? |"), "does not say"),
-        (ROW, "torn"),  # without its heading
-    ],
-)
-def test_a_row_that_is_no_row_is_an_error(text: str, said: str) -> None:
-    with pytest.raises(NoNumber, match=f"(?s){said}"):
-        parse_bench_table(text)
-
 
 # --- llama-completion and older llama-cli -------------------------------------------------------------------
 
@@ -240,7 +158,7 @@ def test_the_timings_of_two_runs_are_not_mixed() -> None:
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        ("", "prompt eval time.*none"),
+        ("", "prompt eval time.*nothing"),
         ("Segmentation fault\n", "prompt eval time.*Segmentation fault"),
         # One token was asked for: "0.00 ms / 1 runs ... inf tokens per second".
         (output("llama_perf_context_print_inf_s25.txt"), "`eval time`"),
@@ -277,42 +195,6 @@ def test_the_models_own_words_are_no_timings() -> None:
 
 
 # --- the interactive llama-cli ------------------------------------------------------------------------------
-
-# As llama.cpp's tools/cli prints it; the figures are those of a Pixel 8a in a public record (b8999).
-CHAT = "\n> hello\n\nHi there!\n\n[ Prompt: 216.8 t/s | Generation: 29.6 t/s ]\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        CHAT,
-        CHAT.replace("\n", "\r\n"),
-        "Loading model... |\b-\b\\\b|\b/\b " + CHAT,
-        CHAT.strip() + "llama_memory_breakdown_print: | memory breakdown [MiB] | total   free |",
-        CHAT.replace("29.6", "1.1") + CHAT,
-        CHAT.replace("Hi there!", "It prints [ Prompt: ... t/s | Generation: ... t/s ]"),
-    ],
-)
-def test_the_line_below_a_chat(text: str) -> None:
-    assert parse_chat(text) == ChatRecord(prompt_tps=216.8, generated_tps=29.6)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "empty"),
-        (output("common_perf_print_plain_b7404.txt"), "no usable"),
-        (CHAT[:-3], "no usable"),
-        (CHAT + CHAT[:-20], "no usable"),  # the last answer's line is torn; the first one's is another answer's
-        (CHAT.replace("29.6", "inf"), "no usable"),
-        (CHAT.replace("29.6", "-29.6"), "no usable"),
-        (CHAT.replace("29.6", "0.0"), "rates that are none"),
-        (CHAT.replace("216.8", "0.0"), "rates that are none"),
-    ],
-)
-def test_a_chat_without_its_line_is_an_error(text: str, said: str) -> None:
-    with pytest.raises(NoNumber, match=said):
-        parse_chat(text)
 
 
 # --- ten thousand damaged outputs ---------------------------------------------------------------------------
@@ -417,32 +299,6 @@ def test_fuzzed_records(tests: list[tuple[int, bool, list[int]]], data: st.DataO
             assert any(rate == pytest.approx(true, rel=2e-5) for true in truth[record.n_prompt, record.n_gen])
 
 
-rate_of_a_table = st.integers(1, 10**6).map(lambda hundredths: hundredths / 100)
-
-
-@FUZZ
-@given(st.lists(st.tuples(st.integers(1, 4096), rate_of_a_table, rate_of_a_table), min_size=1, max_size=3), st.data())
-def test_fuzzed_tables(tests: list[tuple[int, float, float]], data: st.DataObject) -> None:
-    heading, rule = TABLE.splitlines()[5:7]
-    lines, truth = [heading, rule], set[tuple[int, int, int, float]]()
-    for tokens, rate, deviation in tests:
-        row = (
-            f"| qwen2 1.5B F16                 |   2.88 GiB |     1.54 B | CPU        |       6 | {f'pp{tokens}':>15} |"
-        )
-        lines.append(f"{row} {f'{rate:.2f} ± {deviation:.2f}':>20} |")
-        truth.add((tokens, 0, 0, rate))
-    whole = "\n".join([*lines, "", "build: 983df14 (1)", ""])
-    # A table says each number once: a digit that is another cannot be seen, nor one lost and one won in one cell.
-    text = damaged(whole, data, 1, [cut, mixed, lost, twice])
-    text = damaged(text, data, 2, [cut, twice, returned])
-    try:
-        rows = parse_bench_table(text)
-    except NoNumber:
-        assert text != whole
-        return
-    assert {(row.n_prompt, row.n_gen, row.n_depth, row.tokens_per_s) for row in rows} <= truth
-
-
 def test_lines_of_two_runs_are_no_pair() -> None:
     """The first run's `eval` line and the second's `prompt eval` line are torn by a line end in the middle."""
     first, second = timings(PREFIXES[2], (1, 0.1), (1, 0.1)), timings(PREFIXES[2], (1, 0.11), (1, 0.11))
@@ -491,17 +347,3 @@ def test_fuzzed_timings(runs: list[tuple[str, tuple[int, float], tuple[int, floa
         and record.generated_tps == pytest.approx(1e3 * m / gen_ms, abs=0.011, rel=1e-3)
         for _, (n, prompt_ms), (m, gen_ms) in runs
     )
-
-
-@FUZZ
-@given(st.lists(st.tuples(st.integers(1, 10**5), st.integers(1, 10**4)), min_size=1, max_size=3), st.data())
-def test_fuzzed_chats(answers: list[tuple[int, int]], data: st.DataObject) -> None:
-    truth = [(prompt / 10, generated / 10) for prompt, generated in answers]
-    whole = "".join(f"> hello\n\nHi!\n\n[ Prompt: {p:.1f} t/s | Generation: {g:.1f} t/s ]\n\n" for p, g in truth)
-    text = damaged(whole, data, 3, [cut, mixed, twice, returned])  # as a table, it says each number once
-    try:
-        record = parse_chat(text)
-    except NoNumber:
-        assert text != whole
-        return
-    assert (record.prompt_tps, record.generated_tps) in truth
