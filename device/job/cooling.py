@@ -7,8 +7,8 @@ import statistics
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from smoothdroid.device.info import readings
-from smoothdroid.device.info.readings import PLAUSIBLE_CELSIUS
+from smoothdroid.device.info import thermal
+from smoothdroid.device.info.readings import PLAUSIBLE_CELSIUS, number
 
 MOST_ZONES = 1000
 _LINE = re.compile(r"(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60}) (-?[0-9]{1,10})(?: (.*))?")
@@ -51,17 +51,17 @@ class Zones(BaseModel):
             match = _LINE.fullmatch(line.rstrip("\r"))
             if match and len(raw) < MOST_ZONES:
                 kind = (match[3] or match[1]).strip().removeprefix("hal:")[:60].encode("ascii", "replace").decode()
-                raw.setdefault((match[1], kind), []).append(readings.number(match[2]))
+                raw.setdefault((match[1], kind), []).append(number(match[2]))
         zones: dict[str, Zone] = {}
         celsius: dict[str, list[float]] = {}
         for (name, kind), values in raw.items():
-            unit = 1000 if name.startswith("hal:") else readings.zone_unit(values)
-            found = readings.temperatures(values, [float(second) for second in range(len(values))], unit).values
+            unit = 1000 if name.startswith("hal:") else thermal.zone_unit(values)
+            found = thermal.temperatures(values, [float(second) for second in range(len(values))], unit).values
             known = [value for value in found if value is not None]
-            if known and not readings.NO_TEMPERATURE.fullmatch(kind):
+            if known and not thermal.NO_TEMPERATURE.fullmatch(kind):
                 zones[name] = Zone(name=name, kind=kind, celsius=statistics.median_low(known), per_degree=unit or 1)
                 celsius[name] = known
-        stuck = readings.stuck(celsius)
+        stuck = thermal.stuck(celsius)
         return cls(
             zones=[zone for zone in zones.values() if zone.name not in stuck],
             stuck=[zone for zone in zones.values() if zone.name in stuck],

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
-from smoothdroid.device.info.phone import Battery
+from smoothdroid.device.common.record import Record
+from smoothdroid.device.info.battery import Battery
 
 TICKS_PER_S = 100
 """Ticks of /proc/PID/stat in a second: USER_HZ, which is 100 on every CPU that Android runs on."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Sample(_Record):
+class Sample(Record):
     """One moment. What this phone does not say is None or not in the table; it is never 0."""
 
     at_s: FiniteFloat
@@ -44,7 +41,7 @@ class Sample(_Record):
     battery_mv: int | None = None
 
 
-class Observation(_Record):
+class Observation(Record):
     """The samples taken while a cell's repetitions ran: without its loading, its warm-up and its waiting."""
 
     max_mhz: dict[NonNegativeInt, PositiveInt] = Field(default_factory=dict)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from smoothdroid.device.info.phone import HWCAPS, Phone
+from smoothdroid.device.info.cpu import HWCAPS
+from smoothdroid.device.info.phone import Phone
 from smoothdroid.host.common.suggest import did_you_mean
 
 SOLD_GIB = (1, 2, 3, 4, 6, 8, 10, 12, 16, 18, 24, 32)

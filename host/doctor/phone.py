@@ -10,7 +10,7 @@ from contextlib import closing
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.info import required_tools
 from smoothdroid.device.info.phone import Phone, describe
-from smoothdroid.device.info.readings import STUCK_READINGS, stuck
+from smoothdroid.device.info.thermal import STUCK_READINGS, stuck
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from smoothdroid.device.telemetry.series import Conditions
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.report.data.rows import CellRow, evaluate_campaign, interval_facts

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.info.phone import Cluster
-from smoothdroid.device.telemetry.series import CPU_LIST, parse_cpus
+from smoothdroid.device.info.cpu import Cluster
+from smoothdroid.device.info.cpu_list import CPU_LIST, parse_cpus
 
 ANY = "any"
 """No mask: the CPUs that Android gives it."""

@@ -24,8 +24,9 @@ from smoothdroid.device.common.lock import exclusive
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.job.journal import Waited
 from smoothdroid.device.telemetry import series
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.telemetry.samples import Observation
-from smoothdroid.device.telemetry.series import Conditions, Samples
+from smoothdroid.device.telemetry.series import Samples
 from smoothdroid.host.llamacpp.kernel_log import Kernels
 from smoothdroid.host.llamacpp.tool_output import BenchRecord, CompletionRecord
 from smoothdroid.host.results import upgrade
@@ -272,7 +273,7 @@ def conditions(folder: Path, run: Run, damage: list[str] | None = None) -> Condi
     path = folder / run.samples
     known = _in_short.of(path)
     if known is None and (found := _samples(path, damage)):
-        return found.conditions()
+        return Conditions.of(found)
     return known
 
 
@@ -310,7 +311,7 @@ class _InShort:
         if (stamp := self._stamp(path)) is None:
             return
         with self._lock:
-            self._kept[path] = stamp, samples.conditions()
+            self._kept[path] = stamp, Conditions.of(samples)
             if len(self._kept) > self._most:
                 del self._kept[next(iter(self._kept))]
 

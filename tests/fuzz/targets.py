@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.device.info.battery import parse_battery
+from smoothdroid.device.info.cpu import parse_clusters, parse_features, parse_lacking
 from smoothdroid.device.info.phone import parse as parse_phone
-from smoothdroid.device.info.phone import parse_battery, parse_clusters, parse_features, parse_lacking
 from smoothdroid.device.job.journal import Journal
 from smoothdroid.device.telemetry import series
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.host.bench import request
 from smoothdroid.host.farm import inventory
 from smoothdroid.host.gguf import artifact
@@ -78,7 +80,7 @@ def _journal(content: bytes, _: Path) -> None:
 def _samples(content: bytes, _: Path) -> None:
     found = series.parse(_text(content))
     found.held([0, 1])
-    found.conditions().model_dump_json()
+    Conditions.of(found).model_dump_json()
     assert all(math.isfinite(at) for at in found.time_s)
     assert all(math.isfinite(celsius) for one in found.observation.samples for celsius in one.celsius.values())
 

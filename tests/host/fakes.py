@@ -13,7 +13,9 @@ from gguf import GGUFWriter
 
 from smoothdroid.device.common.errors import CommandFailed
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.device.info.phone import Battery, Cluster, Phone
+from smoothdroid.device.info.battery import Battery
+from smoothdroid.device.info.cpu import Cluster
+from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress
 from smoothdroid.host.gguf.artifact import Artifact

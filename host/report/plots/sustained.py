@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
-from smoothdroid.device.info.phone import Cluster
+from smoothdroid.device.info.cpu import Cluster
 from smoothdroid.device.telemetry.samples import Observation, Sample
 from smoothdroid.host.report.data.phone_results import setting_label
 from smoothdroid.host.report.data.report_data import ReportData

@@ -10,17 +10,11 @@ import pytest
 
 from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import CommandFailed
-from smoothdroid.device.info.phone import (
-    Battery,
-    Phone,
-    describe,
-    parse,
-    parse_battery,
-    parse_clusters,
-    parse_features,
-    parse_properties,
-    parse_temperatures,
-)
+from smoothdroid.device.info.battery import Battery, parse_battery
+from smoothdroid.device.info.cpu import megahertz, parse_clusters, parse_features
+from smoothdroid.device.info.phone import Phone, describe, parse, parse_properties
+from smoothdroid.device.info.readings import Cleaned
+from smoothdroid.device.info.thermal import parse_temperatures
 from smoothdroid.device.transport.adb import AdbTarget
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.ssh import SshTarget
@@ -199,6 +193,10 @@ def test_an_armv7_kernel_names_the_part_after_all_cpus() -> None:
     assert [str(cluster) for cluster in parse_clusters(text, speeds)] == ["4×Cortex-A7 1.19 GHz"]
 
 
+def test_odd_frequencies_are_left_out() -> None:
+    assert megahertz([2_914_000, 0, 65535, 4_294_967_295]) == Cleaned([2914, None, None, None], 3)
+
+
 def test_a_feature_counts_when_every_cpu_has_it() -> None:
     text = "processor\t: 0\nFeatures\t: fp asimd i8mm\n\nprocessor\t: 1\nFeatures\t: asimd fp\n"
     assert parse_features(text) == {"fp", "asimd"}
@@ -265,69 +263,6 @@ def test_an_armv8l_phone_is_one_of_32_bits() -> None:
     assert parse(re.sub(r"^\[ro.product.cpu.abi\].*\n", "", text, flags=re.M), "adb:X").abi == "armv8l"
 
 
-@pytest.mark.parametrize(
-    ("log", "battery"),
-    [
-        ("  temperature: 242\n", Battery(celsius=24.2)),
-        ("I/BatteryService( 1234): level: 99 temperature: 500\n  level: 77\n", Battery(level_percent=77)),
-        ("  level: 77\n  Capacity level: 3\n  mod level: 5\n", Battery(level_percent=77)),
-    ],
-)
-def test_lines_of_a_log_in_the_batterys_state(log: str, battery: Battery) -> None:
-    """Android 16 prints them there (sitespeedio/browsertime #2373)."""
-    assert parse_battery(log) == battery
-
-
-# --- temperatures -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "celsius"),
-    [
-        ("26000 BIG", 26.0),
-        ("36100 cpuss-0-0", 36.1),
-        ("-1500 outside", -1.5),
-        ("48 tsens_tz_sensor0", 48.0),  # whole degrees, on old Qualcomm kernels
-        ("412 battery", 41.2),  # tenths
-        ("29500 shell_front", 29.5),  # where OEMs park a zone without a sensor: nothing tells it apart
-    ],
-)
-def test_a_temperature(line: str, celsius: float) -> None:
-    assert parse_temperatures(line) == {line.partition(" ")[2]: celsius}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "0 VIRTUAL-USB-UI",  # no sensor
-        "1050 vdroop1",  # mV
-        "11900 ocp_cpu2",  # mA
-        "8900 soft_ocp_gpu",
-        "4900 batoilo",
-        "1300 smpl_gm",
-        "19 soc",  # percent
-        "98 socd",
-        "4127 vbat",
-        "35 ibat",
-        "1 battery_cycle",
-        "-820 USB2-MINUS-QI",  # a difference
-        "2147483647 xo_therm",
-        "-2147483648 xo_therm",
-        "-274000 pa_therm",
-        "BIG",
-        "warm BIG",
-        "",
-        "26000 ",
-    ],
-)
-def test_what_is_no_temperature(line: str) -> None:
-    assert parse_temperatures(line) == {}
-
-
-def test_zones_of_one_name_are_all_kept() -> None:
-    assert parse_temperatures("26000 cpu\n27000 cpu\n28000 cpu") == {"cpu": 26.0, "cpu 2": 27.0, "cpu 3": 28.0}
-
-
 def test_the_zones_of_a_pixel() -> None:
     celsius = phone_of("pixel-8").celsius
     assert {"BIG": 26.0, "battery": 22.1, "VIRTUAL-SKIN": 24.833}.items() <= celsius.items()
@@ -335,68 +270,7 @@ def test_the_zones_of_a_pixel() -> None:
     assert 18 < min(celsius.values()) < max(celsius.values()) < 30
 
 
-# --- battery ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("dump", "battery"),
-    [
-        ("samsung_s20plus_a13", (19, 37.6, True)),
-        ("samsung_full_on_usb", (100, 30.2, True)),
-        ("oneplus_ace5_a15", (87, 32.5, True)),  # an OPLUS section before, with INT_MIN in it
-        ("android15_pixel_form", (77, 29.6, True)),  # "Capacity level: 3" after "level: 77"
-        ("skia_2", (95, None, True)),
-        ("skia_4", (None, None, None)),
-        ("skia_7", (94, 28.1, True)),  # tabs
-        ("skia_8", (75, 24.8, True)),  # no indent
-    ],
-)
-def test_the_batteries_of_real_phones(dump: str, battery: tuple[int | None, float | None, bool | None]) -> None:
-    text = (DATA / f"battery/{dump}.txt").read_text()
-    level, celsius, charging = battery
-    expected = Battery(level_percent=level, celsius=celsius, charging=charging)
-    assert parse_battery(text) == expected
-    assert parse_battery(text.replace("\n", "\r\n")) == expected
-
-
-def test_an_app_reads_sysfs() -> None:
-    """Termux may not ask dumpsys, which says so on its standard output."""
-    denied = "Permission Denial: can't dump BatteryService from from pid=1, uid=10217 due to missing permission\n"
-    sysfs = "sysfs capacity 55\nsysfs status Discharging\nsysfs temp 291\n"
-    assert parse_battery(denied + sysfs) == Battery(level_percent=55, celsius=29.1, charging=False)
-
-
-@pytest.mark.parametrize("status", ["Charging", "Full", "Not charging", "Unknown", "Discharging"])
-def test_the_states_of_sysfs(status: str) -> None:
-    assert parse_battery(f"sysfs status {status}").charging is (status in ("Charging", "Full"))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "  level: -1\n  temperature: -2147483648\n",
-        "  level: 2147483647\n  temperature: 2147483647\n",
-        "sysfs capacity -22\nsysfs temp -2147483648\n",
-        "sysfs capacity many\nsysfs temp warm\n",
-    ],
-)
-def test_numbers_that_mean_unknown(text: str) -> None:
-    assert parse_battery(text) == Battery()
-
-
-@pytest.mark.fault(
-    "Somebody froze the battery's state with `dumpsys battery set`",
-    transport="adb",
-    outcome="the frozen values do not count",
-)
-def test_a_battery_that_somebody_set_by_hand_is_not_believed() -> None:
-    """`dumpsys battery set level 50`, as automated tests do."""
-    text = "Current Battery Service state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n  level: 50\n  status: 2\n"
-    assert parse_battery(text) == Battery()
-    assert parse_battery(text + "sysfs capacity 81\n") == Battery(level_percent=81)
-
-
-# --- described over every way -------------------------------------------------------------------------------
+# --- described over every transport -------------------------------------------------------------------------------
 
 
 def test_this_machine_describes_itself() -> None:

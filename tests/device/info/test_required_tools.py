@@ -22,7 +22,7 @@ from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress
 from smoothdroid.device.virtual.tree import _ANDROID_TOOLS
 
-DEVICE = Path(required_tools.__file__).parent
+DEVICE = Path(required_tools.__file__).parents[1]
 OPTIONAL = {
     "flock",
     "fsync",
@@ -84,7 +84,7 @@ def words(script: str) -> set[str]:
 
 
 def test_the_table_has_every_tool_that_a_script_runs() -> None:
-    scripts = [path.read_text(encoding="utf-8") for path in DEVICE.glob("runner/*.sh")]
+    scripts = [path.read_text(encoding="utf-8") for path in (DEVICE / "job").glob("runner/*.sh")]
     for module in (upload, inventory, receiver):
         scripts += [value for value in vars(module).values() if isinstance(value, str)]
     used = set().union(*map(words, scripts)) & set(_ANDROID_TOOLS.split())

@@ -28,6 +28,7 @@ from smoothdroid.device.common.errors import (
 from smoothdroid.device.info.phone import describe
 from smoothdroid.device.job import session as session_module
 from smoothdroid.device.job.session import Cooling, Done, Session, Task
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.transport.adb import AdbTarget
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.ssh import SshTarget
@@ -169,7 +170,7 @@ def test_a_job_can_be_stopped_and_taken_up_again(session: Session, target: Targe
 def test_samples_tell_what_the_command_was_and_had(session: Session) -> None:
     (done,) = measured(session, [sh("one", "sleep 3.5")])
     assert done.samples
-    seen = done.samples.conditions()
+    seen = Conditions.of(done.samples)
     assert 3 <= seen.samples <= 5
     assert 2 <= seen.seconds <= 5
     assert seen.rss_peak_mb is not None
@@ -200,7 +201,7 @@ def test_services_are_asked_where_sysfs_shows_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", f"{dumpsys.parent}:{os.environ['PATH']}")
     (done,) = measured(Session(LocalTarget()), [sh("one", "sleep 1.5")])
     assert done.samples
-    seen = done.samples.conditions()
+    seen = Conditions.of(done.samples)
     assert {"zone", "battery"}.isdisjoint(seen.missing)
     assert seen.celsius["SKIN"].first == 50.77
     assert (seen.battery_status, seen.level_percent and seen.level_percent.first) == (["Charging"], 87)
@@ -220,7 +221,7 @@ def test_samples_tell_what_the_phone_shows(phone: VirtualPhone, request: pytest.
     remove(target, f"{target.root}/jobs")
     (done,) = measured(Session(target), [sh("one", "sleep 1.5")])
     assert done.samples
-    seen = done.samples.conditions()
+    seen = Conditions.of(done.samples)
     assert seen.missing == []
     assert seen.celsius["BIG"].first == 26.0
     assert seen.celsius["VIRTUAL-SKIN"].highest == 24.833
@@ -373,7 +374,7 @@ def test_folders_that_can_be_entered_and_not_listed(
     assert [cluster.max_mhz for cluster in found.clusters] == [2914, 2367, 1704]
     assert found.celsius["BIG"] == 26.0
     assert done.samples
-    seen = done.samples.conditions()
+    seen = Conditions.of(done.samples)
     assert (seen.mhz["5"].first, seen.cap_mhz["8"].first, seen.celsius["BIG"].first) == (2367.0, 2914.0, 26.0)
     assert (done.samples.observation.max_mhz[8], seen.missing) == (2914, [])
 

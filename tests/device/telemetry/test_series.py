@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothdroid.device.telemetry.series import Range, parse, parse_cpus
+from smoothdroid.device.info.cpu_list import parse_cpus
+from smoothdroid.device.telemetry.conditions import Conditions, Range
+from smoothdroid.device.telemetry.series import parse
 
 
 def text(columns: dict[str, list[str]], more: str = "") -> str:
@@ -41,7 +43,7 @@ def test_the_units_of_each_kind() -> None:
     assert (found.governor, found.online) == ({"0 1 2 3": ["schedutil", "schedutil"]}, ["0-3", "0-2"])
     assert (found.battery.level_percent, found.battery.celsius) == ([77.0, 76.0], [22.1, -1.5])
     assert (found.battery.volt, found.available_mb) == ([4.127, 4.1], [2.0, 1.0])
-    short = found.conditions()
+    short = Conditions.of(found)
     assert short.celsius["BIG"] == Range(first=26.0, last=41.5, lowest=26.0, highest=41.5, mean=33.75)
     assert short.mhz["0 1 2 3"].lowest == 324.0
     assert (short.online, short.governor) == (["0-3", "0-2"], {"0 1 2 3": ["schedutil"]})
@@ -161,7 +163,7 @@ trip\tBIG\t85000
 def test_what_is_missing_is_told() -> None:
     found = parse("column\ttime\nmissing\tzone\nmissing\tbattery\n")
     assert (found.missing, found.celsius, found.time_s) == (["zone", "battery"], {}, [])
-    assert found.conditions().samples == 0
+    assert Conditions.of(found).samples == 0
 
 
 @pytest.mark.fault(
@@ -191,13 +193,13 @@ def test_without_a_header_it_is_an_error(wrong: str) -> None:
 def test_any_text_is_read_or_refused(junk: str) -> None:
     for odd in (junk, "column\ttime\n" + junk, text({"zone|z|BIG": ["1"], "battery|temp": ["1"]}) + junk):
         with suppress(ValueError):
-            assert parse(odd).conditions().samples >= 0
+            assert Conditions.of(parse(odd)).samples >= 0
 
 
 def test_lists_of_cpus() -> None:
     assert parse_cpus("0-3,8") == [0, 1, 2, 3, 8]
     for wrong in ("", "a", "1-", "0-3,", "5-2", "-1", "²", "٣", "99999999-999999999", ",".join(["0-9999"] * 2)):
-        with pytest.raises(ValueError, match="no list of CPUs"):
+        with pytest.raises(ValueError, match="not a list of CPUs"):
             parse_cpus(wrong)
 
 

@@ -18,6 +18,7 @@ from smoothdroid.device.common.errors import BadInput, Damaged, PhoneBusy, Targe
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.telemetry import series
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.transport.target import Completed, Progress, Target
 from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, finished, run_campaign
 from smoothdroid.host.bench.plan import make
@@ -149,7 +150,7 @@ def test_the_record_says_what_the_phone_was_like(bench: Bench, small: Plan) -> N
     assert seen.available_mb
     assert (run.mask_held, run.waited, run.attempt) == (None, None, 1)
     assert run.wall_s >= 1.5
-    assert series.parse((folder / run.samples).read_text()).conditions() == seen
+    assert Conditions.of(series.parse((folder / run.samples).read_text())) == seen
     assert observation(folder, run).samples[0].available_mb
     (folder / run.samples).write_text("nonsense\n")
     for read in (observation, conditions):

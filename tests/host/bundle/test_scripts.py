@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothdroid.device.info.phone import parse_features
+from smoothdroid.device.info.cpu import parse_features
 from smoothdroid.host.bundle import contents
 from smoothdroid.host.llamacpp import command_lines
 from smoothdroid.host.llamacpp.variants import VARIANTS, runnable

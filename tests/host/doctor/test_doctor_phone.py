@@ -10,7 +10,8 @@ import pytest
 
 from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.info.phone import Battery, Phone, describe
+from smoothdroid.device.info.battery import Battery
+from smoothdroid.device.info.phone import Phone, describe
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Completed

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from smoothdroid.device.info.phone import Battery, parse_battery
+from smoothdroid.device.info.battery import Battery, parse_battery
 from smoothdroid.device.telemetry.samples import Observation, Sample
 from smoothdroid.host.results.checks import (
     charging,

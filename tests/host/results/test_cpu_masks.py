@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.info.phone import Cluster
+from smoothdroid.device.info.cpu import Cluster
 from smoothdroid.host.results.cpu_masks import cpus_of, label, listed, names
 from tests.host.fakes import phone
 

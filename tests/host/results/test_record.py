@@ -8,6 +8,7 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.telemetry import series
+from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import (
@@ -239,7 +240,7 @@ def test_conditions_are_those_of_the_file_that_is_there_now(folder: Path) -> Non
         append(folder, DONE[0], SEEN + extra)
         seen = conditions(folder, DONE[0])
         assert seen
-        assert seen == series.parse(SEEN + extra).conditions()
+        assert seen == Conditions.of(series.parse(SEEN + extra))
         assert seen.samples == (3 if extra else 2)
 
 
