@@ -31,7 +31,7 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.store import upload
-from smoothdroid.device.transport import receiver
+from smoothdroid.device.transport import file_transfer
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Progress, Target, remove
 from smoothdroid.device.virtual import VirtualPhone
@@ -71,7 +71,7 @@ class _Sent:
 
     def __call__(self, done: int, total: int) -> None:
         if self.first < 0:
-            self.first = max(done - receiver.PIECE, 0)
+            self.first = max(done - file_transfer.PIECE, 0)
         self.last = done
         if self._cut and done >= self._at:
             self._cut()

@@ -33,7 +33,8 @@ from smoothdroid.device.job.cooling import Zones
 from smoothdroid.device.job.journal import Ended, Journal
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.telemetry.series import Samples
-from smoothdroid.device.transport.target import Target, remove, script
+from smoothdroid.device.transport.command_line import script
+from smoothdroid.device.transport.target import Target, remove
 
 RUNNER = Path(__file__).with_name("runner")
 WATCH_S = 20  # one look at the journal lasts at most this long: so a way that is dead but silent is noticed

@@ -1,35 +1,22 @@
-"""A phone over adb, through the adb server that adb itself would use (adb_server.py)."""
+"""The adb transport: phones behind the adb server that adb itself would use."""
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
-import stat
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from smoothdroid.device.common import system
-from smoothdroid.device.common.atomic_file import replacing
-from smoothdroid.device.common.errors import CommandFailed, NoPhone, TargetLost, TargetTimeout, Unreachable
-from smoothdroid.device.transport import adb_server
-from smoothdroid.device.transport.adb_append import append
+from smoothdroid.device.common.errors import NoPhone, SmoothdroidError, Unreachable
+from smoothdroid.device.transport import adb_server, file_transfer
 from smoothdroid.device.transport.adb_library import AdbError, AdbTimeout, adbutils
 from smoothdroid.device.transport.adb_server import Attached, Server
-from smoothdroid.device.transport.adb_shell import STDERR, STDOUT, shell
-from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, command_line
+from smoothdroid.device.transport.adb_shell import AdbCommand, FlowControl, shell
+from smoothdroid.device.transport.shell_target import TRANSFER_TIMEOUT_S, Command, ShellTarget
 
 ROOT = "/data/local/tmp/smoothdroid"
 CONNECT_S = 20.0  # adb itself gives up on an address after about 10 s
 MORE_THAN_ONE = "more than one device"  # what an adb server says to a serial that two phones have
-
-COMMAND_BYTES = 0xFFFF  # adb tells the length in four hexadecimal digits
-
-# adb's sync protocol, for files (AOSP, packages/modules/adb/SYNC.TXT).
-SYNC_CHUNK = 64 << 10  # the longest that adbd takes
-SYNC_TIMEOUT_S = 60  # a phone busy writing its flash stands still for seconds
 
 _ON_A_NETWORK = r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\s]+):\d{1,5}|\S.*\._adb(-tls-connect)?\._tcp"
 """The serials of phones on a network, which `adb connect` takes: HOST:PORT, or the name that mDNS gives."""
@@ -49,147 +36,60 @@ WHAT_TO_DO = {
 """A state in an adb server's list -> what to do about it (AOSP, packages/modules/adb/adb.h, ConnectionState)."""
 
 
-# FILE MODE: its size.
-_CLOSE = 'chmod "$2" "$1" 2>/dev/null; stat -L -c %s "$1"'
-_NO_NETWORK = (errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN)
-
-
-class AdbTarget:
+class AdbTarget(ShellTarget):
     """A phone behind an adb server."""
 
     kind = "adb"
+    pattern = "adb:.+"
+    forms = "adb:SERIAL, adb:SERIAL@HOST:PORT"
+    longest_command = 0xFFFF - len("shell,v2,raw:")  # adb sends the length in four hexadecimal digits
+    library_errors = (AdbError, ValueError)
     root = ROOT
 
     def __init__(self, serial: str, host: str | None = None, port: int | None = None) -> None:
         """Open the phone `serial`, which can also be `transport:ID` or `usb:PORT`, of the server adb_server.at.
 
-        A phone on a network is connected to if need be. Raises Unreachable unless adb has it ready, NoPhone where
+        A phone on a network is connected to if necessary. Raises Unreachable unless adb has it ready, NoPhone where
         several phones have the serial.
         """
         server = adb_server.at(host, port)
         phone = find(serial, server)
         self.name = f"adb:{serial}{server.suffix}"
         check_ready(serial, phone.state)
-        # Its serial stays when it connects anew, its transport does not.
+        # When a phone reconnects, its serial stays and its transport ID changes.
         by_transport = serial != phone.serial and phone.transport
         known = {"transport_id": int(phone.transport)} if by_transport else {"serial": phone.serial}
         self._device = adbutils.AdbDevice(adb_server.Client(server), **known)
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        check: bool = True,
-        on_output: OnOutput | None = None,
-        tied: bool = False,
-    ) -> Completed:
-        """See Target.run. Speaks shell protocol 2, which every Android since 7 has."""
-        deadline = time.monotonic() + timeout_s
-        command = command_line(argv, env, tied=tied)
-        if (length := len(command.encode())) > COMMAND_BYTES:
-            said = f"the command is too long for adb: {length} bytes, {COMMAND_BYTES} at most"
-            raise CommandFailed(self.name, [argv[0], "..."], 126, stderr=said)
-        stdout, stderr = Output(self.name, argv, on_output), Output(self.name, argv)
-        with self._translated(argv), shell(self._device, command, timeout_s) as running:
-            exit_status = running.until_exit({STDOUT: stdout, STDERR: stderr}, deadline)
-        done = Completed(exit_status, str(stdout), str(stderr))
-        if check and exit_status != 0:
-            raise CommandFailed(self.name, argv, exit_status, done.stdout, done.stderr)
-        return done
-
-    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
-        """See Target.push."""
-        argv, total, done = ["push", str(source), remote], source.stat().st_size, 0
-        with (
-            self._translated(argv),
-            source.open("rb") as file,
-            self._sync(b"SEND", f"{remote},{stat.S_IFREG | mode}") as connection,
-        ):
-            while chunk := file.read(SYNC_CHUNK):
-                connection.conn.sendall(_sync_packet(b"DATA", chunk))
-                done += len(chunk)
-                if progress:
-                    progress(done, total)
-            connection.conn.sendall(b"DONE" + int(time.time()).to_bytes(4, "little"))
-            self._sync_answer(connection, argv)
-        # adbd gives the group and everybody else what the owner has (AOSP, daemon/file_sync_service.cpp), and adb can
-        # report success after the disk filled up. Shared storage has no modes.
-        if (there := self._size(["sh", "-c", _CLOSE, "close", remote, f"{mode:o}"])) != done:
-            raise CommandFailed(self.name, argv, 1, stderr=f"{there} bytes arrived of {done}: is the phone full?")
-
-    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
-        """See Target.append."""
-        with self._translated(["append", remote]):
-            append(self._device, self.name, source, remote, start, progress, SYNC_TIMEOUT_S)
-
-    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """See Target.pull."""
-        argv, total, done = ["pull", remote], self._size(["stat", "-L", "-c", "%s", remote]), 0
-        with (
-            self._translated(argv),
-            replacing(destination) as part,
-            part.open("wb") as file,
-            self._sync(b"RECV", remote) as connection,
-        ):
-            while (length := self._sync_answer(connection, argv)) is not None:
-                if (done := done + length) > total:
-                    raise CommandFailed(self.name, argv, 0, stderr=f"more came than the {total} bytes that it has")
-                file.write(connection.read_exact(length))
-                if progress:
-                    progress(done, total)
-
-    def close(self) -> None:
-        """See Target.close. Each command has a connection of its own, so nothing is held."""
-
-    def _size(self, argv: Sequence[str]) -> int:
-        """The size that a command prints: the sync protocol tells sizes in 32 bits, and models are larger."""
-        said = self.run(argv).stdout.strip()
-        if not re.fullmatch(r"[0-9]{1,18}", said):
-            raise CommandFailed(self.name, argv, 0, stderr=f"it said {said[:80]!r}, and a size was asked for")
-        return int(said)
+    @classmethod
+    def open(cls, on: str, _ssh: object = None) -> AdbTarget:
+        """Open `adb:SERIAL` or `adb:SERIAL@SERVER`. Raises as the constructor, and BadInput for a malformed server."""
+        serial, _, server = on.removeprefix("adb:").partition("@")
+        return cls(serial, adb_server.parse_suffix(server, on).spec if server else None)
 
     @contextmanager
-    def _sync(self, request: bytes, argument: str) -> Iterator[adbutils.AdbConnection]:
-        """adbutils' own sync forgets why the phone said no, and waits for a silent phone for ever."""
-        with self._device.open_transport(timeout=SYNC_TIMEOUT_S) as connection:
-            # Short packets, one after the other: else each waits until the one before it is acknowledged, 40 ms.
-            connection.conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.send_command("sync:")
-            connection.check_okay()
-            connection.conn.sendall(_sync_packet(request, argument.encode()))
-            yield connection
-
-    def _sync_answer(self, connection: adbutils.AdbConnection, argv: Sequence[str]) -> int | None:
-        """How many bytes of data follow, None at the end. Raises CommandFailed when the phone says no."""
-        header = connection.read_exact(8)
-        kind, length = header[:4], int.from_bytes(header[4:], "little")
-        if kind in (b"FAIL", b"DATA") and length > SYNC_CHUNK:
-            raise AdbError(f"a packet of {length} bytes, which no adbd sends")
-        if kind == b"FAIL":
-            raise CommandFailed(self.name, argv, 1, stderr=connection.read_exact(length).decode("utf-8", "replace"))
-        return length if kind == b"DATA" else None
-
-    @contextmanager
-    def _translated(self, argv: Sequence[str]) -> Iterator[None]:
-        doing = " ".join(argv[:4])
+    def _start(self, argv: Sequence[str], line: str, timeout_s: float, *, tied: bool) -> Iterator[AdbCommand]:
+        """See ShellTarget._start."""
+        self._check_length(argv, line)
         try:
-            yield
-        except (AdbTimeout, TimeoutError) as error:
-            raise TargetTimeout(f"{self.name}: no answer in time to `{doing}`") from error
-        except (AdbError, EOFError, ConnectionError, ValueError) as error:
-            if MORE_THAN_ONE in str(error):
-                raise NoPhone(f"{self.name}: a second phone with the same serial was connected. {TWINS}") from error
-            raise TargetLost(f"{self.name}: the connection broke during `{doing}`: {error}") from error
-        except OSError as error:
-            if error.errno not in _NO_NETWORK:
-                raise
-            raise TargetLost(f"{self.name}: the adb server is out of reach: {error}") from error
+            with shell(self._device, line, timeout_s, self.name, argv) as command:
+                yield command
+        except AdbTimeout as error:
+            raise TimeoutError from error
 
+    @contextmanager
+    def _pacing(self, command: Command, remote: str, start: int) -> Iterator[Callable[[int], None]]:
+        """See ShellTarget._pacing. Limits what adbd keeps in memory, which is lost when the connection breaks."""
+        assert isinstance(command, AdbCommand)  # noqa: S101 (made by _start)
+        line, argv = file_transfer.report_size(remote), ["append", remote]
+        with shell(self._device, line, TRANSFER_TIMEOUT_S, self.name, argv) as reporter:
+            yield FlowControl(command, reporter, start, TRANSFER_TIMEOUT_S).wait_for_room
 
-def _sync_packet(kind: bytes, data: bytes) -> bytes:
-    return kind + len(data).to_bytes(4, "little") + data
+    def _lost(self, argv: Sequence[str], error: Exception) -> SmoothdroidError:
+        """See ShellTarget._lost."""
+        if MORE_THAN_ONE in str(error):
+            return NoPhone(f"{self.name}: a second phone with the same serial was connected. {TWINS}")
+        return super()._lost(argv, error)
 
 
 TWINS = "`smoothdroid devices` lists them by their transport ids, as adb:transport:ID"

@@ -105,6 +105,14 @@ def parse(spec: str, where: str) -> Server:
     raise BadInput(f"{where}: {spec!r} names no adb server. It can be {SOCKET_FORMS}")
 
 
+def parse_suffix(text: str, where: str) -> Server:
+    """Read what follows the `@` of a phone's name: a socket specification, HOST or HOST:PORT. Raises as `parse`."""
+    if not text.startswith(("tcp:", "local:", "localfilesystem:", "localabstract:")):
+        has_port = ":" in text and not text.endswith("]")
+        text = f"tcp:{text}" if has_port else f"tcp:{text}:{DEFAULT_PORT}"
+    return parse(text, where)
+
+
 def _tcp(address: str, where: str) -> Server:
     """Read HOST, HOST:PORT or [IPV6]:PORT."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%\w+)?)\](?::(.*))?|([^:\[\]\s/]+)(?::(.*))?", address)

@@ -1,127 +1,112 @@
-"""This machine, as if it were a phone: what a plan does can be tried without one."""
+"""The local transport: the workstation in place of a phone, so that a plan can be tried without one."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import selectors
 import subprocess
-import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.cache_folder import cache_root
-from smoothdroid.device.common.errors import CommandFailed, TargetTimeout
-from smoothdroid.device.transport.receiver import is_ready, pieces, receiver
-from smoothdroid.device.transport.target import Completed, OnOutput, Output, Progress, command_line
+from smoothdroid.device.transport.shell_target import TRANSFER_TIMEOUT_S, Command, ShellTarget
 
 SH = "/bin/sh"
 CHUNK = 1 << 16
 
 
-class LocalTarget:
-    """This machine."""
+class LocalTarget(ShellTarget):
+    """The workstation."""
 
     kind = "local"
+    pattern = "local:?"
+    forms = "local:"
+    longest_command = 120_000  # Linux takes 128 KiB as one argument
     name = "local:"
 
     def __init__(self) -> None:
-        """Nothing to connect to."""
+        """Keep files in the cache folder."""
         self.root = str(cache_root() / "local")
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        check: bool = True,
-        on_output: OnOutput | None = None,
-        tied: bool = False,
-    ) -> Completed:
-        """See Target.run. Goes through a shell as on a phone, so that quoting and exit statuses are the same."""
-        process = subprocess.Popen(
-            [SH, "-c", command_line(argv, env, tied=tied)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+    @classmethod
+    def open(cls, _on: str, _ssh: object = None) -> LocalTarget:
+        """Return the workstation."""
+        return cls()
+
+    @contextmanager
+    def _start(self, argv: Sequence[str], line: str, timeout_s: float, *, tied: bool) -> Iterator[Command]:
+        """See ShellTarget._start. Goes through a shell as on a phone, with the same quoting and exit statuses."""
+        self._check_length(argv, line)
+        with ChildProcess([SH, "-c", line], self.name, argv).running() as command:
+            yield command
+
+
+class ChildProcess(Command):
+    """A command that runs as a child process of this one: the shell itself, or a program that reaches one."""
+
+    def __init__(self, program: Sequence[str], target: str, argv: Sequence[str]) -> None:
+        """Start `program`, which runs `argv` on `target`."""
+        super().__init__(target, argv)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            program, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
         )
-        expired = threading.Event()
+        self._outputs = selectors.DefaultSelector()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream  # noqa: S101 (a pipe, as requested)
+            self._outputs.register(stream, selectors.EVENT_READ)
+        self._deadline = time.monotonic() + TRANSFER_TIMEOUT_S
 
-        def end() -> None:
-            expired.set()
-            _kill(process)
-
-        timer = threading.Timer(timeout_s, end)
-        timer.start()
-        stderr = bytearray()
-        reader = threading.Thread(target=lambda: stderr.extend(process.stderr.read() if process.stderr else b""))
-        reader.start()
-        stdout = Output(self.name, argv, on_output)
-        with process:
+    @contextmanager
+    def running(self) -> Iterator[Command]:
+        """Wait for the process at the end of the block, or kill it with all that it started when the block raises."""
+        with self._process, self._outputs:
             try:
-                while process.stdout and (data := os.read(process.stdout.fileno(), CHUNK)):
-                    stdout.add(data)
-                reader.join()
+                yield self
             except BaseException:
-                _kill(process)
+                self._kill()
                 raise
-            finally:
-                timer.cancel()
-        if expired.is_set():
-            raise TargetTimeout(f"{self.name}: `{argv[0]}` did not end in {timeout_s:.0f} s")
-        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        done = Completed(status, str(stdout), stderr.decode("utf-8", "replace"))
-        if check and status != 0:
-            raise CommandFailed(self.name, argv, status, done.stdout, done.stderr)
-        return done
 
-    def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
-        """See Target.push."""
+    def read(self, deadline: float | None = None) -> bytes:
+        """See Command.read."""
+        self._deadline = time.monotonic() + TRANSFER_TIMEOUT_S if deadline is None else deadline
+        while self._outputs.get_map():
+            ready = self._outputs.select(max(self._deadline - time.monotonic(), 0))
+            if not ready and time.monotonic() >= self._deadline:
+                raise TimeoutError
+            for key, _ in ready:
+                data = os.read(key.fd, CHUNK)
+                if not data:
+                    self._outputs.unregister(key.fileobj)
+                elif key.fileobj is self._process.stdout:
+                    return data
+                else:
+                    self.stderr.add(data)
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """See Command.write."""
+        rest = memoryview(data)
+        while rest and self._process.stdin:
+            rest = rest[self._process.stdin.write(rest) :]
+
+    def end_input(self) -> None:
+        """See Command.end_input."""
+        if self._process.stdin:
+            self._process.stdin.close()
+
+    def exit_status(self) -> int:
+        """See Command.exit_status."""
         try:
-            shutil.copyfile(source, remote)
-            Path(remote).chmod(mode)
-        except OSError as error:
-            raise CommandFailed(self.name, ["cp", str(source), remote], 1, stderr=str(error)) from error
-        if progress:
-            size = source.stat().st_size
-            progress(size, size)
+            status = self._process.wait(max(self._deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+        return status if status >= 0 else 128 - status
 
-    def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
-        """See Target.append."""
-        said = b""
-        with subprocess.Popen(
-            [SH, "-c", receiver(remote, start)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        ) as process:
-            assert process.stdin  # noqa: S101 (asked for above)
-            assert process.stdout  # noqa: S101
-            try:
-                said = process.stdout.readline()
-                is_ready(said, self.name, remote)
-                for piece in pieces(source, start, progress):
-                    process.stdin.write(piece)
-            except BrokenPipeError:
-                process.stdin = None  # a full disk: what is there is for the caller to see
-            except BaseException:
-                process.kill()
-                raise
-
-    def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """See Target.pull."""
-        with replacing(destination) as part:
-            self.push(Path(remote), str(part), mode=0o644, progress=progress)
-
-    def close(self) -> None:
-        """See Target.close."""
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the shell and what it started: a benchmark left running would spoil the next one."""
-    try:
-        os.killpg(process.pid, 9)
-    except ProcessLookupError:
-        return
+    def _kill(self) -> None:
+        """Kill the process and what it started: a benchmark left running would disturb the next one."""
+        try:
+            os.killpg(self._process.pid, 9)
+        except ProcessLookupError:
+            return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from smoothdroid.device.transport.target import for_any_shell
+from smoothdroid.device.transport.command_line import for_any_shell
 
 MOST_NOISE = 1 << 20  # bytes that a login shell may print before the command: a long greeting has a thousandth
 SHOWN_NOISE = 200

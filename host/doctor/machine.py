@@ -15,8 +15,9 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common import system
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput, NoPhone, SmoothdroidError
-from smoothdroid.device.transport import adb, usb
+from smoothdroid.device.transport import adb
 from smoothdroid.device.transport.resolve import FIRST_PHONE
+from smoothdroid.host.doctor import usb
 from smoothdroid.host.doctor.check import Check
 from smoothdroid.host.llamacpp.toolchain import TOOLCHAIN_FILE, for_abi, program
 

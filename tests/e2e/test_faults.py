@@ -612,7 +612,7 @@ def test_what_lies_on_a_phone_is_its_users_alone(way: Way, model: Path) -> None:
 )
 def test_a_phone_that_says_a_line_without_end(way: Way) -> None:
     target = way.open()
-    with pytest.raises(CommandFailed, match="it says more than 64 MiB"):
+    with pytest.raises(CommandFailed, match="it printed more than 64 MiB"):
         target.run(["cat", "/dev/zero"], timeout_s=120)
     assert target.run(["echo", "still there"]).stdout == "still there\n"
 

@@ -5,16 +5,16 @@ here=$(cd "$here" >/dev/null && pwd) || exit 2
 
 usage() {
   cat <<END
-./run.sh [OPTIONS] "WHAT TO SAY"
+./run.sh [OPTIONS] "PROMPT"
 
   -m, --model FILE    the model (default: $default)
   -t, --threads N     default: as many as this phone has big and mid cores
   -n, --tokens N      longest answer (default: $tokens)
-      --temp X        temperature; 0: always the likeliest word (default: $temp)
-      --seed N        another number, another answer (default: $seed)
+      --temp X        temperature; 0: always the most likely token (default: $temp)
+      --seed N        seed of the random choice of tokens (default: $seed)
       --raw           continue the text as it is, without the model's chat template
       --level NAME    the build (default: the best that this phone runs, of: $(names))
-  -q, --quiet         the answer alone
+  -q, --quiet         print only the answer
   -h, --help
 END
 }
@@ -37,7 +37,7 @@ say() {
 }
 
 number() {
-  case $2 in '' | *[!0-9]* | 0*) die "$1 $2: a number from 1 on is wanted" ;; esac
+  case $2 in '' | *[!0-9]* | 0*) die "$1 $2: must be a number of at least 1" ;; esac
 }
 
 default=''
@@ -52,9 +52,9 @@ while [ $# -gt 0 ]; do
     --raw) template=-no-cnv && shift && continue ;;
     --) shift && break ;;
     -m | --model | -t | --threads | -n | --tokens | --temp | --seed | --level)
-      [ $# -gt 1 ] || die "$1: a value is missing"
+      [ $# -gt 1 ] || die "$1: needs a value"
       ;;
-    -?*) die "no option is called $1; ./run.sh --help tells which there are. A text that begins so: -- first" ;;
+    -?*) die "unknown option $1; ./run.sh --help lists the options. Put -- before a prompt that begins with -" ;;
     *) break ;;
   esac
   case $1 in
@@ -72,21 +72,21 @@ prompt=$*
   usage >&2
   exit 2
 }
-[ -n "$model" ] || die "there is no model in this bundle: name a .gguf file with -m"
-[ -r "$model" ] || die "there is no model $model"
+[ -n "$model" ] || die "this bundle contains no model: name a .gguf file with -m"
+[ -r "$model" ] || die "the model $model does not exist"
 
-why='as you say'
+why='as requested'
 if [ -z "$level" ]; then
   chosen=$(sh "$here/bin/level.sh") || exit 1
   level=${chosen%% *} why=${chosen#* }
 fi
 tool=$here/bin/$level/llama-completion
-[ -e "$tool" ] || die "no build here is called $level; there are $(names)"
-# Says no on shared storage too, from which Android runs nothing.
+[ -e "$tool" ] || die "unknown build $level; this bundle contains $(names)"
+# This is also false on shared storage, from which Android runs no programs.
 [ -x "$tool" ] || die "$tool cannot be executed: unpack the bundle in Termux's home (cd; tar ...), not on /sdcard"
 say "build $level: $why"
 
-why='as you say'
+why='as requested'
 if [ -z "$threads" ]; then
   chosen=$(sh "$here/bin/threads.sh") || exit 1
   threads=${chosen%% *} why=${chosen#* }
@@ -94,10 +94,10 @@ fi
 say "threads $threads: $why"
 say "model ${model##*/}"
 
-# Libraries lie beside the tools that need them: llama.cpp looks for its kernels in the folder of the executable.
-# For this one command: with it, Termux's own programs would load the wrong ones.
+# Libraries are next to the tools: llama.cpp looks for its kernels in the folder of the executable. The variable is
+# set for this one command only, because Termux's own programs would load the wrong libraries.
 libraries=$here/bin/$level${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-# The tokens that the prompt can need at most (each is at least a byte), its answer, and the chat template around it.
+# The maximum number of tokens of the prompt (each is at least a byte), its answer, and the chat template around it.
 # Not the model's longest: its memory may be larger than the phone's.
 context=$(($(printf %s "$prompt" | wc -c) + tokens + @TEMPLATE_TOKENS@))
 log=$here

@@ -17,7 +17,7 @@ from smoothdroid.device.info import required_tools
 from smoothdroid.device.info.required_tools import TASKSET, TOOLS, Lack, Tool
 from smoothdroid.device.store import inventory, upload
 from smoothdroid.device.store.upload import CHUNK, ensure
-from smoothdroid.device.transport import receiver
+from smoothdroid.device.transport import file_transfer
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress
 from smoothdroid.device.virtual.tree import _ANDROID_TOOLS
@@ -84,8 +84,13 @@ def words(script: str) -> set[str]:
 
 
 def test_the_table_has_every_tool_that_a_script_runs() -> None:
+<<<<<<< HEAD
     scripts = [path.read_text(encoding="utf-8") for path in (DEVICE / "job").glob("runner/*.sh")]
-    for module in (upload, inventory, receiver):
+    for module in (upload, inventory, file_transfer):
+=======
+    scripts = [path.read_text(encoding="utf-8") for path in DEVICE.glob("runner/*.sh")]
+    for module in (upload, inventory, file_transfer):
+>>>>>>> d7f3742 (A transport is a subclass of one base class and a row of a registry; everything over adb uses its shell protocol)
         scripts += [value for value in vars(module).values() if isinstance(value, str)]
     used = set().union(*map(words, scripts)) & set(_ANDROID_TOOLS.split())
     assert {"sha256sum", "setsid", "stat"} <= used, "they are found"

@@ -16,8 +16,8 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, CommandFailed, TargetLost
 from smoothdroid.device.store import upload
 from smoothdroid.device.store.upload import CHUNK, RESERVE_BYTES, ensure, free_bytes
+from smoothdroid.device.transport import file_transfer
 from smoothdroid.device.transport.local import LocalTarget
-from smoothdroid.device.transport.receiver import receiver
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress
 
 
@@ -369,7 +369,10 @@ def test_a_receiver_that_a_dead_connection_left_is_ended(
     folder.mkdir(parents=True)
     part = folder / f".{sha256(source)[:16]}.part"
     left = subprocess.Popen(
-        ["sh", "-c", receiver(str(part), 0)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", file_transfer.append(str(part), 0)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert left.stdin
     assert left.stdout

@@ -117,6 +117,6 @@ def test_a_command_longer_than_adb_takes_says_so(adb_target: AdbTarget) -> None:
 
 
 @pytest.mark.e2e
-def test_a_refused_push_says_what_adbd_said(adb_target: AdbTarget) -> None:
+def test_a_refused_push_says_what_the_phones_shell_said(adb_target: AdbTarget) -> None:
     with pytest.raises(CommandFailed, match=r"(?i)is a directory"):
         adb_target.push(Path(__file__), "/data/local/tmp")

@@ -10,8 +10,8 @@ import pytest
 from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import TargetLost, TargetTimeout
 from smoothdroid.device.store import upload
-from smoothdroid.device.transport import receiver
-from smoothdroid.device.transport.adb_append import ON_ITS_WAY
+from smoothdroid.device.transport import file_transfer
+from smoothdroid.device.transport.adb_shell import MOST_IN_TRANSIT
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target
 
@@ -30,9 +30,9 @@ def source(tmp_path: Path) -> Path:
 def test_no_more_than_a_chunk_is_on_its_way_to_a_phone_that_writes_slowly(
     phone: virtual.VirtualPhone, adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slowly = receiver._RECEIVE.replace("bs=262144", "bs=1024")
-    assert slowly != receiver._RECEIVE
-    monkeypatch.setattr(receiver, "_RECEIVE", slowly)
+    slowly = file_transfer._APPEND.replace("bs=262144", "bs=1024")
+    assert slowly != file_transfer._APPEND
+    monkeypatch.setattr(file_transfer, "_APPEND", slowly)
     remote = f"{adb_target.root}/append-slow"
     there = phone.folder / remote.lstrip("/")  # to ask the phone would give it time
     on_its_way: list[int] = []
@@ -42,8 +42,8 @@ def test_no_more_than_a_chunk_is_on_its_way_to_a_phone_that_writes_slowly(
         assert size_of(there) == SIZE
     finally:
         adb_target.run(["sh", "-c", f"rm -f {remote}*"])
-    assert max(on_its_way) <= ON_ITS_WAY + receiver.PIECE
-    assert ON_ITS_WAY + receiver.PIECE <= upload.CHUNK
+    assert max(on_its_way) <= MOST_IN_TRANSIT + file_transfer.PIECE
+    assert MOST_IN_TRANSIT + file_transfer.PIECE <= upload.CHUNK
 
 
 def size_of(path: Path) -> int:
@@ -58,7 +58,7 @@ def size_of(path: Path) -> int:
 def test_a_phone_that_writes_nothing_more_is_not_waited_for(
     adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smoothdroid.device.transport.adb.SYNC_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("smoothdroid.device.transport.adb.TRANSFER_TIMEOUT_S", 1.0)
     remote = f"{adb_target.root}/append-stuck"
 
     def progress(sent: int, total: int) -> None:

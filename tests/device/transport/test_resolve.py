@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from smoothdroid.device import virtual
-from smoothdroid.device.common.errors import BadInput, NoPhone
-from smoothdroid.device.transport.local import LocalTarget
+from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetTimeout
+from smoothdroid.device.transport import resolve
+from smoothdroid.device.transport.local import ChildProcess, LocalTarget
 from smoothdroid.device.transport.resolve import choose, open_target
+from smoothdroid.device.transport.shell_target import Command, ShellTarget
 
 
 @pytest.mark.parametrize("on", ["local:", "local"])
@@ -77,3 +83,44 @@ def test_a_phone_of_an_adb_server(phone: virtual.VirtualPhone, server: str) -> N
     target = open_target(f"adb:{phone.adb_address}{server}")
     assert target.name == f"adb:{phone.adb_address}"
     assert target.run(["echo", "here"]).stdout == "here\n"
+
+
+class EnvTarget(ShellTarget):
+    """A transport of the test's own: a shell of this machine that `env` starts."""
+
+    kind = "env"
+    pattern = r"env:\w+"
+    forms = "env:VALUE"
+    longest_command = 100_000
+
+    def __init__(self, value: str, root: Path) -> None:
+        self.name, self.root = f"env:{value}", str(root)
+        self._value = value
+
+    @classmethod
+    def open(cls, on: str, _ssh: object = None) -> EnvTarget:
+        return cls(on.partition(":")[2], Path("/"))
+
+    @contextmanager
+    def _start(self, argv: Sequence[str], line: str, timeout_s: float, *, tied: bool) -> Iterator[Command]:
+        self._check_length(argv, line)
+        with ChildProcess(["env", f"REACHED={self._value}", "sh", "-c", line], self.name, argv).running() as command:
+            yield command
+
+
+def test_a_new_transport_is_a_class_and_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "TRANSPORTS", (*resolve.TRANSPORTS, EnvTarget))
+    with pytest.raises(BadInput, match=r"local: or env:VALUE$"):
+        open_target("nosuch:")
+    target = open_target("env:here")
+    assert (target.kind, target.name, target.run(["printenv", "REACHED"]).stdout) == ("env", "env:here", "here\n")
+    (tmp_path / "source").write_text("it's 텍스트")
+    target.push(tmp_path / "source", f"{tmp_path}/pushed", mode=0o640)
+    target.append(tmp_path / "source", f"{tmp_path}/appended", 0)
+    target.pull(f"{tmp_path}/appended", tmp_path / "pulled")
+    assert (tmp_path / "pushed").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "pulled").read_text() == "it's 텍스트"
+    with pytest.raises(CommandFailed, match="status 3"):
+        target.run(["sh", "-c", "exit 3"])
+    with pytest.raises(TargetTimeout, match=r"env:here: no answer within 0\.2 s to `sleep 9`"):
+        target.run(["sleep", "9"], timeout_s=0.2)

@@ -10,7 +10,7 @@ import pytest
 
 from smoothdroid.device.common.errors import CommandFailed, NoPhone, TargetTimeout
 from smoothdroid.device.job.session import Session, Task
-from smoothdroid.device.transport.target import command_line
+from smoothdroid.device.transport.command_line import command_line
 from tests.device.sshd import Sshd, sshd
 from tests.device.transport.test_target import NASTY
 
@@ -202,7 +202,7 @@ def test_a_home_folder_that_cannot_be_used_is_refused(sshd: Sshd, user: str) -> 
 )
 @pytest.mark.parametrize("what", ["/dev/zero", "/proc/self/status", "/proc/self/fd"])
 def test_a_download_is_bounded_by_the_size_that_was_announced(sshd: Sshd, tmp_path: Path, what: str) -> None:
-    with sshd.target("plain") as target, pytest.raises(CommandFailed, match=r"more came than|no regular file"):
+    with sshd.target("plain") as target, pytest.raises(CommandFailed, match=r"more than its|not a regular file"):
         target.pull(what, tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 

@@ -16,9 +16,10 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import CommandFailed, TargetLost, TargetTimeout
 from smoothdroid.device.transport import adb
 from smoothdroid.device.transport.adb import AdbTarget
+from smoothdroid.device.transport.command_line import command_line
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.resolve import open_target
-from smoothdroid.device.transport.target import Target, command_line, read, remove
+from smoothdroid.device.transport.target import Target, read, remove
 
 NASTY = [
     *["", " ", "  two  ", "-n", "--", "-rf", "안녕하세요", "🤖", "it's", 'a "b" c', "'\"'\"'", "\\", "\\n", "\\0"],
@@ -244,7 +245,7 @@ def test_pushing_again_replaces_the_file(target: Target, folder: str, tmp_path: 
 def test_a_push_that_the_phone_refuses_says_why(target: Target, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(bytes(300_000))
-    with pytest.raises(CommandFailed, match=r"(?i)no such file|permission denied|failure") as error:
+    with pytest.raises(CommandFailed, match=r"(?i)no such file|nonexistent|permission denied") as error:
         target.push(source, "/proc/no/such/folder/file")
     assert error.value.target == target.name
 
@@ -262,7 +263,7 @@ def test_a_failed_pull_says_why_and_leaves_what_was_there(
     here.mkdir()
     (here / "kept").write_text("kept")
     for name in ("kept", "new"):
-        with pytest.raises(CommandFailed, match=r"(?i)no such file|directory|failure"):
+        with pytest.raises(CommandFailed, match=r"(?i)no such file|directory"):
             target.pull(f"{folder}/{what}", here / name)
     assert [(path.name, path.read_text()) for path in here.iterdir()] == [("kept", "kept")]
 

@@ -10,9 +10,9 @@ import pytest
 from smoothdroid.device.common import system
 from smoothdroid.device.common.errors import NoPhone
 from smoothdroid.device.transport.resolve import FIRST_PHONE
-from smoothdroid.device.transport.usb import UsbPhone
 from smoothdroid.host import doctor
 from smoothdroid.host.doctor import Check, are_met, machine
+from smoothdroid.host.doctor.usb import UsbPhone
 
 DEBIAN = system.identify("linux", {"ID": "debian"}, "6.1")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothdroid.device.transport import usb
+from smoothdroid.host.doctor import usb
 
 
 def plug(devices: Path, port: str, interfaces: list[str], **words: str) -> None:
