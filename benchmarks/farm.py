@@ -34,7 +34,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.info.phone import DESCRIBE, Phone
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.bench.campaign import Binaries
+from smoothdroid.host.bench.builds import Binaries
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.farm.bench_call import BenchCall
 from smoothdroid.host.farm.coordinator import Coordinator

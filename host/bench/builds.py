@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.store.program import File
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.bench.campaign import Binaries
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
 from smoothdroid.host.results.record import Requested
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """The programs of a build that a campaign runs, and what its record says about the build."""
+
+    id: str
+    isa: str
+    commit: str
+    tools: dict[str, File]
+    extra_files: Sequence[File] = ()
+    """Files that must lie beside each tool on the phone."""
+    reason: str = ""
+    """The sentence that says why the phone got this build."""
+    requested: Requested = field(default_factory=Requested)
+    """The options that the user gave for the build."""
 
 
 def llama_cpp_source(llama_cpp: Path | None) -> source.Source:
@@ -84,7 +100,6 @@ def _buildable(levels: Sequence[variants.Variant]) -> str:
 
 def binaries_for(isa: str | None, origin: source.Source, force: bool = False) -> Callable[[Target, Phone], Binaries]:
     """Return a function that returns the binaries for a phone, from the build that `build_for` chooses."""
-
     checkout = "" if origin == source.pinned() else str(origin.folder)
     requested = Requested(isa=isa or "", llama_cpp=checkout, force=force)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.bench.campaign import Binaries, finished
+from smoothdroid.host.bench.builds import Binaries
+from smoothdroid.host.bench.campaign import finished
 from smoothdroid.host.bench.request import Request, model_files
 from smoothdroid.host.farm.member import Member
 from smoothdroid.host.farm.sharing import PhoneShare, Pool, identity

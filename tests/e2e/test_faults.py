@@ -34,7 +34,8 @@ from smoothdroid.device.transport.ssh import SshOptions, SshTarget
 from smoothdroid.device.transport.target import Target, read, remove
 from smoothdroid.device.virtual import VirtualPhone, tree
 from smoothdroid.device.virtual.host import as_root, kill_as_root
-from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, run_campaign
+from smoothdroid.host.bench.builds import Binaries
+from smoothdroid.host.bench.campaign import CampaignEvents, CampaignResult
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import inspect
@@ -43,6 +44,7 @@ from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run, conditions, read_runs
 from tests.e2e.cable import Cable
 from tests.e2e.conftest import Cli, emulated, eventually
+from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
 
@@ -727,7 +729,7 @@ FAULTS = {
         r"cannot be read, it is torn: .*Is the phone's storage full\?.* The record is \{\"build_commit",
     ),
     3: (f"{HALF}; kill -KILL $$", r'was killed: too little memory \(close other apps.*it said: \{"build_commit": "fa'),
-    4: (f"{HALF}; sleep 600", r"had not ended after \d s, and was ended. If it hangs, close what else runs"),
+    4: (f"{HALF}; sleep 600", r"still running after \d s and was ended. If it hangs, close other apps"),
     5: ("kill -ILL $$", "illegal instruction.*Build a lower ISA level .`smoothdroid build --isa"),
 }
 """Threads -> what llama-bench does when it is asked for so many, and what the record then says."""
@@ -741,7 +743,7 @@ FAULTS = {
 def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
     way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 3)
+    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", 3)
     bench = Bench(way, tmp_path, "1-6")
     faults = "\n".join(f"{threads}) {does} ;;" for threads, (does, _) in FAULTS.items())
     first = bench(llama_bench(f"case $t in\n{faults}\nesac"))
@@ -777,7 +779,7 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     way: Way, own_phone: VirtualPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel's clock is this machine's too, so it is `date` that goes back: the runner knows no other clock."""
-    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 4)
+    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", 4)
     programs = tmp_path / "bin"
     shutil.copytree(tree.ensure(lambda step: None) / "system/bin", programs, symlinks=True)
     (programs / "date").unlink()
@@ -796,7 +798,7 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     one, two = bench.recorded()[:2]
     assert two.started_at.timestamp() < one.started_at.timestamp() - 3500, "it went back"
     assert (threads(first.measured), threads(first.failed)) == ([1], [2])
-    assert str(first.failed[0].failure).startswith("it had not ended after ")
+    assert str(first.failed[0].failure).startswith("it was still running after ")
     for run in (one, two):
         assert (run.attempt, len(run.tokens_per_s)) == (1, 0 if run.failure else 3)
         assert (4 if run.failure else 2) <= run.wall_s < (8 if run.failure else 4)

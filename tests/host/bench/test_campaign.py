@@ -20,7 +20,8 @@ from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.transport.target import Completed, Progress, Target
-from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, finished, run_campaign
+from smoothdroid.host.bench.builds import Binaries
+from smoothdroid.host.bench.campaign import CampaignEvents, CampaignResult, finished
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.bench.schedule import LEAST_PROCESSES
@@ -39,6 +40,7 @@ from smoothdroid.host.results.record import (
     read_runs,
 )
 from smoothdroid.host.results.statistics import interval
+from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, LLAMA_COMPLETION, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
@@ -132,10 +134,14 @@ def test_what_a_tool_loads_is_sent_with_it_and_found(bench: Bench, small: Plan) 
     tool = bench.binaries.tools["llama-bench"]
     library = tool[0].with_name("libllama.so")
     library.write_text("a library")
-    bench.binaries = replace(bench.binaries, beside=[tool, (library, sha256_of(library))], reason="no CPU has i8mm")
+    bench.binaries = replace(
+        bench.binaries, extra_files=[tool, (library, sha256_of(library))], reason="no CPU has i8mm"
+    )
     script = llama_bench('cat "$LD_LIBRARY_PATH/libllama.so" "$(dirname "$0")/libllama.so" >&2 || exit 1')
     tool[0].write_text(script)
-    bench.binaries = replace(bench.binaries, beside=[(tool[0], sha256_of(tool[0])), *bench.binaries.beside[1:]])
+    bench.binaries = replace(
+        bench.binaries, extra_files=[(tool[0], sha256_of(tool[0])), *bench.binaries.extra_files[1:]]
+    )
     outcome = bench(script, small)
     assert outcome.failed == []
     assert read_campaign(outcome.folder).build_reason == "no CPU has i8mm"
@@ -248,10 +254,10 @@ def test_two_records_are_not_one(bench: Bench, small: Plan) -> None:
 def test_a_cell_that_does_not_end_is_a_failure_and_others_go_on(
     bench: Bench, small: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smoothdroid.host.bench.campaign.CELL_TIMEOUT_S", 2)
+    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", 2)
     outcome = bench(llama_bench('[ "$t" = 2 ] && sleep 60'), small)
     assert (len(outcome.measured), len(outcome.failed)) == (1, 1)
-    assert str(outcome.failed[0].failure).startswith("it had not ended after 2 s, and was ended. If it hangs,")
+    assert str(outcome.failed[0].failure).startswith("it was still running after 2 s and was ended. If it hangs,")
 
 
 # --- how often ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.job.session import Session, Task
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.bench.campaign import Binaries
+from smoothdroid.host.bench.builds import Binaries
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.farm.bench_call import BenchCall, Display
 from smoothdroid.host.farm.coordinator import Coordinator

@@ -9,12 +9,14 @@ import pytest
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.transport.target import Completed, Progress
-from smoothdroid.host.bench.campaign import Binaries, CampaignEvents, CampaignResult, run_campaign
+from smoothdroid.host.bench.builds import Binaries
+from smoothdroid.host.bench.campaign import CampaignEvents, CampaignResult
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import inspect
 from smoothdroid.host.results import start_temperatures
 from smoothdroid.host.results.plan import Plan
+from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, phone, write_gguf
 
 PHONE = phone()
