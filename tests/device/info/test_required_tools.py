@@ -84,13 +84,8 @@ def words(script: str) -> set[str]:
 
 
 def test_the_table_has_every_tool_that_a_script_runs() -> None:
-<<<<<<< HEAD
     scripts = [path.read_text(encoding="utf-8") for path in (DEVICE / "job").glob("runner/*.sh")]
     for module in (upload, inventory, file_transfer):
-=======
-    scripts = [path.read_text(encoding="utf-8") for path in DEVICE.glob("runner/*.sh")]
-    for module in (upload, inventory, file_transfer):
->>>>>>> d7f3742 (A transport is a subclass of one base class and a row of a registry; everything over adb uses its shell protocol)
         scripts += [value for value in vars(module).values() if isinstance(value, str)]
     used = set().union(*map(words, scripts)) & set(_ANDROID_TOOLS.split())
     assert {"sha256sum", "setsid", "stat"} <= used, "they are found"
