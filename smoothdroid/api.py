@@ -14,7 +14,7 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.ssh import SshOptions
 
 if TYPE_CHECKING:
-    from smoothdroid.host.compare.comparison import Compared
+    from smoothdroid.host.compare.comparison import ComparedResults
     from smoothdroid.host.llamacpp.compile import Build
     from smoothdroid.host.llamacpp.source import Source
     from smoothdroid.host.model.prepare import Prepared
@@ -140,12 +140,12 @@ def query(sql: str, *results: str | Path) -> list[dict[str, Any]]:
 
     ask.check(sql)
     folders = find_campaigns([Path(place) for place in results])
-    with index.current(folders) as current, ask.asked(sql, current) as answer:
+    with index.current(folders) as current, ask.run_query(sql, current) as answer:
         answer.check_names()
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows()]
 
 
-def compare(a: str | Path, b: str | Path | None = None, *, by: str = "", threshold: float = 0.05) -> Compared:
+def compare(a: str | Path, b: str | Path | None = None, *, by: str = "", threshold: float = 0.05) -> ComparedResults:
     """Compare two folders of results, or within one folder two values of a setting (`by="threads=4,8"`).
 
     The result has `pairs`, each with a ratio, its interval and an answer, and `regressions`: the pairs that are

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 
 REPLACEMENT = "\ufffd"
 
@@ -17,3 +19,8 @@ ACTS = re.compile(
 def visible(text: str) -> str:
     """The same text with its lines; what acts instead of being seen becomes a replacement character."""
     return ACTS.sub(REPLACEMENT, text)
+
+
+def closest(text: str, known: Sequence[str]) -> str | None:
+    """Return the known name that is most like a misspelled one; None where none is alike."""
+    return next(iter(difflib.get_close_matches(text, known, n=1)), None)

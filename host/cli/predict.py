@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.text import closest
 from smoothdroid.device.info import socs
 from smoothdroid.device.info.socs import Soc
 from smoothdroid.host.cli import completion
@@ -79,8 +80,10 @@ def predict(
 def _soc(name: str) -> Soc:
     if found := socs.named(name):
         return found
-    there = ", ".join(f"{row.codes[0]} ({row.name})" for row in socs.everything())
-    raise BadInput(f"`{name}` is no SoC whose memory is known here; there are {there}")
+    known = {label: f"{row.codes[0]} ({row.name})" for row in socs.everything() for label in (*row.codes, row.name)}
+    meant = closest(name, list(known))
+    guess = f"did you mean {known[meant]}?" if meant else f"known are {', '.join(dict.fromkeys(known.values()))}"
+    raise BadInput(f"unknown SoC '{name}'; {guess}")
 
 
 def _expected(speed: Expected | None) -> list[str]:

@@ -17,8 +17,8 @@ from smoothdroid.host.common import console
 from smoothdroid.host.results.record import find_campaigns
 
 if TYPE_CHECKING:
-    from smoothdroid.host.compare.comparison import Compared
-    from smoothdroid.host.query.ask import Answer
+    from smoothdroid.host.compare.comparison import ComparedResults
+    from smoothdroid.host.query.ask import QueryResult
 
 
 MOST_ROWS = 200
@@ -96,13 +96,13 @@ def compare(
             console.out.print(line, soft_wrap=True)
         for table in tables.terminal(compared):
             console.show(table)
-        for line in tables.said(compared):
+        for line in tables.notes(compared):
             console.out.print(line, soft_wrap=True)
     if compared.regressions:
         raise typer.Exit(1)
 
 
-def _compared(a: Path, b: Path | None, models: str | None, by: str | None, threshold: float) -> Compared:
+def _compared(a: Path, b: Path | None, models: str | None, by: str | None, threshold: float) -> ComparedResults:
     from smoothdroid.host.compare import matching as comparison
     from smoothdroid.host.compare.by import FIELDS, parse
 
@@ -165,7 +165,7 @@ def query(
         raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
     if sum((json, bool(csv), bool(parquet))) > 1:
         raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
-    output = ask.Output(csv, "csv") if csv else ask.Output(parquet, "parquet") if parquet else None
+    output = ask.QueryOutput(csv, "csv") if csv else ask.QueryOutput(parquet, "parquet") if parquet else None
     if output:
         output.check(replace=force)
     ask.check(sql)  # a slip of the finger should not cost the judging
@@ -175,7 +175,7 @@ def query(
             current = held.enter_context(
                 index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
             )
-        answer = held.enter_context(ask.asked(sql, current, output))
+        answer = held.enter_context(ask.run_query(sql, current, output))
         if output:
             answer.write(output)
             console.out.print(str(output.path), soft_wrap=True)
@@ -192,7 +192,7 @@ def query(
         raise typer.Exit(1)
 
 
-def _print_answer(answer: Answer) -> None:
+def _print_answer(answer: QueryResult) -> None:
     rows = list(answer.rows(MOST_ROWS + 1))
     console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
     if len(rows) > MOST_ROWS:

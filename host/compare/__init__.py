@@ -1,1 +1,1 @@
-"""Two sides of results compared: two folders, or two values of one setting."""
+"""Comparisons of two sides of results: two folders, or two values of one setting."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.text import closest
 from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.results import cpu_masks
 from smoothdroid.host.results.cell import Cell
 from smoothdroid.host.results.record import Campaign
 
 DEFAULT = "default"
-"""A setting that was left to llama.cpp."""
+"""The name of the value of a setting that was left to llama.cpp."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Field:
     name: str
     """The name of its option in `smoothdroid bench`, where it has one."""
     value: Callable[[Campaign, Cell], str]
-    """A cell -> its value, as tables show it."""
+    """Returns the value that a cell has, as tables show it."""
     inside: Any
-    """The place in a cell's JSON, as pydantic's `exclude`."""
+    """The place of the field in a cell's JSON, in the form of pydantic's `exclude`."""
     by_part: bool = False
-    """Whether an unambiguous part of a value stands for it."""
+    """Whether an unambiguous part of a value is accepted for it."""
     spelled: Callable[[Campaign, str], str] = lambda campaign, text: text
-    """A user's spelling -> the value, as tables show it."""
+    """Converts a user's spelling to the value, as tables show it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ _FIELDS = (
         lambda _, cell: cell.model,
         {"model": True, "model_sha256": True},
         by_part=True,
-        spelled=lambda _, text: PurePath(text).name.removesuffix(".gguf"),  # a model is called as its file is
+        spelled=lambda _, text: PurePath(text).name.removesuffix(".gguf"),  # a model is named after its file
     ),
     Field("test", lambda _, cell: cell.test.name, {"test": True}),
     Field("threads", lambda _, cell: str(cell.threads), {"threads": True}),
@@ -82,33 +82,33 @@ FIELDS = {field.name: field for field in _FIELDS}
 
 
 def parse(text: str) -> tuple[Field, str]:
-    """`threads=4,8` -> the field and what is said of its values. Raises BadInput for an unknown field."""
-    name, equals, said = text.partition("=")
+    """Split `threads=4,8` into the field and the text of its values. Raises BadInput for an unknown field."""
+    name, equals, values = text.partition("=")
     name = name.strip().replace("_", "-")
     if not equals:
         raise BadInput(f"--by {text}: write FIELD=A,B, as in threads=4,8; FIELD is one of {', '.join(FIELDS)}")
     if name not in FIELDS:
-        raise BadInput(f"--by {text}: there is no field `{name}`; {_meant(name, list(FIELDS))}")
-    return FIELDS[name], said
+        raise BadInput(f"--by {text}: unknown field `{name}`; {_meant(name, list(FIELDS))}")
+    return FIELDS[name], values
 
 
-def choose(field: Field, said: str, there: Iterable[tuple[Campaign, Cell]]) -> By:
-    """Find the two values that `said` names among those that cells have.
+def choose(field: Field, text: str, cells: Iterable[tuple[Campaign, Cell]]) -> By:
+    """Find the two values that `text` names among those that cells have.
 
-    Raises BadInput, with the values that are there, unless exactly two different values are meant.
+    Raises BadInput, with the existing values, unless exactly two different values are named.
     """
-    cells = list(there)
-    values = list(dict.fromkeys(field.value(campaign, cell) for campaign, cell in cells))
-    campaigns = list({id(campaign): campaign for campaign, _ in cells}.values())
+    measured = list(cells)
+    values = list(dict.fromkeys(field.value(campaign, cell) for campaign, cell in measured))
+    campaigns = list({id(campaign): campaign for campaign, _ in measured}.values())
 
-    def fitting(text: str) -> list[str]:
-        return _fitting([text, *(field.spelled(campaign, text) for campaign in campaigns)], values, field.by_part)
+    def matches(half: str) -> list[str]:
+        return _matches([half, *(field.spelled(campaign, half) for campaign in campaigns)], values, field.by_part)
 
-    option = f"--models {said}" if field.name == "model" else f"--by {field.name}={said}"
+    option = f"--models {text}" if field.name == "model" else f"--by {field.name}={text}"
     if not values:
         raise BadInput(f"{option}: these results have no cell yet")
-    halves = _halves(said)
-    clear = [found for found in ((fitting(a), fitting(b)) for a, b in halves) if list(map(len, found)) == [1, 1]]
+    halves = _halves(text)
+    clear = [pair for pair in ((matches(a), matches(b)) for a, b in halves) if list(map(len, pair)) == [1, 1]]
     if len(clear) == 1:
         (a,), (b,) = clear[0]
         if a == b:
@@ -116,13 +116,13 @@ def choose(field: Field, said: str, there: Iterable[tuple[Campaign, Cell]]) -> B
         return By(field, a, b)
     if len(halves) != 1 or not all(halves[0]):
         raise BadInput(f"{option}: name two values, with one comma between them; {_listed(values)}")
-    text = next(text for text in halves[0] if len(fitting(text)) != 1)
-    if found := fitting(text):
-        raise BadInput(f"{option}: `{text}` fits {' and '.join(found)}; write more of the one that is meant")
-    raise BadInput(f"{option}: no cell has {field.name} `{text}`; {_meant(text, values)}")
+    half = next(half for half in halves[0] if len(matches(half)) != 1)
+    if ambiguous := matches(half):
+        raise BadInput(f"{option}: `{half}` matches {' and '.join(ambiguous)}; write more of the value")
+    raise BadInput(f"{option}: no cell has {field.name} `{half}`; {_meant(half, values)}")
 
 
-def _fitting(spelled: Sequence[str], values: Sequence[str], by_part: bool) -> list[str]:
+def _matches(spelled: Sequence[str], values: Sequence[str], by_part: bool) -> list[str]:
     """Return the values that equal a text; without one, those that differ in case; without one, those that hold it."""
     texts = {text.casefold() for text in spelled}
     same = [value for value in values if value in spelled]
@@ -132,14 +132,14 @@ def _fitting(spelled: Sequence[str], values: Sequence[str], by_part: bool) -> li
     return [value for value in values if any(text and text in value.casefold() for text in texts)]
 
 
-def _halves(said: str) -> list[tuple[str, str]]:
+def _halves(text: str) -> list[tuple[str, str]]:
     """Return every way to read a text as two values: a comma may also stand inside one, as in `0-3,7`."""
-    return [(said[:at].strip(), said[at + 1 :].strip()) for at, letter in enumerate(said) if letter == ","]
+    return [(text[:at].strip(), text[at + 1 :].strip()) for at, letter in enumerate(text) if letter == ","]
 
 
 def _meant(text: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text, known, n=1)
-    return (f"did you mean `{close[0]}`? " if close else "") + _listed(known)
+    meant = closest(text, known)
+    return (f"did you mean `{meant}`? " if meant else "") + _listed(known)
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ class Side:
     campaign: Campaign
     cell: Cell
     processes: Processes
-    """Those that are valid."""
+    """Its valid processes."""
     remarks: list[str]
     """Findings that a reader of the ratio must know."""
     failure: str
@@ -77,20 +77,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Two sides of results."""
+class ComparedResults:
+    """Two sides of results, compared cell by cell."""
 
     a: str
-    """Side A in words: a folder, or a setting and a folder."""
+    """The name of side A: a folder, or a setting and a folder."""
     b: str
+    """The name of side B."""
     by: By | None
     """The setting in which the sides differ; None for two folders."""
     threshold: float
-    """Slowdown that is tolerated, as a share: 0.05."""
+    """The tolerated slowdown as a share: 0.05."""
     pairs: list[Pair]
     only_a: list[str]
     """Cells that side B has not measured, and why."""
     only_b: list[str]
+    """Cells that side A has not measured, and why."""
     damage: list[str]
     """Damaged lines and samples, which are left out."""
 
@@ -101,7 +103,7 @@ class Compared:
 
     @property
     def changes(self) -> list[str]:
-        """Differences between the campaigns that ratios may come from, beside the one that was asked about."""
+        """Differences between the campaigns that may explain a ratio, besides the setting that is compared."""
         sides = [(pair.a.campaign, pair.b.campaign) for pair in self.pairs if not pair.difference.paired]
         facts: dict[str, Callable[[Campaign], str]] = {
             "build": lambda c: f"{c.build_id[:8]} ({c.build_isa}, llama.cpp {c.build_commit})",

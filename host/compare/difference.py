@@ -1,7 +1,7 @@
 """Differences between two sides of many cells: ratios, adjusted p-values, answers, regressions.
 
-The values of a cell are the mean rates of its processes. Processes of one campaign's round took turns, so they are
-compared in pairs; processes of different campaigns are independent and are compared by Welch's t test.
+The values of a cell are the mean rates of its processes. Processes of one round of a campaign are interleaved, so they
+are compared in pairs; processes of different campaigns are independent and are compared by Welch's t test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Difference:
     p_value: float
     """Adjusted for all cells of the comparison; NaN where there is a single process or pair."""
     threshold: float
-    """Slowdown that is tolerated, as a share."""
+    """The tolerated slowdown as a share."""
 
     @property
     def n(self) -> int:
@@ -53,7 +53,7 @@ class Difference:
 
 
 def processes(judged: Judged, campaign: str) -> Processes:
-    """Return the processes of a cell that count; `campaign` is any text that tells its campaign from others."""
+    """Return the processes of a cell that count; `campaign` is any unique name of its campaign."""
     return {(campaign, run.round): run.mean for run in judged.counted}
 
 
@@ -64,8 +64,8 @@ def differences(cells: Sequence[tuple[Processes, Processes]], threshold: float) 
     a side has no process, or one whose mean is no rate.
     """
     chosen = [_paired(a, b) or (list(a.values()), list(b.values()), False) for a, b in cells]
-    found = [compare_paired(a, b) if paired else compare(a, b) for a, b, paired in chosen]
-    adjusted = holm([comparison.p_value for comparison in found])
+    compared = [compare_paired(a, b) if paired else compare(a, b) for a, b, paired in chosen]
+    adjusted = holm([comparison.p_value for comparison in compared])
     return [
         Difference(
             *values,
@@ -75,7 +75,7 @@ def differences(cells: Sequence[tuple[Processes, Processes]], threshold: float) 
             p_value=p_value,
             threshold=threshold,
         )
-        for (a, b), values, comparison, p_value in zip(cells, chosen, found, adjusted, strict=True)
+        for (a, b), values, comparison, p_value in zip(cells, chosen, compared, adjusted, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Results -> the cells that two sides both measured, and how B differs from A in each.
+"""Matching of two sides of results: the cells that both measured, paired and compared.
 
 The sides are two folders, or two values of one setting within a folder (`by.py`). Everything else is equal in a pair.
 """
@@ -15,18 +15,18 @@ from typing import Any
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.compare import by
 from smoothdroid.host.compare.by import By
-from smoothdroid.host.compare.comparison import Compared, Pair, Side
+from smoothdroid.host.compare.comparison import ComparedResults, Pair, Side
 from smoothdroid.host.compare.difference import differences, processes
 from smoothdroid.host.results.checks import ENERGY, NOT_CHECKED
 from smoothdroid.host.results.judged_cells import Judged, judge_all
 from smoothdroid.host.results.record import RUNS, Campaign, Run, find_campaigns, read_campaign, read_runs
 from smoothdroid.host.results.statistics import CONFIDENCE
 
-NOT_THE_QUESTION = {"repetitions": True, "rounds": True, "until": True, "budget_s": True, "seed": True}
-"""Fields of a protocol that may differ in a pair: how often something was measured is not what was measured."""
+NOT_THE_CELL = {"repetitions": True, "rounds": True, "until": True, "budget_s": True, "seed": True}
+"""Fields of a protocol that may differ in a pair: they say how often a cell is measured, not what it is."""
 
-MOST_LOOKED_AT = 100
-"""Cells of each side among which an error looks for the two that are most alike."""
+MOST_SEARCHED = 100
+"""Cells of each side among which the two most similar are searched for an error message."""
 
 UNREMARKABLE = (ENERGY, NOT_CHECKED, "one process")
 """Findings without a remark: they touch no ratio, or the comparison has a remark of its own."""
@@ -35,52 +35,53 @@ Key = tuple[str, str, str, str]
 """Phone, transport, build where it must be equal, and setting: cells with equal keys form a pair."""
 
 
-def load(a: Path, b: Path, threshold: float) -> Compared:
+def load(a: Path, b: Path, threshold: float) -> ComparedResults:
     """Read two folders and compare the cells that both measured; builds and model files may differ.
 
-    Raises BadInput where there are no results, where one folder answers the same question twice in different ways,
-    and where nothing can be compared: other phones, other ways, or no cell measured in both.
+    Raises BadInput where there are no results, where one folder measured a cell twice with different builds or
+    models, and where nothing can be compared: other phones, other transports, or no cell measured in both.
     """
     inside, damage = {"model_sha256": True}, list[str]()
-    ours, theirs = (_sides(_read(place, damage), inside, of_build=False) for place in (a, b))
-    return _compared(str(a), str(b), None, ours, theirs, threshold, damage)
+    cells_a, cells_b = (_sides(_read(place, damage), inside, of_build=False) for place in (a, b))
+    return _compared(str(a), str(b), None, cells_a, cells_b, threshold, damage)
 
 
-def within(folder: Path, field: by.Field, said: str, threshold: float) -> Compared:
-    """Read one folder and compare its cells at two values of a field, all else equal; `said` names the values.
+def within(folder: Path, field: by.Field, values: str, threshold: float) -> ComparedResults:
+    """Read one folder and compare its cells at two values of a field, all else equal; `values` names them.
 
-    Raises BadInput as `load`, and unless `said` names two values that are there.
+    Raises BadInput as `load`, and unless `values` names two existing values.
     """
     damage: list[str] = []
-    found = _read(folder, damage)
-    asked = by.choose(field, said, [(side.campaign, side.cell) for side in found])
-    ours, theirs = (
+    cells = _read(folder, damage)
+    chosen = by.choose(field, values, [(side.campaign, side.cell) for side in cells])
+    cells_a, cells_b = (
         _sides(
-            [side for side in found if field.value(side.campaign, side.cell) == value],
+            [side for side in cells if field.value(side.campaign, side.cell) == value],
             field.inside,
             of_build=field.name != "build",
         )
-        for value in (asked.a, asked.b)
+        for value in (chosen.a, chosen.b)
     )
-    a, b = (f"{field.name} {value}, in {folder}" for value in (asked.a, asked.b))
-    return _compared(a, b, asked, ours, theirs, threshold, damage)
+    a, b = (f"{field.name} {value}, in {folder}" for value in (chosen.a, chosen.b))
+    return _compared(a, b, chosen, cells_a, cells_b, threshold, damage)
 
 
 def _compared(
     a: str,
     b: str,
-    asked: By | None,
-    ours: dict[Key, Side],
-    theirs: dict[Key, Side],
+    chosen: By | None,
+    cells_a: dict[Key, Side],
+    cells_b: dict[Key, Side],
     threshold: float,
     damage: list[str],
-) -> Compared:
-    common = [key for key in ours if key in theirs and ours[key].processes and theirs[key].processes]
+) -> ComparedResults:
+    common = [key for key in cells_a if key in cells_b and cells_a[key].processes and cells_b[key].processes]
     if not common:
-        raise BadInput(f"{a} and {b} cannot be compared: {_why_not(ours, theirs)}")
-    found = differences([(ours[key].processes, theirs[key].processes) for key in common], threshold)
-    pairs = [Pair(ours[key], theirs[key], one) for key, one in zip(common, found, strict=True)]
-    return Compared(a, b, asked, threshold, pairs, _missing(ours, theirs), _missing(theirs, ours), damage)
+        raise BadInput(f"{a} and {b} cannot be compared: {_why_not(cells_a, cells_b)}")
+    compared = differences([(cells_a[key].processes, cells_b[key].processes) for key in common], threshold)
+    pairs = [Pair(cells_a[key], cells_b[key], one) for key, one in zip(common, compared, strict=True)]
+    only_a, only_b = _missing(cells_a, cells_b), _missing(cells_b, cells_a)
+    return ComparedResults(a, b, chosen, threshold, pairs, only_a, only_b, damage)
 
 
 def _read(place: Path, damage: list[str]) -> list[Side]:
@@ -112,19 +113,19 @@ def _side(folder: Path, campaign: Campaign, judged: Judged) -> Side:
     return Side(folder, campaign, judged.cell, processes(judged, str(folder)), remarks, failure)
 
 
-def _sides(found: Iterable[Side], inside: dict[str, Any], *, of_build: bool) -> dict[Key, Side]:
-    """Key cells by everything but what lies `inside`, which may differ in a pair; with `of_build` by the build too."""
+def _sides(cells: Iterable[Side], inside: dict[str, Any], *, of_build: bool) -> dict[Key, Side]:
+    """Key cells by everything except `inside`, which may differ in a pair; with `of_build` also by the build."""
     sides: dict[Key, Side] = {}
-    for side in found:
+    for side in cells:
         campaign = side.campaign
-        setting = side.cell.model_dump_json(exclude={"protocol": NOT_THE_QUESTION, **inside})
+        setting = side.cell.model_dump_json(exclude={"protocol": NOT_THE_CELL, **inside})
         key = (campaign.phone.id, campaign.transport, campaign.build_id if of_build else "", setting)
         sides[key] = _joined(sides[key], side) if key in sides else side
     return sides
 
 
 def _joined(one: Side, other: Side) -> Side:
-    """Join the same cell of two campaigns, as when a sweep was asked for again with more threads."""
+    """Join the same cell of two campaigns, as when a sweep was repeated with more threads."""
     if not one.processes or not other.processes:
         return other if other.processes else one
     alike = [(side.campaign.build_id, side.cell.model_sha256) for side in (one, other)]
@@ -140,25 +141,25 @@ def _joined(one: Side, other: Side) -> Side:
 def _missing(here: dict[Key, Side], there: dict[Key, Side]) -> list[str]:
     """Name the cells that only `here` measured, and why the other side did not."""
     return [
-        f"{side.name}: " + (there[key].failure if key in there else "not asked for")
+        f"{side.name}: " + (there[key].failure if key in there else "not in the plan")
         for key, side in here.items()
         if side.processes and not (key in there and there[key].processes)
     ]
 
 
-def _why_not(ours: dict[Key, Side], theirs: dict[Key, Side]) -> str:
-    a, b = ({key: side for key, side in sides.items() if side.processes} for sides in (ours, theirs))
+def _why_not(cells_a: dict[Key, Side], cells_b: dict[Key, Side]) -> str:
+    a, b = ({key: side for key, side in sides.items() if side.processes} for sides in (cells_a, cells_b))
     for name, measured in (("A", a), ("B", b)):
         if not measured:
             return f"{name} has no measured cell"
     if not {phone for phone, *_ in a} & {phone for phone, *_ in b}:
         phones = (", ".join(sorted({side.campaign.phone.model for side in sides.values()})) for sides in (a, b))
-        return "A was measured on {}, B on {}, another phone; a ratio of two phones is not of a change".format(*phones)
+        return "A was measured on {}, B on {}: compare needs results of the same phone".format(*phones)
     transports = [sorted({transport for _, transport, *_ in sides}) for sides in (a, b)]
     if not set(transports[0]) & set(transports[1]):
         a_over, b_over = (", ".join(names) for names in transports)
         return f"A was measured over {a_over}, B over {b_over}, where Android schedules processes differently"
-    one, other = min(product(list(a)[:MOST_LOOKED_AT], list(b)[:MOST_LOOKED_AT]), key=lambda keys: len(_apart(*keys)))
+    one, other = min(product(list(a)[:MOST_SEARCHED], list(b)[:MOST_SEARCHED]), key=lambda keys: len(_apart(*keys)))
     apart = ", ".join(_apart(one, other))
     return f"no cell was measured in both; A has {a[one].name}, B has {b[other].name}, and these differ in {apart}"
 
@@ -173,33 +174,33 @@ def _apart(*keys: Key) -> list[str]:
 
 
 def _flat(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell's settings without the levels that they lie in."""
+    """Return a cell's settings in one flat dictionary."""
     inner = {**cell.pop("options", {}), **cell.pop("protocol", {})}
     return {"model file": cell.pop("model_sha256", ""), **cell, **inner}
 
 
-def as_facts(compared: Compared) -> dict[str, Any]:
+def as_facts(compared: ComparedResults) -> dict[str, Any]:
     """Return a comparison for a program to read; a number that is not finite, which JSON lacks, becomes null."""
-    asked = compared.by
+    by_field = compared.by
     return {
         "a": compared.a,
         "b": compared.b,
-        "by": {"field": asked.field.name, "a": asked.a, "b": asked.b} if asked else None,
+        "by": {"field": by_field.field.name, "a": by_field.a, "b": by_field.b} if by_field else None,
         "threshold": compared.threshold,
         "confidence": CONFIDENCE,
         "adjustment": "holm",
         "caveat": compared.caveat,
         "changes": compared.changes,
         "regressions": len(compared.regressions),
-        "cells": [_pair_facts(pair, asked) for pair in compared.pairs],
+        "cells": [_pair_facts(pair, by_field) for pair in compared.pairs],
         "only_a": compared.only_a,
         "only_b": compared.only_b,
         "damage": compared.damage,
     }
 
 
-def _pair_facts(pair: Pair, asked: By | None) -> dict[str, Any]:
-    found, ratio = pair.difference, pair.difference.comparison.ratio
+def _pair_facts(pair: Pair, by_field: By | None) -> dict[str, Any]:
+    difference, ratio = pair.difference, pair.difference.comparison.ratio
     options = pair.a.cell.options.model_dump(exclude_defaults=True)
     cell: dict[str, Any] = {
         "model": pair.a.cell.model,
@@ -208,24 +209,24 @@ def _pair_facts(pair: Pair, asked: By | None) -> dict[str, Any]:
         "cpus": pair.a.cpus,
         "options": options,
     }
-    if asked:  # A and B differ in it, and `by` has both values
-        options.pop(asked.field.name.replace("-", "_"), None)
-        cell |= dict.fromkeys({asked.field.name} & cell.keys())
+    if by_field:  # A and B differ in it, and `by` has both values
+        options.pop(by_field.field.name.replace("-", "_"), None)
+        cell |= dict.fromkeys({by_field.field.name} & cell.keys())
     return {
         "phone": pair.a.campaign.phone.model,
         "transport": pair.a.campaign.transport,
         **cell,
-        "processes": {"a": len(found.a), "b": len(found.b)},
-        "paired": found.paired,
-        "a": sum(found.a) / len(found.a),
-        "b": sum(found.b) / len(found.b),
+        "processes": {"a": len(difference.a), "b": len(difference.b)},
+        "paired": difference.paired,
+        "a": sum(difference.a) / len(difference.a),
+        "b": sum(difference.b) / len(difference.b),
         "ratio": _finite(ratio.mean),
         "low": _finite(ratio.low),
         "high": _finite(ratio.high),
-        "p_value": _finite(found.comparison.p_value),
-        "p_value_adjusted": _finite(found.p_value),
-        "answer": found.answer,
-        "regression": found.regression,
+        "p_value": _finite(difference.comparison.p_value),
+        "p_value_adjusted": _finite(difference.p_value),
+        "answer": difference.answer,
+        "regression": difference.regression,
         "remark": pair.remark,
     }
 

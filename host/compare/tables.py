@@ -1,4 +1,4 @@
-"""A comparison -> tables and sentences on the terminal."""
+"""The tables and sentences of a comparison on the terminal."""
 
 from __future__ import annotations
 
@@ -8,82 +8,97 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from smoothdroid.host.compare.by import DEFAULT
-from smoothdroid.host.compare.comparison import Compared, Pair
+from smoothdroid.host.compare.comparison import ComparedResults, Pair
 from smoothdroid.host.report.data.numbers import number
 from smoothdroid.host.results.statistics import CONFIDENCE
 
 SETTING = {"model": "model", "test": "test", "cpus": "CPUs", "threads": "threads"}
-"""A cell's fields, and the heads of their columns."""
+"""The heads of the columns of a cell's fields."""
 
-FOUND = ("processes", "A tokens/s", "B tokens/s", "B / A", f"{CONFIDENCE:.0%} interval", "adjusted p", "B is", "remark")
-WORDS = ("model", "test", "CPUs", "settings", "B is", "remark")
+FIGURES = (
+    "processes",
+    "A tokens/s",
+    "B tokens/s",
+    "B / A",
+    f"{CONFIDENCE:.0%} interval",
+    "adjusted p",
+    "B is",
+    "remark",
+)
+TEXTS = ("model", "test", "CPUs", "settings", "B is", "remark")
 
 
-def terminal(compared: Compared) -> Iterator[Table]:
+def terminal(compared: ComparedResults) -> Iterator[Table]:
     """Yield a table for each phone and transport."""
     groups: dict[str, list[Pair]] = {}
     for pair in compared.pairs:
         campaign = pair.a.campaign
         groups.setdefault(f"{campaign.phone.model} ({campaign.phone.soc}), over {campaign.transport}", []).append(pair)
-    asked = compared.by.field.name if compared.by else ""
+    compared_field = compared.by.field.name if compared.by else ""
     for title, pairs in groups.items():
         table = Table(title=title, caption=compared.caveat or None)
-        for name in (*(head for field, head in SETTING.items() if field != asked), "settings", *FOUND):
-            # Folded, not cut: the names of models differ in their ends.
-            table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+        for name in (*(head for field, head in SETTING.items() if field != compared_field), "settings", *FIGURES):
+            # Folded and not cut: the names of models differ at their ends.
+            table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
         for pair in pairs:
-            table.add_row(*_setting(pair, asked), *_found(pair))
+            table.add_row(*_setting(pair, compared_field), *_figures(pair))
         yield table
 
 
-def sides(compared: Compared) -> list[str]:
-    """Say what A and B are."""
+def sides(compared: ComparedResults) -> list[str]:
+    """Return the lines that name A and B."""
     return [f"A: {compared.a}", f"B: {compared.b}"]
 
 
-def said(compared: Compared) -> list[str]:
-    """Say what the tables do not show."""
+def notes(compared: ComparedResults) -> list[str]:
+    """Return the lines below the tables: what they do not show, and how it was computed."""
     lines = [f"left out: {damaged}" for damaged in compared.damage]
-    lines += [f"not the same: {change}" for change in compared.changes]
+    lines += [f"different: {change}" for change in compared.changes]
     lines += [f"only in A: {cell}" for cell in compared.only_a]
     lines += [f"only in B: {cell}" for cell in compared.only_b]
     cells = len(compared.pairs)
-    found = [pair.difference for pair in compared.pairs]
-    if paired := sum(one.paired for one in found):
+    differences = [pair.difference for pair in compared.pairs]
+    if paired := sum(one.paired for one in differences):
         lines.append(f"{paired} of {cells} cells are compared in pairs of processes, each pair from one round")
-    if apart := sum(not one.one_campaign for one in found):
+    if apart := sum(not one.one_campaign for one in differences):
         lines.append(
-            f"{apart} of {cells} cells are compared unpaired (Welch): A and B are of different campaigns, whose rounds "
-            "did not take turns, so what else changed between them is in no interval"
+            f"{apart} of {cells} cells are compared unpaired (Welch): A and B come from different campaigns, "
+            "whose rounds were not interleaved, so no interval covers what else changed between them"
         )
-    if tested := sum(not math.isnan(one.p_value) for one in found):
+    if tested := sum(not math.isnan(one.p_value) for one in differences):
         lines.append(
-            f"the answers account for the number of cells (Holm, {tested} tested): with nothing changed, the "
-            f"probability of any faster or slower is at most {1 - CONFIDENCE:.0%}; an interval is of its own cell alone"
+            f"`faster` and `slower` account for the number of cells (Holm, {tested} tested): if nothing changed, the "
+            f"probability of any of them is at most {1 - CONFIDENCE:.0%}; each interval is for its own cell alone"
         )
-    beyond = f"slower by more than {100 * compared.threshold:g} %, and significantly so"
-    lines.append(f"{len(compared.regressions)} of {cells} cells {beyond}")
+    lines.append(
+        f"{len(compared.regressions)} of {cells} cells are significantly slower, by more than "
+        f"{100 * compared.threshold:g} %"
+    )
     return lines
 
 
-def _setting(pair: Pair, asked: str) -> Iterator[str]:
-    """Yield a pair's columns without the one that `asked` names, in which A and B differ."""
+def _setting(pair: Pair, compared_field: str) -> Iterator[str]:
+    """Yield a pair's columns without the compared field, in which A and B differ."""
     cell = pair.a.cell
     shown = {"model": cell.model, "test": cell.test.name, "cpus": pair.a.cpus, "threads": str(cell.threads)}
-    yield from (value for field, value in shown.items() if field != asked)
+    yield from (value for field, value in shown.items() if field != compared_field)
     options = cell.options.model_dump(exclude_defaults=True)
-    options.pop(asked.replace("-", "_"), None)
+    options.pop(compared_field.replace("-", "_"), None)
     yield str(type(cell.options).model_validate(options)) or DEFAULT
 
 
-def _found(pair: Pair) -> tuple[str, ...]:
-    found = pair.difference
-    ratio = found.comparison.ratio
-    processes = f"{found.n} pair{'s' if found.n > 1 else ''}" if found.paired else f"{len(found.a)} and {len(found.b)}"
-    a, b = (number(sum(means) / len(means)) for means in (found.a, found.b))
+def _figures(pair: Pair) -> tuple[str, ...]:
+    difference = pair.difference
+    ratio = difference.comparison.ratio
+    processes = (
+        f"{difference.n} pair{'s' if difference.n > 1 else ''}"
+        if difference.paired
+        else f"{len(difference.a)} and {len(difference.b)}"
+    )
+    a, b = (number(sum(means) / len(means)) for means in (difference.a, difference.b))
     between = f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio.n > 1 else "-"
-    answer = f"{found.answer}, a regression" if found.regression else found.answer
-    return (processes, a, b, f"{ratio.mean:.3f}", between, _p_value(found.p_value), answer, pair.remark)
+    answer = f"{difference.answer}, a regression" if difference.regression else difference.answer
+    return (processes, a, b, f"{ratio.mean:.3f}", between, _p_value(difference.p_value), answer, pair.remark)
 
 
 def _p_value(value: float) -> str:

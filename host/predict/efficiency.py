@@ -1,12 +1,13 @@
-"""How much of a SoC's peak llama.cpp reaches, as published measurements have it.
+"""The efficiency of llama.cpp: the share of a SoC's peak that published measurements reach.
 
-A published speed over what the peak allows is an efficiency: for decode of the DRAM's bandwidth, for prefill of the
-cores' arithmetic. Their logarithms are taken as draws from one normal distribution. The middle is its mean, and the
-interval is Student's for one more draw (mean ± t · s · sqrt(1 + 1/n)): it holds a speed, not the mean of many.
+An efficiency is a published speed over the speed that the peak allows: the DRAM's bandwidth for decode, the cores'
+arithmetic for prefill. The logarithms of efficiencies are taken as draws from one normal distribution. The middle is
+its mean, and the interval is Student's for one more draw (mean ± t · s · sqrt(1 + 1/n)): it is for a single speed, not
+for the mean of many.
 
 Its weakness: the draws come from very few phones, and those of one phone resemble each other, so the interval is
-rather too narrow for a phone of another make. `left_out` says by how much the middle misses when a point, or all points
-of a phone, are not fitted on.
+probably too narrow for a phone of another make. `left_out` computes by how much the middle misses a point when this
+point, or all points of its phone, are left out of the fit.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Published:
-    """One row of published.toml, with what was to be read and computed for it."""
+    """A published measurement, a row of published.toml, with the bytes to read and the operations to compute for it."""
 
     phone: str
     soc: Soc
@@ -44,32 +45,32 @@ class Published:
 
     @property
     def decode_efficiency(self) -> float:
-        """Share of the DRAM's peak."""
+        """The share of the DRAM's peak bandwidth that decode reaches."""
         return self.decode * self.work.weights_bytes / (self.soc.peak_gb_s * 1e9)
 
     @property
     def prefill_efficiency(self) -> float:
-        """Share of the cores' peak."""
+        """The share of the cores' peak arithmetic that prefill reaches."""
         peak = self.soc.operations_per_s(self.work.kind)
         if peak is None or self.work.operations is None:
-            raise ValueError(f"the cores of {self.soc.name} are not in the table")
+            raise ValueError(f"the cores of {self.soc.name} are not in {socs.SOCS}")
         return self.prefill * self.work.operations / peak
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Share of a peak: the middle, and the interval for one more phone and model."""
+    """A share of a peak: the middle, and the interval for one more phone and model."""
 
     middle: float
     low: float
     high: float
-    """Above 1 there is nothing: a peak is a ceiling."""
+    """At most 1, because the peak is a ceiling."""
     n: int
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Both, and what they were fitted on."""
+    """The efficiencies of decode and prefill, and the points that they were fitted on."""
 
     decode: Efficiency
     prefill: Efficiency
@@ -77,19 +78,19 @@ class Fitted:
 
     @property
     def phones(self) -> int:
-        """How many phones the points come from."""
+        """The number of phones that the points come from."""
         return len({point.phone for point in self.points})
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """All rows, in the order of the file."""
+    """Return all rows, in the order of the file."""
     return tuple(_row(**row) for row in tomllib.loads(PUBLISHED.read_text(encoding="utf-8"))["measured"])
 
 
 @cache
 def fitted() -> Fitted:
-    """On all that was published."""
+    """Fit the efficiencies on all published measurements."""
     points = published()
     return Fitted(
         fit([point.decode_efficiency for point in points]), fit([point.prefill_efficiency for point in points]), points
@@ -97,9 +98,9 @@ def fitted() -> Fitted:
 
 
 def fit(shares: Sequence[float]) -> Efficiency:
-    """Of at least two shares of a peak. Raises ValueError for fewer."""
+    """Fit an efficiency on at least two shares of a peak. Raises ValueError for fewer."""
     if len(shares) < 2:
-        raise ValueError("an interval takes two points at least")
+        raise ValueError("an interval takes at least two points")
     logarithms = [math.log(share) for share in shares]
     n, middle = len(logarithms), statistics.fmean(logarithms)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(logarithms) * math.sqrt(1 + 1 / n)
@@ -107,12 +108,12 @@ def fit(shares: Sequence[float]) -> Efficiency:
 
 
 def left_out(shares: Sequence[float], groups: Sequence[str]) -> list[float]:
-    """For each share: itself over the middle of all that are not of its group."""
-    missed = []
+    """Return each share divided by the middle of all shares that are not of its group."""
+    ratios = []
     for share, group in zip(shares, groups, strict=True):
-        others = [math.log(other) for other, its in zip(shares, groups, strict=True) if its != group]
-        missed.append(share / math.exp(statistics.fmean(others)))
-    return missed
+        others = [math.log(other) for other, of_other in zip(shares, groups, strict=True) if of_other != group]
+        ratios.append(share / math.exp(statistics.fmean(others)))
+    return ratios
 
 
 def _row(
@@ -126,9 +127,9 @@ def _row(
     source: str,
     weights_bytes: int | None = None,
 ) -> Published:
-    found = socs.find(soc)
-    if found is None:
+    row = socs.find(soc)
+    if row is None:
         raise ValueError(f"{PUBLISHED}: {soc} is not in {socs.SOCS}")
-    asked = work.of(model, type)
-    asked = replace(asked, weights_bytes=weights_bytes or asked.weights_bytes)
-    return Published(phone, found, asked, threads, prefill, decode, source)
+    known = work.of(model, type)
+    known = replace(known, weights_bytes=weights_bytes or known.weights_bytes)
+    return Published(phone, row, known, threads, prefill, decode, source)

@@ -1,4 +1,4 @@
-"""A measured cell beside what was expected of it."""
+"""Measured cells compared with their predictions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from smoothdroid.host.results.cell import Cell
 
 
 def measured_against(tokens_per_s: float, cell: Cell, model: Header, soc: str) -> Against | None:
-    """Where the speed of `cell` lies, of `model` on a phone that calls its SoC `soc`.
+    """Compare the speed of `cell`, of `model` on a phone that calls its SoC `soc`, with its prediction.
 
-    None where nothing is expected: a SoC or its cores are not in the table, a mixture of experts, a model that the
-    caches may hold, a prompt and its answer in one, prefill after a depth, a record older than what is needed of it.
+    Return None where there is no prediction: the SoC or its cores are not in the table, the model is a mixture of
+    experts or may fit in the caches, the cell is a prompt with its answer or prefill after a depth, or the record is
+    too old to contain what the prediction needs.
     """
     row, test = socs.find(soc), cell.test
     if row is None or (test.n_prompt and test.n_gen) or test.prompt:
         return None
     try:
-        asked = work.of_header(model)
+        needed = work.of_header(model)
     except BadInput:
         return None
     options = cell.options
-    # What is certain to be read: a cache in another type has fewer bytes, and what is generated only comes to it.
+    # Only bytes that are certainly read: a cache in another type has fewer, and generated tokens add more.
     depth = 0 if options.cache_k or options.cache_v else options.depth
-    found = roofline.predict(asked, row, fitted(), depth=depth)
-    expected = found.decode if test.n_gen else None if options.depth else found.prefill
+    prediction = roofline.predict(needed, row, fitted(), depth=depth)
+    expected = prediction.decode if test.n_gen else None if options.depth else prediction.prefill
     return roofline.against(tokens_per_s, expected) if expected else None

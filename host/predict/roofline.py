@@ -1,10 +1,11 @@
-"""Tokens/s to expect of a model on a SoC: a roofline, with an interval, and the ceiling that no result can pass.
+"""The roofline: tokens/s to expect of a model on a SoC, with an interval and the ceiling that no result can exceed.
 
 Decode reads all weights and the KV cache for each token, so it is bound by the DRAM's bandwidth; prefill reads them
-once for hundreds of tokens, and is bound by what the cores multiply (Williams, Waterman, Patterson: Roofline, 2009).
-The ceiling is the peak itself. What is expected below it is the share that llama.cpp was seen to reach, efficiency.py.
+once for hundreds of tokens, and is bound by the cores' arithmetic (Williams, Waterman, Patterson: Roofline, 2009). The
+ceiling is the peak itself; the expected speed is the share of it that llama.cpp usually reaches (efficiency.py).
 
-It holds for a cool phone with as many threads as are best there, a prompt of some hundred tokens, weights in memory.
+A prediction holds for a cool phone with its best number of threads, a prompt of some hundred tokens, and weights that
+are in memory.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from smoothdroid.device.info.socs import Soc
 from smoothdroid.host.predict.efficiency import Efficiency, Fitted
 from smoothdroid.host.predict.work import Work
 
-Answer = Literal["as predicted", "faster than predicted", "slower than predicted", "above the ceiling"]
+Verdict = Literal["as predicted", "faster than predicted", "slower than predicted", "above the ceiling"]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Tokens/s."""
+    """The tokens/s to expect."""
 
     middle: float
     low: float
@@ -32,29 +33,29 @@ class Expected:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of a model on a SoC."""
+    """The speeds to expect of a model on a SoC."""
 
     soc: Soc
     decode: Expected | None
-    """None where the caches may hold what a token reads: then DRAM is no bound."""
+    """None where the caches may hold what a token reads: DRAM is then no bound."""
     prefill: Expected | None
-    """None where the SoC's cores, or the model's matrices, are not known."""
+    """None where the SoC's cores or the model's matrices are unknown."""
 
 
 @dataclass(frozen=True)
 class Against:
-    """A measured speed beside what was expected of it."""
+    """A measured speed compared with its prediction."""
 
     expected: Expected
     ratio: float
-    """Measured over the middle of what was expected."""
+    """Measured speed over the middle of the prediction."""
     of_ceiling: float
-    """Measured over the ceiling."""
-    answer: Answer
+    """Measured speed over the ceiling."""
+    verdict: Verdict
 
 
 def predict(work: Work, soc: Soc, fitted: Fitted, *, depth: int = 0) -> Prediction:
-    """What to expect; decode after `depth` tokens in the KV cache, prefill into an empty one."""
+    """Predict decode after `depth` tokens in the KV cache, and prefill into an empty one."""
     ceiling = soc.decode_ceiling(work.decode_bytes(depth))
     peak = soc.operations_per_s(work.kind)
     return Prediction(
@@ -65,15 +66,15 @@ def predict(work: Work, soc: Soc, fitted: Fitted, *, depth: int = 0) -> Predicti
 
 
 def against(tokens_per_s: float, expected: Expected) -> Against:
-    """Where a measured speed lies: in the interval, outside, or where nothing can lie."""
-    answer: Answer = "as predicted"
+    """Compare a measured speed with the interval and the ceiling of its prediction."""
+    verdict: Verdict = "as predicted"
     if tokens_per_s > expected.ceiling:
-        answer = "above the ceiling"
+        verdict = "above the ceiling"
     elif tokens_per_s > expected.high:
-        answer = "faster than predicted"
+        verdict = "faster than predicted"
     elif tokens_per_s < expected.low:
-        answer = "slower than predicted"
-    return Against(expected, tokens_per_s / expected.middle, tokens_per_s / expected.ceiling, answer)
+        verdict = "slower than predicted"
+    return Against(expected, tokens_per_s / expected.middle, tokens_per_s / expected.ceiling, verdict)
 
 
 def _expected(ceiling: float | None, share: Efficiency) -> Expected | None:

@@ -1,4 +1,4 @@
-"""All results in SQL. The only package that imports duckdb."""
+"""Queries over all results in SQL; the only package that imports duckdb."""
 
 from __future__ import annotations
 

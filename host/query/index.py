@@ -1,7 +1,7 @@
-"""The index: what judging made of every campaign that was asked about, so that the next question need not judge again.
+"""The index of a query: the evaluated cells of every campaign that was queried, kept in the cache.
 
-One DuckDB file in the cache. It is made from the results folders, which stay the record, and made again where a
-campaign's files changed; another version of the code that judges begins another one. Deleting it loses nothing.
+It is one DuckDB file. The results folders stay the record: a campaign is evaluated again when its files change, and
+another version of the code that evaluates starts another index. Deleting it loses nothing.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from smoothdroid.host.query.tables import TABLES, Facts, rows_of
 from smoothdroid.host.results.record import CAMPAIGN, RUNS, SAMPLES
 
 FEW = 4
-"""Campaigns that are judged in this process: to start another takes about as long."""
+"""The number of campaigns that are evaluated in this process: starting another takes about as long."""
 
 Stamp = str
-"""Of a campaign's files: sizes and times of change. Another stamp, another content."""
+"""Sizes and modification times of a campaign's files; a different stamp means a different content."""
 
 OnProgress = Callable[[str, int, int], None]
 OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Current:
-    """The index, up to date for the campaigns that were asked for."""
+class UpToDateIndex:
+    """The index, up to date for the requested campaigns."""
 
     path: Path
     campaigns: list[str]
-    """Those that are whole: their folders."""
+    """Folders of the campaigns that can be read."""
     damaged: list[str]
-    """The others, and what is wrong with them."""
+    """Messages about the others."""
 
 
 @contextmanager
@@ -55,10 +55,10 @@ def current(
     again: bool = False,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
-) -> Iterator[Current]:
-    """The index, up to date for `folders`, which nobody changes while the block runs.
+) -> Iterator[UpToDateIndex]:
+    """Bring the index up to date for `folders`, and keep others from changing it while the block runs.
 
-    What is judged when Ctrl-C comes stays judged. `again` judges all anew.
+    What was evaluated before Ctrl-C is kept. `again` evaluates everything anew.
     """
     place = home()
     place.mkdir(parents=True, exist_ok=True)
@@ -66,45 +66,45 @@ def current(
     with exclusive(place / ".lock", wait=True, on_wait=_waits(on_step)):
         for file in place.glob("index-*"):
             if not file.name.startswith(path.name):
-                file.unlink()  # of other rules
+                file.unlink()  # of another version
         with closing(_opened(path)) as index:
-            found = _update(index, path, [str(folder.absolute()) for folder in folders], again, on_progress)
-        yield found
+            updated = _update(index, path, [str(folder.absolute()) for folder in folders], again, on_progress)
+        yield updated
 
 
 def home() -> Path:
-    """Where the index is kept."""
+    """Return the folder of the index."""
     return cache_root() / "query"
 
 
 @cache
 def rules() -> str:
-    """The version of what judges: a hash of its code and its tables, and of what is here."""
+    """Return the version of the evaluation: a hash of its code and data, and of this package."""
     top = Path(__file__).parents[2]
     folders = ("device/info", "device/telemetry", "host/results", "host/report/data", "host/query")
     files = sorted(file for folder in folders for file in (top / folder).rglob("*") if file.suffix in (".py", ".toml"))
-    told = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    hashes = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+    return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
 def stamp(folder: Path) -> Stamp:
-    """Samples are written once, before the run that they belong to is recorded: their folder's time is enough."""
-    told = []
+    """Return the stamp of a campaign; for samples, written before their run is recorded, the folder is enough."""
+    parts = []
     for name in (CAMPAIGN, RUNS, SAMPLES):
         try:
-            found = (folder / name).stat()
-            told.append(f"{found.st_mtime_ns}:{found.st_size}")
+            status = (folder / name).stat()
+            parts.append(f"{status.st_mtime_ns}:{status.st_size}")
         except FileNotFoundError:
-            told.append("-")
-    return " ".join(told)
+            parts.append("-")
+    return " ".join(parts)
 
 
 def _waits(on_step: OnStep | None) -> Callable[[], None] | None:
-    return (lambda: on_step("another query is at work; waiting for it")) if on_step else None
+    return (lambda: on_step("another query is running; waiting for it")) if on_step else None
 
 
 def _opened(path: Path) -> duckdb.DuckDBPyConnection:
-    """The index; an empty one where there is none, or where it cannot be read: a dead machine, another DuckDB."""
+    """Open the index; start an empty one where it is missing or unreadable (a crash, another version of DuckDB)."""
     try:
         return _created(path)
     except duckdb.Error:
@@ -114,8 +114,8 @@ def _opened(path: Path) -> duckdb.DuckDBPyConnection:
             return _created(path)
         except duckdb.Error as error:
             raise BadInput(
-                f"the index of queries, {path}, cannot be made: {str(error).splitlines()[0]}. Where the cache lies on "
-                "a file system without locks, name another folder for it (SMOOTHDROID_CACHE)"
+                f"the query index {path} cannot be created: {str(error).splitlines()[0]}. If the cache is on a file "
+                "system without locks, set SMOOTHDROID_CACHE to another folder"
             ) from error
 
 
@@ -128,7 +128,7 @@ def _created(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection, schema: str = "main") -> None:
-    """Those that are asked, where they are not there yet."""
+    """Create the tables of queries that do not exist yet."""
     for table in TABLES:
         columns = ", ".join(f"{column.name} {column.kind}" for column in table.columns)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}.{table.name} (campaign_number INTEGER, {columns})")
@@ -136,47 +136,49 @@ def create_tables(connection: duckdb.DuckDBPyConnection, schema: str = "main") -
 
 def _update(
     index: duckdb.DuckDBPyConnection, path: Path, folders: Sequence[str], again: bool, on_progress: OnProgress | None
-) -> Current:
+) -> UpToDateIndex:
     stamps = {folder: stamp(Path(folder)) for folder in folders}
     known = {} if again else dict(index.execute("SELECT campaign, stamp FROM judged").fetchall())
     stale = [folder for folder, now in stamps.items() if known.get(folder) != now]
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".judging-") as work:
-        for number, (folder, rows) in enumerate(_judged_all(stale, Path(work)), 1):
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".evaluating-") as work:
+        for number, (folder, rows) in enumerate(_evaluate_all(stale, Path(work)), 1):
             _replace(index, folder, stamps[folder], rows)
             if on_progress:
-                on_progress("judging campaigns", number, len(stale))
-    told = dict(index.execute("SELECT campaign, damage FROM judged").fetchall())
-    whole = [folder for folder in folders if not told[folder]]
-    return Current(path, whole, [told[folder] for folder in folders if told[folder]])
+                on_progress("evaluating campaigns", number, len(stale))
+    damage = dict(index.execute("SELECT campaign, damage FROM judged").fetchall())
+    whole = [folder for folder in folders if not damage[folder]]
+    return UpToDateIndex(path, whole, [damage[folder] for folder in folders if damage[folder]])
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Of one campaign, on disk."""
+    """The rows of one campaign, in files."""
 
     files: dict[str, Path]
-    """Table -> a file with a JSON object a line."""
+    """A file with a JSON object per line for each table, by its name."""
     damage: str = ""
 
 
-def _judged_all(folders: Sequence[str], work: Path) -> Iterator[tuple[str, _Rows]]:
-    """As they come."""
+def _evaluate_all(folders: Sequence[str], work: Path) -> Iterator[tuple[str, _Rows]]:
+    """Evaluate campaigns, and yield the rows of each when it is done."""
     if len(folders) < FEW:
-        yield from ((folder, _judge(folder, work / str(number))) for number, folder in enumerate(folders))
+        yield from ((folder, _evaluate(folder, work / str(number))) for number, folder in enumerate(folders))
         return
-    # Not forked: DuckDB has threads. Ctrl-C is this process's to handle.
+    # Spawned and not forked, because DuckDB has threads. Only this process handles Ctrl-C.
     ignored = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=signal.signal, initargs=ignored) as pool:
-        asked = {pool.submit(_judge, folder, work / str(number)): folder for number, folder in enumerate(folders)}
+        folder_of = {
+            pool.submit(_evaluate, folder, work / str(number)): folder for number, folder in enumerate(folders)
+        }
         try:
-            for done in as_completed(asked):
-                yield asked[done], done.result()
+            for done in as_completed(folder_of):
+                yield folder_of[done], done.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _judge(folder: str, files: Path) -> _Rows:
-    """One campaign's rows. Whatever is wrong with its record is said, and the others are not held up by it."""
+def _evaluate(folder: str, files: Path) -> _Rows:
+    """Write one campaign's rows to files; a damaged record gives a message instead, and does not affect others."""
     try:
         rows = rows_of(Path(folder))
     except (BadInput, OSError) as error:
@@ -191,18 +193,18 @@ def _judge(folder: str, files: Path) -> _Rows:
 
 
 def _line(row: Facts) -> str:
-    """What is not finite, which JSON has not, becomes null."""
+    """Return a row as JSON; infinite values, which JSON lacks, become null."""
     known = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
     return json.dumps(known)
 
 
 def _replace(index: duckdb.DuckDBPyConnection, folder: str, now: Stamp, rows: _Rows) -> None:
-    """All of a campaign's rows, or none and what is wrong with it."""
+    """Replace all rows of a campaign; where a column cannot hold one, by a message and no rows."""
     try:
         _write(index, folder, now, rows)
-    except (duckdb.DataError, duckdb.InvalidInputException) as error:  # a number beyond what a column holds
-        said = str(error).splitlines()[0]
-        _write(index, folder, now, _Rows({}, f"{folder} is damaged: {said}"))
+    except (duckdb.DataError, duckdb.InvalidInputException) as error:  # a number that a column cannot hold
+        message = str(error).splitlines()[0]
+        _write(index, folder, now, _Rows({}, f"{folder} is damaged: {message}"))
     finally:
         for file in rows.files.values():
             file.unlink()
@@ -214,8 +216,8 @@ def _write(index: duckdb.DuckDBPyConnection, folder: str, now: Stamp, rows: _Row
         for (old,) in index.execute("DELETE FROM judged WHERE campaign = ? RETURNING number", [folder]).fetchall():
             for table in TABLES:
                 index.execute(f"DELETE FROM {table.name} WHERE campaign_number = ?", [old])  # noqa: S608
-        told = "INSERT INTO judged VALUES (?, ?, ?, nextval('numbers')) RETURNING number"
-        number = index.execute(told, [folder, now, rows.damage]).fetchall()[0][0]
+        insert = "INSERT INTO judged VALUES (?, ?, ?, nextval('numbers')) RETURNING number"
+        number = index.execute(insert, [folder, now, rows.damage]).fetchall()[0][0]
         for table in TABLES:
             if table.name in rows.files:
                 columns = {column.name: column.kind for column in table.columns}

@@ -1,4 +1,4 @@
-"""What can be asked: three tables, each column with its type and what it says, and a campaign's rows of each."""
+"""The tables of a query: campaigns, cells and runs, each column with its type and meaning, and their rows."""
 
 from __future__ import annotations
 
@@ -15,66 +15,67 @@ from smoothdroid.host.report.data.rows import CellRow, evaluate_campaign, interv
 from smoothdroid.host.results.record import Campaign, Run, conditions
 
 Facts = dict[str, Any]
-"""Of one row: column -> value."""
+"""The values of a row, by column."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One of a table."""
+class QueryColumn:
+    """A column of a table."""
 
     name: str
     kind: str
-    """DuckDB's type."""
+    """The type in DuckDB."""
     says: str
+    """The meaning, for `smoothdroid query --tables`."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of one kind."""
+class QueryTable:
+    """A table that queries can read."""
 
     name: str
     says: str
-    columns: tuple[Column, ...]
-    shared: tuple[Column, ...] = ()
-    """Of `campaigns`, and shown here too: by them most questions are grouped."""
+    columns: tuple[QueryColumn, ...]
+    shared: tuple[QueryColumn, ...] = ()
+    """Columns of `campaigns` that are shown here too, because most queries group by them."""
 
     @property
-    def shown(self) -> tuple[Column, ...]:
-        """All that can be asked for."""
+    def shown(self) -> tuple[QueryColumn, ...]:
+        """The columns that a query can read."""
         return (*self.shared, *self.columns)
 
 
-def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
-    return tuple(Column(*row) for row in rows)
+def _columns(*rows: tuple[str, str, str]) -> tuple[QueryColumn, ...]:
+    return tuple(QueryColumn(*row) for row in rows)
 
 
 _CELL = _columns(
     ("fingerprint", "VARCHAR", "the measurement's identity: phone, transport, build, model and settings"),
     ("model", "VARCHAR", "the file's name"),
     ("test", "VARCHAR", "pp512, tg128, `tg128 for 10 min`, a prompt's first words"),
-    ("n_threads", "INTEGER", "as asked for"),
-    ("cpus", "VARCHAR", "the mask by its name: big, big+mid, 0-3; `any` for none"),
+    ("n_threads", "INTEGER", "requested number of threads"),
+    ("cpus", "VARCHAR", "CPU mask by name: big, big+mid, 0-3; `any` without a mask"),
 )
 
-CAMPAIGNS = Table(
+CAMPAIGNS = QueryTable(
     "campaigns",
-    "a plan on a phone: a results folder",
+    "a plan measured on a phone, with one results folder",
     _columns(
-        ("campaign", "VARCHAR", "its folder: what cells and runs are joined by"),
-        ("started_at", "TIMESTAMP", "when it was asked for, in UTC"),
+        ("campaign", "VARCHAR", "its folder: joins cells and runs"),
+        ("started_at", "TIMESTAMP", "start, in UTC"),
         ("phone", "VARCHAR", "maker and model"),
         ("phone_id", "VARCHAR", "a hash of its serial number"),
         ("soc", "VARCHAR", "as the phone calls it"),
         ("transport", "VARCHAR", "adb, ssh or local"),
-        ("emulated", "BOOLEAN", "then its tokens/s say nothing of a phone's speed"),
-        ("android", "VARCHAR", "version; empty where there is none"),
+        ("emulated", "BOOLEAN", "whether the phone is emulated: its tokens/s are not the speed of a phone"),
+        ("android", "VARCHAR", "version; empty without Android"),
         ("kernel", "VARCHAR", "version"),
-        ("memory_mb", "INTEGER", "of the phone, in MiB"),
-        ("build_id", "VARCHAR", "of the llama.cpp binaries"),
-        ("build_isa", "VARCHAR", "their ISA level"),
-        ("build_commit", "VARCHAR", "llama.cpp's"),
+        ("memory_mb", "INTEGER", "the phone's memory in MiB"),
+        ("build_id", "VARCHAR", "build of the llama.cpp binaries"),
+        ("build_isa", "VARCHAR", "ISA level of the build"),
+        ("build_commit", "VARCHAR", "commit of llama.cpp"),
         ("smoothdroid", "VARCHAR", "version"),
-        ("seed", "INTEGER", "of the order in which cells took turns"),
+        ("seed", "INTEGER", "seed of the order of cells in a round"),
     ),
 )
 
@@ -83,11 +84,11 @@ def _meaning(setting: Setting) -> str:
     return setting.meaning if setting.default is not None else f"{setting.meaning}; NULL: llama.cpp's default"
 
 
-def _of_its_campaign(*names: str) -> tuple[Column, ...]:
+def _of_campaign(*names: str) -> tuple[QueryColumn, ...]:
     return tuple(column for column in CAMPAIGNS.columns if column.name in names)
 
 
-CELLS = Table(
+CELLS = QueryTable(
     "cells",
     "one setting of a campaign, as `smoothdroid report` shows it",
     (
@@ -95,64 +96,68 @@ CELLS = Table(
         *_columns(
             ("n_prompt", "INTEGER", "tokens of prefill; 0: decode"),
             ("n_gen", "INTEGER", "tokens of decode; 0: prefill"),
-            ("sustained_s", "INTEGER", "how long it was kept up; 0: a burst"),
-            ("settings", "VARCHAR", "what else differs from llama.cpp's default: `cache k q8_0`"),
+            ("sustained_s", "INTEGER", "duration of a sustained test in seconds; 0: a burst"),
+            ("settings", "VARCHAR", "settings that differ from llama.cpp's defaults: `cache k q8_0`"),
             *((setting.column, "VARCHAR" if setting.choices else "INTEGER", _meaning(setting)) for setting in SETTINGS),
-            ("model_sha256", "VARCHAR", "of the file"),
-            ("model_size", "BIGINT", "of the file, in bytes"),
-            ("model_n_params", "BIGINT", "its parameters"),
-            ("bits_per_weight", "DOUBLE", "of its tensors"),
-            ("verdict", "VARCHAR", "`valid`, or why it cannot be believed; NULL: there is no number"),
+            ("model_sha256", "VARCHAR", "hash of the model file"),
+            ("model_size", "BIGINT", "size of the model file in bytes"),
+            ("model_n_params", "BIGINT", "number of parameters"),
+            ("bits_per_weight", "DOUBLE", "mean over the model's tensors"),
+            ("verdict", "VARCHAR", "`valid`, or the checks that rejected it; NULL: there is no number"),
             ("tokens_per_s", "DOUBLE", "mean over the processes; NULL unless the verdict is `valid`"),
-            ("tokens_per_s_low", "DOUBLE", "the mean's 95 % interval over processes; NULL with one process"),
-            ("tokens_per_s_high", "DOUBLE", "its other end"),
-            ("tokens_per_s_median", "DOUBLE", "of the repetitions"),
-            ("unbelieved_tokens_per_s", "DOUBLE", "the mean where the verdict is not `valid`: kept apart"),
-            ("processes", "INTEGER", "behind the number, valid or not"),
-            ("repetitions", "INTEGER", "in all of these processes"),
-            ("first_token_s", "DOUBLE", "of a prompt: from the loaded model to the answer's first token"),
-            ("first_token_s_low", "DOUBLE", "its 95 % interval over processes; NULL with one process"),
-            ("first_token_s_high", "DOUBLE", "its other end"),
-            ("joules_per_token", "DOUBLE", "of the whole phone, on battery"),
-            ("joules_per_token_low", "DOUBLE", "its 95 % interval over processes; NULL with one process"),
-            ("joules_per_token_high", "DOUBLE", "its other end"),
-            ("kernels", "VARCHAR", "what the weights were laid out for"),
-            ("remark", "VARCHAR", "what was found, or why there is no number"),
+            (
+                "tokens_per_s_low",
+                "DOUBLE",
+                "lower end of the mean's 95 % interval over processes; NULL with one process",
+            ),
+            ("tokens_per_s_high", "DOUBLE", "upper end of it"),
+            ("tokens_per_s_median", "DOUBLE", "median of the repetitions"),
+            ("rejected_tokens_per_s", "DOUBLE", "mean where the verdict is not `valid`: kept separate"),
+            ("processes", "INTEGER", "number of processes behind the number, valid or not"),
+            ("repetitions", "INTEGER", "number of repetitions in all of these processes"),
+            ("first_token_s", "DOUBLE", "seconds from the loaded model to the first token of the answer to a prompt"),
+            ("first_token_s_low", "DOUBLE", "lower end of its 95 % interval over processes; NULL with one process"),
+            ("first_token_s_high", "DOUBLE", "upper end of it"),
+            ("joules_per_token", "DOUBLE", "energy of the whole phone per token, on battery"),
+            ("joules_per_token_low", "DOUBLE", "lower end of its 95 % interval over processes; NULL with one process"),
+            ("joules_per_token_high", "DOUBLE", "upper end of it"),
+            ("kernels", "VARCHAR", "layout of the weights in memory"),
+            ("remark", "VARCHAR", "findings of the checks, or the reason why there is no number"),
         ),
     ),
-    _of_its_campaign("campaign", "phone", "soc", "transport", "emulated", "build_isa"),
+    _of_campaign("campaign", "phone", "soc", "transport", "emulated", "build_isa"),
 )
 
-RUNS = Table(
+RUNS = QueryTable(
     "runs",
     "one process of a cell, measured or failed",
     (
         *_CELL,
         *_columns(
-            ("round", "INTEGER", "from 0; all cells take turns in each"),
-            ("attempt", "INTEGER", "more than 1: the phone or its runner went down before"),
-            ("started_at", "TIMESTAMP", "in UTC"),
-            ("wall_s", "DOUBLE", "with loading and warm-up"),
-            ("failure", "VARCHAR", "why there is no measurement; else NULL"),
+            ("round", "INTEGER", "number of the round, from 0; cells are interleaved in each"),
+            ("attempt", "INTEGER", "number of the attempt; more than 1: the phone or its runner stopped before"),
+            ("started_at", "TIMESTAMP", "start, in UTC"),
+            ("wall_s", "DOUBLE", "duration in seconds, with loading and warm-up"),
+            ("failure", "VARCHAR", "reason why there is no measurement; otherwise NULL"),
             ("counted", "BOOLEAN", "whether its repetitions are in the cell's numbers"),
-            ("samples_ts", "DOUBLE[]", "tokens/s of each repetition, as llama-bench calls it"),
+            ("samples_ts", "DOUBLE[]", "tokens/s of each repetition (llama-bench's name)"),
             ("tokens_per_s", "DOUBLE", "their mean; NULL unless it counted"),
-            ("waited_s", "DOUBLE", "for a cooler phone, before"),
-            ("celsius_max", "DOUBLE", "of the hottest thermal zone meanwhile"),
-            ("battery_celsius_max", "DOUBLE", "of the battery"),
-            ("rss_peak_mb", "DOUBLE", "of the benchmark, in MiB"),
-            ("pss_peak_mb", "DOUBLE", "without its share of what others hold too"),
-            ("runner_cpu_s", "DOUBLE", "what measuring took of one core"),
+            ("waited_s", "DOUBLE", "seconds of waiting for a cooler phone before it"),
+            ("celsius_max", "DOUBLE", "highest temperature of any thermal zone during it"),
+            ("battery_celsius_max", "DOUBLE", "highest temperature of the battery"),
+            ("rss_peak_mb", "DOUBLE", "peak RSS of the benchmark in MiB"),
+            ("pss_peak_mb", "DOUBLE", "peak PSS: shared pages count in part"),
+            ("runner_cpu_s", "DOUBLE", "CPU time of the runner's own measuring"),
         ),
     ),
-    _of_its_campaign("campaign", "phone", "soc", "transport", "emulated"),
+    _of_campaign("campaign", "phone", "soc", "transport", "emulated"),
 )
 
 TABLES = (CAMPAIGNS, CELLS, RUNS)
 
 
 def rows_of(folder: Path) -> dict[str, list[Facts]]:
-    """Table -> the rows of the campaign in `folder`, judged by today's rules. Raises BadInput when it is damaged."""
+    """Return the rows of each table, by its name, of the campaign in `folder`. Raises BadInput when it is damaged."""
     found = evaluate_campaign(folder)
     campaign = found.campaign
     where = campaign.phone.id, campaign.transport, campaign.build_id
@@ -192,13 +197,13 @@ def _campaign_facts(folder: Path, campaign: Campaign) -> Facts:
 
 
 def _named(name: str, row: CellRow) -> Facts:
-    """What tells a cell from the others."""
+    """Return the columns that identify a cell."""
     return {"fingerprint": name, "model": row.model, "test": row.test, "n_threads": row.threads, "cpus": row.cpus}
 
 
 def _cell_facts(name: str, row: CellRow, model: Artifact) -> Facts:
     cell, rate, options = row.judged.cell, row.tokens_per_s, row.judged.cell.options
-    believed = rate if row.valid else None
+    valid = rate if row.valid else None
     return {
         **_named(name, row),
         "n_prompt": cell.test.n_prompt,
@@ -211,12 +216,12 @@ def _cell_facts(name: str, row: CellRow, model: Artifact) -> Facts:
         "model_n_params": model.parameters,
         "bits_per_weight": model.bits_per_weight,
         "verdict": row.verdict if rate else None,
-        **interval_facts("tokens_per_s", believed),
-        "tokens_per_s_median": believed and statistics.median(row.judged.rates),
-        "unbelieved_tokens_per_s": None if believed else rate and rate.mean,
+        **interval_facts("tokens_per_s", valid),
+        "tokens_per_s_median": valid and statistics.median(row.judged.rates),
+        "rejected_tokens_per_s": None if valid else rate and rate.mean,
         "processes": len(row.judged.runs),
         "repetitions": len(row.judged.rates),
-        **interval_facts("first_token_s", row.first_token_s if believed else None),
+        **interval_facts("first_token_s", row.first_token_s if valid else None),
         **interval_facts("joules_per_token", row.judged.joules_per_token),
         "kernels": row.kernels,
         "remark": row.remark,

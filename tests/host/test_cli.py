@@ -522,7 +522,7 @@ def test_compare_ends_with_1_on_a_regression(
     assert (shown.status, shown.err) == (status, "")
     assert shown.out.splitlines()[:2] == [f"A: {before}", f"B: {after}"]
     assert "emulated: not the speed of a phone" in shown.out
-    assert shown.out.splitlines()[-1].startswith("2 of 2 cells slower" if status else "0 of 2 cells slower")
+    assert shown.out.splitlines()[-1].startswith(f"{2 * status} of 2 cells are significantly slower")
     printed = smoothdroid("compare", before, after, *arguments, "--json")
     assert (printed.status, printed.err) == (status, "")
     assert json.loads(printed.out)["regressions"] == 2 * status
@@ -533,7 +533,7 @@ def test_one_regression_among_many_faster_cells_ends_with_1(smoothdroid: Smoothd
     after = write_rounds(tmp_path / "after", {1: [20.0, 20.1, 19.9], 2: [9.0, 9.1, 8.9]})
     shown = smoothdroid("compare", before, after)
     assert shown.status == 1
-    assert shown.out.splitlines()[-1].startswith("1 of 2 cells slower")
+    assert shown.out.splitlines()[-1].startswith("1 of 2 cells are significantly slower")
 
 
 def test_compare_of_two_settings_of_one_folder(smoothdroid: Smoothdroid, tmp_path: Path) -> None:
@@ -573,15 +573,15 @@ def test_query_answers_on_stdout_and_says_what_it_does_on_stderr(smoothdroid: Sm
     shown = smoothdroid("query", sql, asked_about)
     assert shown.status == 0
     assert "10.01" in shown.out
-    assert "judging campaigns: 1/1" in shown.err
+    assert "evaluating campaigns: 1/1" in shown.err
     assert "emulated" in shown.err
     told = smoothdroid("query", sql, asked_about, "--json")
     assert json.loads(told.out) == [
         {"n_threads": 1, "verdict": "valid", "tokens_per_s": 10.01},
         {"n_threads": 2, "verdict": "unstable", "tokens_per_s": None},
     ]
-    assert "judging" not in told.err
-    assert "judging campaigns: 1/1" in smoothdroid("query", sql, asked_about, "--again").err
+    assert "evaluating" not in told.err
+    assert "evaluating campaigns: 1/1" in smoothdroid("query", sql, asked_about, "--again").err
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -596,7 +596,7 @@ def test_query_exports_and_replaces_only_when_told(
     assert written == b"n_threads\n1\n2\n" if kind == "csv" else written.startswith(b"PAR1")
     refused = smoothdroid(*call)
     assert refused.status == 2
-    assert f"{file} is there already: --force replaces it" in refused.err
+    assert f"{file} already exists: --force replaces it" in refused.err
     assert smoothdroid(*call, "--force").status == 0
 
 
@@ -615,7 +615,7 @@ def test_query_shows_so_many_rows_and_says_so(smoothdroid: Smoothdroid, asked_ab
         ([], "what is the question?"),
         (["SELEC 1"], "syntax error"),
         (["FROM cells", "--json", "--csv", "x.csv"], "goes to one of them"),
-        (["FROM cells", "--csv", "nowhere/x.csv"], "there is no folder nowhere"),
+        (["FROM cells", "--csv", "nowhere/x.csv"], "folder nowhere does not exist"),
         (["FROM cells", "nowhere"], "nowhere holds no results"),
         (["SELECT 1 AS a, 2 AS a", "--json"], "two columns are called `a`"),
     ],
@@ -678,8 +678,12 @@ def test_predict_knows_files_and_every_soc(smoothdroid: Smoothdroid, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["llama-9"], "llama-9 is no GGUF file, no folder with a config.json, and none of llama-2-7b"),
-        (["llama-2-7b", "--soc", "Snapdragon 9"], "`Snapdragon 9` is no SoC whose memory is known here"),
+        (
+            ["llama-9"],
+            "unknown model 'llama-9': expected a GGUF file, a folder with a config.json, or one of llama-2-7b",
+        ),
+        (["llama-2-7b", "--soc", "Snapdragon 8 Gen 9"], "unknown SoC 'Snapdragon 8 Gen 9'; did you mean SM8"),
+        (["llama-2-7b", "--soc", "foo"], "unknown SoC 'foo'; known are SM8"),
         (["llama-2-7b", "--type", "q9_0"], "ggml has no type `q9_0`"),
     ],
 )

@@ -47,7 +47,7 @@ def _figure(phone: PhoneResults, settings: Sequence[PredictedSetting]) -> Report
     legend(figure, handles, ["predicted", "ceiling", "measured"])
     description = "; ".join(
         f"{one.best.row.model}, {label_of_test(one.best.row)}: {number(one.best.rate.mean)} tokens/s, predicted "
-        f"{one.interval}, ceiling {number(one.against.expected.ceiling)}: {one.against.answer}"
+        f"{one.interval}, ceiling {number(one.against.expected.ceiling)}: {one.against.verdict}"
         for one in settings
     )
     return ReportFigure(f"Measured against predicted, {phone.title}", description, figure)

@@ -35,7 +35,7 @@ Accuracy = Mapping[str, list[TableCell]]
 def build(data: ReportData) -> SectionContent | None:
     """Build the tables of every phone; None where no speed was measured."""
     tables = list(format_tables(data))
-    sentences = ["Each model file at its own best valid setting. The small print below a figure names its source."]
+    sentences = ["Each model file at its own best valid setting. The small print below a number names its source."]
     sentences += [f"{quality.name}: {quality.conditions}" for quality in data.evaluations]
     return SectionContent(sentences, tables) if tables else None
 

@@ -36,7 +36,7 @@ def table(phone: PhoneResults, settings: Sequence[PredictedSetting]) -> SectionT
             TableCell(one.interval, value=one.against.expected.middle),
             TableCell(number(one.against.expected.ceiling), value=one.against.expected.ceiling),
             TableCell(f"{one.against.of_ceiling:.0%}", value=one.against.of_ceiling),
-            TableCell(one.against.answer),
+            TableCell(one.against.verdict),
         ]
         for one in settings
     ]

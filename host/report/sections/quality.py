@@ -22,6 +22,6 @@ def build(data: ReportData) -> SectionContent | None:
         verdicts = [verdict for plain, smooth in joined if (verdict := quality.verdict(plain, smooth))]
         sentences += [quality.conditions, *(verdicts or quality.verdicts)]
     sentences.append(
-        "An arrow leads from a plain model to its smoothed one. A figure holds for the kernels that computed it."
+        "An arrow leads from a plain model to its smoothed one. The numbers hold for the kernels that computed them."
     )
     return SectionContent(sentences, tables)

@@ -42,7 +42,7 @@ def build_report(
     emulated = ", ".join(phone.title for phone in data.phones if phone.emulated)
     return Report(
         f"smoothdroid: {phones or 'quality'}",
-        [f"{emulated}: {NOT_A_SPEED}"] if emulated else [],
+        [f"{emulated} ({NOT_A_SPEED})"] if emulated else [],
         data.damage,
         [
             Section(entry.id, entry.title, content or SectionContent(), drawn)

@@ -61,9 +61,9 @@ def test_two_values_are_found(text: str, values: tuple[str, str]) -> None:
     ("text", "says"),
     [
         ("threads", r"write FIELD=A,B.*model, test, threads, cpus, depth"),
-        ("thread=4,8", r"no field `thread`; did you mean `threads`\? there are model, test"),
+        ("thread=4,8", r"unknown field `thread`; did you mean `threads`\? there are model, test"),
         ("flash-atention=on,off", r"did you mean `flash-attention`\?"),
-        ("=4,8", r"no field ``; there are model"),
+        ("=4,8", r"unknown field ``; there are model"),
         ("threads=4", r"two values.*there are 1, 4, 8"),
         ("threads=", r"two values"),
         ("threads=4,", r"two values"),
@@ -74,7 +74,7 @@ def test_two_values_are_found(text: str, values: tuple[str, str]) -> None:
         ("cpus=big,mid", r"no cell has cpus `mid`; there are any, big, little, 0-2,8"),
         ("depth=0,4069", r"no cell has depth `4069`; did you mean `4096`\?"),
         ("batch=512,default", r"no cell has batch `512`; there is default"),
-        ("model=q8_0,other", r"--models q8_0,other: `q8_0` fits m-q8_0 and m-smooth-q8_0; write more"),
+        ("model=q8_0,other", r"--models q8_0,other: `q8_0` matches m-q8_0 and m-smooth-q8_0; write more"),
         ("model=m-smoth-q8_0,other", r"no cell has model `m-smoth-q8_0`; did you mean `m-smooth-q8_0`\?"),
         ("build=abab,0123", r"no cell has build `abab`"),
     ],
@@ -105,7 +105,7 @@ def test_a_mask_that_has_another_name_on_each_phone_is_ambiguous() -> None:
     (only,) = [cluster for cluster in phone().clusters if cluster.cpus == [4, 5, 6, 7]]
     other = phone(id="feed", clusters=[only.model_copy(update={"cpus": list(range(9))})])
     assert chosen("cpus=little,any", plan, other) == ("little", "any")
-    with pytest.raises(BadInput, match="fits 0-3 and little"):
+    with pytest.raises(BadInput, match="matches 0-3 and little"):
         chosen("cpus=0-3,any", plan, other)
 
 

@@ -11,9 +11,9 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.job.session import Cooling
 from smoothdroid.host.compare.by import parse
-from smoothdroid.host.compare.comparison import Compared, Pair
+from smoothdroid.host.compare.comparison import ComparedResults, Pair
 from smoothdroid.host.compare.matching import as_facts, load, within
-from smoothdroid.host.compare.tables import said
+from smoothdroid.host.compare.tables import notes
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.rows import NOT_A_SPEED
 from smoothdroid.host.results import cpu_masks
@@ -63,12 +63,12 @@ def before(tmp_path: Path) -> Path:
     return results(tmp_path / "before", {})
 
 
-def pair_of(compared: Compared, cell: Key) -> Pair:
+def pair_of(compared: ComparedResults, cell: Key) -> Pair:
     (pair,) = (p for p in compared.pairs if key_of(p.a.cell) == cell)
     return pair
 
 
-def by(folder: Path, text: str, threshold: float = 0.05) -> Compared:
+def by(folder: Path, text: str, threshold: float = 0.05) -> ComparedResults:
     return within(folder, *parse(text), threshold)
 
 
@@ -126,7 +126,7 @@ def test_cells_of_one_folder_only_are_named_with_the_reason(tmp_path: Path) -> N
     assert len(compared.pairs) == 3
     assert compared.only_b == ["plain pp512, 2 threads, Google Pixel 8 over adb: failed: illegal instruction"]
     assert len(compared.only_a) == 4
-    assert compared.only_a[0] == "plain tg128, 1 threads, Google Pixel 8 over adb: not asked for"
+    assert compared.only_a[0] == "plain tg128, 1 threads, Google Pixel 8 over adb: not in the plan"
 
 
 def test_the_name_of_a_cell_has_its_cpus_and_settings(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_name_of_a_cell_has_its_cpus_and_settings(tmp_path: Path) -> None:
     cell = next(known.plan.cells())
     append(folder, run_of(known, cell, FAST), read_back(cell.cpus))
     assert load(tmp_path / "a", a, 0.05).only_a == [
-        "plain pp512, 1 threads on CPUs little, depth 64, mmap off, Google Pixel 8 over adb: not asked for"
+        "plain pp512, 1 threads on CPUs little, depth 64, mmap off, Google Pixel 8 over adb: not in the plan"
     ]
 
 
@@ -177,12 +177,14 @@ def test_phones_and_transports_are_compared_each_with_itself(tmp_path: Path) -> 
         ("ssh", "ssh"),
     ]
     assert len(compared.only_b) == 8
-    assert compared.only_b[0] == "plain pp512, 1 threads, Other over adb: not asked for"
+    assert compared.only_b[0] == "plain pp512, 1 threads, Other over adb: not in the plan"
 
 
 def test_other_phones_are_refused(before: Path, tmp_path: Path) -> None:
     after = results(tmp_path / "after", {}, on=phone(id="feedfeedfeed", model="Other"))
-    with pytest.raises(BadInput, match="A was measured on Google Pixel 8, B on Other, another phone"):
+    with pytest.raises(
+        BadInput, match="A was measured on Google Pixel 8, B on Other: compare needs results of the same phone"
+    ):
         load(before, after, 0.05)
 
 
@@ -252,7 +254,7 @@ def test_damage_is_named_and_left_out(before: Path, tmp_path: Path) -> None:
     compared = load(before, after, 0.05)
     assert compared.pairs
     assert [f"{record}, line 1 is damaged" in compared.damage[0], len(compared.damage)] == [True, 2]
-    assert f"left out: {compared.damage[0]}" in said(compared)
+    assert f"left out: {compared.damage[0]}" in notes(compared)
     assert as_facts(compared)["damage"] == compared.damage
 
 
@@ -391,7 +393,7 @@ def test_sides_of_two_campaigns_are_not_paired_those_of_one_are(tmp_path: Path) 
         (4, True),
     ]
     assert compared.only_a == [
-        f"plain {test}, 2 threads, Google Pixel 8 over adb: not asked for" for test in ("pp512", "tg128")
+        f"plain {test}, 2 threads, Google Pixel 8 over adb: not in the plan" for test in ("pp512", "tg128")
     ]
 
 

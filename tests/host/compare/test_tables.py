@@ -8,9 +8,9 @@ from rich.console import Console
 
 from smoothdroid.host.common import console
 from smoothdroid.host.compare.by import parse
-from smoothdroid.host.compare.comparison import Compared
+from smoothdroid.host.compare.comparison import ComparedResults
 from smoothdroid.host.compare.matching import load, within
-from smoothdroid.host.compare.tables import said, sides, terminal
+from smoothdroid.host.compare.tables import notes, sides, terminal
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.rows import NOT_A_SPEED
 from smoothdroid.host.results.cell import Protocol, Test
@@ -39,7 +39,7 @@ def results(folder: Path, plan: Plan, rates: Sequence[Sequence[float]], transpor
 
 
 @pytest.fixture
-def compared(tmp_path: Path) -> Compared:
+def compared(tmp_path: Path) -> ComparedResults:
     """Slower with one thread, one process with two, failed with four; over adb and ssh."""
     for transport in ("adb", "ssh"):
         results(tmp_path / "a" / transport, PLAN, [FAST, FAST, FAST], transport)
@@ -47,7 +47,7 @@ def compared(tmp_path: Path) -> Compared:
     return load(tmp_path / "a", tmp_path / "b", 0.05)
 
 
-def shown(compared: Compared) -> list[list[str]]:
+def shown(compared: ComparedResults) -> list[list[str]]:
     """The cells of the first table's rows, and its heads."""
     wide = Console(width=300, markup=False)
     with wide.capture() as captured:
@@ -57,7 +57,7 @@ def shown(compared: Compared) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_every_row_has_cpus_settings_processes_and_the_adjusted_p_value(compared: Compared) -> None:
+def test_every_row_has_cpus_settings_processes_and_the_adjusted_p_value(compared: ComparedResults) -> None:
     tables = list(terminal(compared))
     assert [table.title for table in tables] == [
         f"Google Pixel 8 (zuma), over {transport}" for transport in ("adb", "ssh")
@@ -79,16 +79,16 @@ def test_every_row_has_cpus_settings_processes_and_the_adjusted_p_value(compared
     assert single[-1].startswith("one process: measure with --rounds 5")
 
 
-def test_what_the_tables_do_not_show(compared: Compared, tmp_path: Path) -> None:
+def test_what_the_tables_do_not_show(compared: ComparedResults, tmp_path: Path) -> None:
     assert sides(compared) == [f"A: {tmp_path}/a", f"B: {tmp_path}/b"]
-    assert said(compared) == [
+    assert notes(compared) == [
         "only in A: [b]$m pp64, 4 threads, depth 32, mmap off, Google Pixel 8 over adb: failed: killed",
         "only in A: [b]$m pp64, 4 threads, depth 32, mmap off, Google Pixel 8 over ssh: failed: killed",
-        "4 of 4 cells are compared unpaired (Welch): A and B are of different campaigns, whose rounds did not take "
-        "turns, so what else changed between them is in no interval",
-        "the answers account for the number of cells (Holm, 2 tested): with nothing changed, the probability of any "
-        "faster or slower is at most 5%; an interval is of its own cell alone",
-        "2 of 4 cells slower by more than 5 %, and significantly so",
+        "4 of 4 cells are compared unpaired (Welch): A and B come from different campaigns, whose rounds were not "
+        "interleaved, so no interval covers what else changed between them",
+        "`faster` and `slower` account for the number of cells (Holm, 2 tested): if nothing changed, the probability "
+        "of any of them is at most 5%; each interval is for its own cell alone",
+        "2 of 4 cells are significantly slower, by more than 5 %",
     ]
 
 
@@ -99,11 +99,11 @@ def test_settings_of_one_campaign_are_shown_in_pairs_without_the_one_that_differ
     assert heads[:5] == ["model", "test", "CPUs", "settings", "processes"]
     assert row[:5] == ["[b]$m", "pp64", "any", "depth 32, mmap off", "3 pairs"]
     assert sides(compared) == [f"A: threads 1, in {folder}", f"B: threads 2, in {folder}"]
-    assert "1 of 1 cells are compared in pairs of processes, each pair from one round" in said(compared)
-    assert not any("Welch" in line for line in said(compared))
+    assert "1 of 1 cells are compared in pairs of processes, each pair from one round" in notes(compared)
+    assert not any("Welch" in line for line in notes(compared))
     one = within(folder, *parse("threads=1,4"), 0.05)
     assert shown(one)[1][4] == "1 pair"
-    assert not any("Holm" in line for line in said(one)), "no cell was tested"
+    assert not any("Holm" in line for line in notes(one)), "no cell was tested"
 
 
 @pytest.mark.parametrize(("text", "settings"), [("mmap=off,default", "depth 32"), ("depth=32,0", "mmap off")])
@@ -113,7 +113,7 @@ def test_an_option_that_differs_is_not_among_the_settings(tmp_path: Path, text: 
     compared = within(results(tmp_path / "results", plan, [FAST] * 3), *parse(text), 0.05)
     assert shown(compared)[1][4] == settings
     only = within(tmp_path / "results", *parse("mmap=off,default"), 0.05).only_a
-    assert only == ["[b]$m pp64, 1 threads, mmap off, Google Pixel 8 over adb: not asked for"]
+    assert only == ["[b]$m pp64, 1 threads, mmap off, Google Pixel 8 over adb: not in the plan"]
 
 
 def test_default_settings_are_called_so(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_default_settings_are_called_so(tmp_path: Path) -> None:
     assert shown(load(folder, folder, 0.05))[1][4] == "default"
 
 
-def printed(compared: Compared, monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
+def printed(compared: ComparedResults, monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
     """The lines that a terminal of this width shows."""
     terminal_of_width = Console(width=width, markup=False)
     monkeypatch.setattr(console, "out", terminal_of_width)
@@ -145,7 +145,7 @@ def test_the_end_of_a_long_name_is_shown(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_on_a_narrow_terminal_each_cell_is_a_block(
-    compared: Compared, monkeypatch: pytest.MonkeyPatch, width: int
+    compared: ComparedResults, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     lines = printed(compared, monkeypatch, width)
     values = [line.split(maxsplit=1) for line in lines if line.startswith(("CPUs", "settings", "processes"))]

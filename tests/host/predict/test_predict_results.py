@@ -56,7 +56,7 @@ def test_a_measured_cell_is_held_against_what_is_predicted() -> None:
     assert soc is not None
     found = roofline.predict(LLAMA, soc, fitted())
     assert (decode.expected, prefill.expected) == (found.decode, found.prefill)
-    assert decode.answer == prefill.answer == "as predicted"
+    assert decode.verdict == prefill.verdict == "as predicted"
 
 
 def test_the_cache_counts_where_its_bytes_are_known() -> None:

@@ -63,7 +63,7 @@ def test_what_a_prediction_calls_its_ceiling_the_runner_calls_impossible(code: s
 
 
 @pytest.mark.parametrize(
-    ("rate", "answer"),
+    ("rate", "verdict"),
     [
         (1.0, "slower than predicted"),
         (2.0, "as predicted"),
@@ -72,6 +72,6 @@ def test_what_a_prediction_calls_its_ceiling_the_runner_calls_impossible(code: s
         (10.5, "above the ceiling"),
     ],
 )
-def test_a_measured_speed_lies_somewhere(rate: float, answer: str) -> None:
+def test_a_measured_speed_lies_somewhere(rate: float, verdict: str) -> None:
     found = roofline.against(rate, roofline.Expected(4.0, 2.0, 9.0, 10.0))
-    assert (found.answer, found.ratio, found.of_ceiling) == (answer, rate / 4, rate / 10)
+    assert (found.verdict, found.ratio, found.of_ceiling) == (verdict, rate / 4, rate / 10)

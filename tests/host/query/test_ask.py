@@ -11,7 +11,7 @@ import pytest
 from smoothdroid.device.common.atomic_file import temporary_name
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.query import ask, index
-from smoothdroid.host.query.index import Current
+from smoothdroid.host.query.index import UpToDateIndex
 from smoothdroid.host.query.tables import TABLES
 from smoothdroid.host.report.data.safe_text import csv_cell
 from smoothdroid.host.results.record import find_campaigns
@@ -19,30 +19,30 @@ from tests.host.query.conftest import MEASURED
 
 
 @pytest.fixture
-def measured() -> Iterator[Current]:
+def measured() -> Iterator[UpToDateIndex]:
     with index.current(find_campaigns([MEASURED])) as current:
         yield current
 
 
-def rows(sql: str, current: Current) -> list[list[Any]]:
-    with ask.asked(sql, current) as answer:
+def rows(sql: str, current: UpToDateIndex) -> list[list[Any]]:
+    with ask.run_query(sql, current) as answer:
         return list(answer.rows())
 
 
-def test_a_question_is_answered(measured: Current) -> None:
+def test_a_question_is_answered(measured: UpToDateIndex) -> None:
     sql = "SELECT phone, count(*), count(tokens_per_s), round(max(tokens_per_s), 2) FROM cells GROUP BY ALL"
     assert rows(sql, measured) == [["Google Pixel 8", 40, 2, 9.69]]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_every_column_can_be_asked_for(measured: Current, table: Any) -> None:
+def test_every_column_can_be_asked_for(measured: UpToDateIndex, table: Any) -> None:
     names = [column.name for column in table.shown]
-    with ask.asked(f"SELECT {', '.join(names)} FROM {table.name}", measured) as answer:  # noqa: S608
+    with ask.run_query(f"SELECT {', '.join(names)} FROM {table.name}", measured) as answer:  # noqa: S608
         assert answer.columns == names
         assert list(answer.rows())
 
 
-def test_tables_are_joined_by_campaign_and_fingerprint(measured: Current) -> None:
+def test_tables_are_joined_by_campaign_and_fingerprint(measured: UpToDateIndex) -> None:
     sql = "SELECT sum(len(samples_ts)) FROM runs JOIN cells USING (campaign, fingerprint) WHERE verdict = 'valid'"
     (((repetitions,),), ((told,),)) = (
         rows(sql, measured),
@@ -60,13 +60,13 @@ def test_only_the_campaigns_that_were_asked_for_are_there(results: Path) -> None
         assert rows("SELECT count(*) FROM runs", current) == [[26]]
 
 
-def test_so_many_rows_and_no_more(measured: Current) -> None:
-    with ask.asked("FROM range(5000)", measured) as answer:
+def test_so_many_rows_and_no_more(measured: UpToDateIndex) -> None:
+    with ask.run_query("FROM range(5000)", measured) as answer:
         assert len(list(answer.rows(3000))) == 3000
         assert [row for [row] in answer.rows()] == list(range(5000))
 
 
-def test_what_is_not_finite_is_nothing(measured: Current) -> None:
+def test_what_is_not_finite_is_nothing(measured: UpToDateIndex) -> None:
     assert rows("SELECT 'inf'::DOUBLE, 'nan'::DOUBLE, 0.25", measured) == [[None, None, 0.25]]
 
 
@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_nothing(measured: Current) -> None:
         "",
     ],
 )
-def test_a_query_only_reads(measured: Current, sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_only_reads(measured: UpToDateIndex, sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput):
         rows(sql, measured)
@@ -118,18 +118,18 @@ SECRET = "nobody's business"
         "SELECT * FROM query('COPY cells TO ''{}''')",
     ],
 )
-def test_a_query_opens_no_other_file(measured: Current, sql: str, tmp_path: Path) -> None:
+def test_a_query_opens_no_other_file(measured: UpToDateIndex, sql: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text(f"a\n{SECRET}\n")
-    written = ask.Output(tmp_path / "out.csv", "csv")
+    written = ask.QueryOutput(tmp_path / "out.csv", "csv")
     for output in (None, written):
-        with pytest.raises(BadInput) as refused, ask.asked(sql.format(secret), measured, output) as answer:
+        with pytest.raises(BadInput) as refused, ask.run_query(sql.format(secret), measured, output) as answer:
             list(answer.rows())
         assert SECRET not in str(refused.value)
     assert secret.read_text() == f"a\n{SECRET}\n"
 
 
-def test_a_query_sees_no_variable_of_ours(measured: Current) -> None:
+def test_a_query_sees_no_variable_of_ours(measured: UpToDateIndex) -> None:
     secrets = duckdb.sql("SELECT 1 AS a")
     with pytest.raises(BadInput, match="secrets does not exist"):
         rows("FROM secrets", measured)
@@ -148,13 +148,15 @@ def test_a_query_sees_no_variable_of_ours(measured: Current) -> None:
         ("SELECT sum(model) FROM cells", r"sum\(VARCHAR\).*cells has campaign"),
     ],
 )
-def test_an_error_is_one_line_that_names_what_there_is(measured: Current, sql: str, said: str, check: bool) -> None:
+def test_an_error_is_one_line_that_names_what_there_is(
+    measured: UpToDateIndex, sql: str, said: str, check: bool
+) -> None:
     with pytest.raises(BadInput, match=said) as refused:
         ask.check(sql) if check else rows(sql, measured)
     assert "\n" not in str(refused.value)
 
 
-def test_what_only_the_values_make_impossible_is_said_too(measured: Current) -> None:
+def test_what_only_the_values_make_impossible_is_said_too(measured: UpToDateIndex) -> None:
     ask.check("SELECT model::INT FROM cells")
     with pytest.raises(BadInput, match="Could not convert string 'SmolLM2") as refused:
         rows("SELECT model::INT FROM cells", measured)
@@ -162,10 +164,10 @@ def test_what_only_the_values_make_impossible_is_said_too(measured: Current) -> 
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_an_answer_is_written_and_read_back(measured: Current, kind: Any, tmp_path: Path) -> None:
-    output = ask.Output(tmp_path / f"it's.{kind}", kind)
+def test_an_answer_is_written_and_read_back(measured: UpToDateIndex, kind: Any, tmp_path: Path) -> None:
+    output = ask.QueryOutput(tmp_path / f"it's.{kind}", kind)
     sql = "SELECT fingerprint, test, tokens_per_s, samples_ts, started_at FROM runs ORDER BY ALL"
-    with ask.asked(sql, measured, output) as answer:
+    with ask.run_query(sql, measured, output) as answer:
         answer.write(output)
     assert [file.name for file in tmp_path.iterdir() if file.name != "cache"] == [output.path.name]
     read = f"SELECT * FROM read_{kind}(?)"  # noqa: S608
@@ -182,9 +184,11 @@ def test_an_answer_is_written_and_read_back(measured: Current, kind: Any, tmp_pa
     outcome="`query --csv` and cells.csv write it as text, in one line",
 )
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "a\nb\u202ec"])
-def test_a_formula_is_written_as_text(measured: Current, tmp_path: Path, name: str) -> None:
-    output = ask.Output(tmp_path / "out.csv", "csv")
-    with ask.asked(f"SELECT '{name}' AS \"{name}\", -1.5 AS n, true AS b, NULL AS nothing", measured, output) as answer:
+def test_a_formula_is_written_as_text(measured: UpToDateIndex, tmp_path: Path, name: str) -> None:
+    output = ask.QueryOutput(tmp_path / "out.csv", "csv")
+    with ask.run_query(
+        f"SELECT '{name}' AS \"{name}\", -1.5 AS n, true AS b, NULL AS nothing", measured, output
+    ) as answer:
         answer.write(output)
     header, row = list(csv.reader(output.path.read_text(encoding="utf-8").splitlines()))
     assert header[0] == row[0] == csv_cell(name)
@@ -197,23 +201,23 @@ def test_a_formula_is_written_as_text(measured: Current, tmp_path: Path, name: s
     transport="workstation",
     outcome="the file that was there stays as it was",
 )
-def test_an_answer_that_fails_leaves_what_was_there(measured: Current, tmp_path: Path) -> None:
-    output = ask.Output(tmp_path / "out.csv", "csv")
+def test_an_answer_that_fails_leaves_what_was_there(measured: UpToDateIndex, tmp_path: Path) -> None:
+    output = ask.QueryOutput(tmp_path / "out.csv", "csv")
     output.path.write_text("before")
     sql = "SELECT CASE WHEN range > 100000 THEN error('late') ELSE range END FROM range(200000)"
-    with ask.asked(sql, measured, output) as answer, pytest.raises(BadInput, match="late"):
+    with ask.run_query(sql, measured, output) as answer, pytest.raises(BadInput, match="late"):
         answer.write(output)
     assert output.path.read_text() == "before"
     assert not temporary_name(output.path).exists()
 
 
-def test_two_columns_of_one_name_cannot_be_written(measured: Current, tmp_path: Path) -> None:
-    output = ask.Output(tmp_path / "out.parquet", "parquet")
-    with ask.asked("SELECT 1 AS a, 2 AS a", measured, output) as answer:
+def test_two_columns_of_one_name_cannot_be_written(measured: UpToDateIndex, tmp_path: Path) -> None:
+    output = ask.QueryOutput(tmp_path / "out.parquet", "parquet")
+    with ask.run_query("SELECT 1 AS a, 2 AS a", measured, output) as answer:
         assert list(answer.rows()) == [[1, 2]]
         with pytest.raises(BadInput, match="two columns are called `a`"):
             answer.write(output)
 
 
-def test_an_emulated_phone_is_known(measured: Current) -> None:
+def test_an_emulated_phone_is_known(measured: UpToDateIndex) -> None:
     assert ask.is_emulated(measured)

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from smoothdroid.host.query import index
-from smoothdroid.host.query.index import Current
+from smoothdroid.host.query.index import UpToDateIndex
 from smoothdroid.host.results.record import CAMPAIGN, RUNS, find_campaigns
 from tests.host.query.conftest import MEASURED
 
@@ -22,7 +22,7 @@ from tests.host.query.conftest import MEASURED
 class Judged:
     """What an update did."""
 
-    def __init__(self, current: Current, progress: list[tuple[int, int]]) -> None:
+    def __init__(self, current: UpToDateIndex, progress: list[tuple[int, int]]) -> None:
         self.current, self.progress = current, progress
 
     def ask(self, sql: str) -> list[tuple[object, ...]]:
@@ -198,7 +198,7 @@ def test_what_was_judged_when_it_is_killed_stays_judged(results: Path) -> None:
 def test_two_at_a_time_wait_for_each_other(results: Path) -> None:
     with index.current(find_campaigns([results])) as current, judging(results) as process:
         assert process.stderr
-        assert "another query is at work" in process.stderr.readline()
+        assert "another query is running" in process.stderr.readline()
         time.sleep(0.2)
         assert process.poll() is None
         assert current.campaigns

@@ -28,7 +28,7 @@ def test_cells_say_what_the_report_says() -> None:
         assert (cell["verdict"] or "-", cell["remark"]) == (row["verdict"], row["remark"])
         assert cell["repetitions"] == row["repetitions"]
         believed = row["verdict"] == "valid"
-        assert cell["unbelieved_tokens_per_s"] == (None if believed else row["tokens_per_s"])
+        assert cell["rejected_tokens_per_s"] == (None if believed else row["tokens_per_s"])
         assert cell["processes"] == row["processes"]
         for end in ("", "_low", "_high"):
             assert cell[f"joules_per_token{end}"] == row[f"joules_per_token{end}"]
@@ -52,7 +52,7 @@ def test_a_believed_cell_has_its_interval_and_its_median(tmp_path: Path) -> None
     assert two["verdict"] == "unstable"
     numbers = ("tokens_per_s", "tokens_per_s_low", "tokens_per_s_high", "tokens_per_s_median")
     assert [two[name] for name in numbers] == [None] * 4
-    assert two["unbelieved_tokens_per_s"] == 7.0
+    assert two["rejected_tokens_per_s"] == 7.0
 
 
 def test_a_cell_of_one_process_has_no_interval_however_many_its_repetitions(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ DECODE, PREFILL = Test(n_gen=128), Test(n_prompt=512)
 def test_a_best_setting_is_held_against_its_prediction(tmp_path: Path) -> None:
     inputs = measured(tmp_path, {DECODE: 4.0, PREFILL: 20.0})
     found = only_phone(inputs)
-    assert [one.against.answer for one in found] == ["as predicted", "as predicted"]
+    assert [one.against.verdict for one in found] == ["as predicted", "as predicted"]
     by_test = {one.best.row.test: one.against.expected for one in found}
 
     table = predicted.table(inputs.phones[0], found)
@@ -98,7 +98,7 @@ def test_a_setting_of_one_process_is_a_point_without_a_bar(tmp_path: Path) -> No
 
 def test_what_passes_no_prediction_is_said(tmp_path: Path) -> None:
     (one,) = only_phone(measured(tmp_path, {DECODE: 0.5}))
-    assert one.against.answer == "slower than predicted"
+    assert one.against.verdict == "slower than predicted"
 
 
 @pytest.mark.parametrize("known", [{"emulated": True}, {"soc": "none that is known"}])
