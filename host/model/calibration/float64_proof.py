@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-# Not those that read bytes as float32: the bytes of a file stay what they are.
+# The functions that convert; those that read bytes as float32 are left alone, as the bytes of a file stay.
 CONVERTING = (Tensor.to, Tensor.type, Tensor.softmax, torch.softmax, functional.softmax, torch.full_like)
 
 GROUPED_MM: Any = getattr(torch, "_grouped_mm", None)

@@ -17,7 +17,7 @@ from smoothdroid.host.model.checkpoint.weight_files import (
     tensors_by_file,
 )
 
-# What is copied along with the weights: data only. Python files stay behind, so that nothing can run them.
+# The files copied along with the weights: data only. Python files stay behind, so that nothing can run them.
 COMPANION_FILES = (
     "README.md",  # the converter takes licence and languages from its front matter
     "added_tokens.json",

@@ -8,7 +8,7 @@ from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
 
 NAMES_SHOWN = 3
 
-# What wraps a model while it is trained puts a prefix before every name that it saves.
+# Training tools that wrap a model put a prefix before every name that they save.
 WRAPPERS = {
     "_orig_mod.": "torch.compile's: save model._orig_mod",
     "module.": "DistributedDataParallel's: save model.module",

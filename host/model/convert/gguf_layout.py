@@ -67,11 +67,11 @@ def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShape
     for tensor in ("token_embd.weight", *(["output.weight"] if row.own_head and "output.weight" in shapes else [])):
         required[tensor] = (*shapes.get(tensor, (0,))[:1], sizes.width)
     for tensor, expected in required.items():
-        found = shapes.get(tensor)
-        if found is None:
+        shape = shapes.get(tensor)
+        if shape is None:
             return f"{tensor} is missing"
-        if found != expected:
-            return f"{tensor} has the shape {list(found)}, expected {list(expected)}"
+        if shape != expected:
+            return f"{tensor} has the shape {list(shape)}, expected {list(expected)}"
     for tensor in sorted(shapes.keys() - required.keys() - set(EXTRA)):
         part = tensor.split(".")[2] if tensor.startswith("blk.") else tensor
         weight = tensor.removesuffix(".bias") + ".weight"
@@ -98,7 +98,7 @@ class _Sizes:
         """Return the sizes, or None where they are not one number each for all layers."""
         heads, width = (metadata.get(f"{architecture}.{key}") for key in ("attention.head_count", "embedding_length"))
         head = width // heads if type(heads) is int and type(width) is int and heads > 0 else None
-        found = [
+        sizes = [
             metadata.get(f"{architecture}.{key}", otherwise)
             for key, otherwise in (
                 ("block_count", None),
@@ -111,7 +111,7 @@ class _Sizes:
                 ("expert_count", 0),
             )
         ]
-        return cls(*found) if all(type(number) is int for number in found) else None
+        return cls(*sizes) if all(type(number) is int for number in sizes) else None
 
 
 def _required(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:

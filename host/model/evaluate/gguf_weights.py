@@ -109,7 +109,7 @@ class GgufWeights:
             known = ", ".join(kind.name for kind in (*_QUANTISED, *_PLAIN))
             raise BadInput(
                 f"{self.path}: {name}.weight is {kind.name}, whose arithmetic is not known here. There are {known}; "
-                "llama-quantize keeps to one type when it is told --pure."
+                "llama-quantize --pure keeps to one type."
             )
         weight = torch.empty(shape)
         for start in range(0, shape[0], ROWS_AT_ONCE):

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 HEADER = struct.Struct("<8sIii")
 MAGIC = b"_logits_"
-ROW_HEAD = 4  # of uint16: the two float32 before the steps
+ROW_HEAD = 4  # in uint16: the two float32 before the steps
 
 # Below it llama-perplexity leaves a token of the reference out of the sum: its probability is 1e-7.
 SMALLEST_LOG_PROBABILITY = -16.0

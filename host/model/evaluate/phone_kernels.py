@@ -32,7 +32,7 @@ class PhoneKernels:
     binary: Path
     target: Target
     on_push: Progress | None = None
-    beside: Sequence[File] = ()
+    libraries: Sequence[File] = ()
     """The libraries that the binary needs."""
 
     def save_logits(
@@ -43,7 +43,7 @@ class PhoneKernels:
         Raises BadInput where the phone has no room for them, CommandFailed when llama-perplexity ends with another
         status than 0, TargetLost and TargetTimeout as every transport does.
         """
-        tool = install(self.target, (self.binary, sha256_of(self.binary)), self.beside, progress=self.on_push)
+        tool = install(self.target, (self.binary, sha256_of(self.binary)), self.libraries, progress=self.on_push)
         model = upload.ensure(self.target, gguf, sha256_of(gguf), progress=self.on_push)
         return perplexity_of(lambda: self._log_of(tool, model, task, destination, on_window))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.gguf.reader import GgufFile
-from smoothdroid.host.model.provenance.manifest import METADATA_KEY, AutoAlpha, Provenance, Smoothing
+from smoothdroid.host.model.provenance.manifest import METADATA_KEY, AutoAlpha, Provenance, Smoothing, SmoothingOutcome
 
 
 class Inspected(BaseModel):
@@ -54,41 +55,40 @@ def inspect(path: Path) -> Inspected:
     )
 
 
-def lines(found: Inspected) -> list[tuple[str, str]]:
+def lines(inspected: Inspected) -> list[tuple[str, str]]:
     """Return (label, value) pairs that describe the file, for people."""
-    types = ", ".join(f"{count} {name}" for name, count in found.types.items())
-    told = [
-        ("file", f"{found.path} ({found.size_bytes / 1e6:.0f} MB)"),
-        ("model", f"{found.name or 'without a name'}, {found.architecture}, {found.n_parameters / 1e6:.0f} M weights"),
-        ("stored as", f"{types}; {found.bits_per_weight:.2f} bits per weight"),
+    types = ", ".join(f"{count} {name}" for name, count in inspected.types.items())
+    size, parameters = inspected.size_bytes / 1e6, inspected.n_parameters / 1e6
+    rows = [
+        ("file", f"{inspected.path} ({size:.0f} MB)"),
+        ("model", f"{inspected.name or 'without a name'}, {inspected.architecture}, {parameters:.0f} M weights"),
+        ("stored as", f"{types}; {inspected.bits_per_weight:.2f} bits per weight"),
     ]
-    if found.provenance is None:
-        return [*told, ("made by", "another tool, which left no description")]
-    recipe, outcome = found.provenance.recipe, found.provenance.outcome
-    told += [
-        (
-            "made from",
-            f"{recipe.source.name}{f', revision {recipe.source.revision}' if recipe.source.revision else ''}",
-        ),
+    if inspected.provenance is None:
+        return [*rows, ("made by", "another tool, which left no description")]
+    recipe, outcome = inspected.provenance.recipe, inspected.provenance.outcome
+    revision = f", revision {recipe.source.revision}" if recipe.source.revision else ""
+    rows += [
+        ("made from", f"{recipe.source.name}{revision}"),
         *((f"  {file}", f"sha256 {sha256}") for file, sha256 in recipe.source.weights_sha256.items()),
-        ("with", ", ".join(f"{name} {version}" for name, version in found.provenance.versions.items())),
+        ("with", ", ".join(f"{name} {version}" for name, version in inspected.provenance.versions.items())),
         ("converter", recipe.llama_cpp),
     ]
     if recipe.smoothing is None or outcome is None:
-        return [*told, ("smoothing", "none: plain")]
-    told += _smoothing(recipe.smoothing)
-    told.append(("came to", outcome.chosen))
+        return [*rows, ("smoothing", "none: plain")]
+    return [*rows, *_smoothing(recipe.smoothing), *_outcome(outcome)]
+
+
+def _outcome(outcome: SmoothingOutcome) -> Iterator[tuple[str, str]]:
+    yield "chosen", outcome.chosen
     if outcome.held_out:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in outcome.held_out.kld.items())
-        told.append(("held-out KLD", f"{shown} (emulated, {outcome.held_out.n_tokens} tokens)"))
-    if outcome.equivalence:
-        same = outcome.equivalence
-        told.append(
-            (
-                "proof",
-                f"{same.computed_in} logits differ by at most {same.max_abs_logit_difference:.2g} of a range of "
-                f"{same.logit_range:.3g}, on {same.n_tokens} unseen tokens",
-            )
+        yield "held-out KLD", f"{shown} (emulated, {outcome.held_out.n_tokens} tokens)"
+    if proof := outcome.equivalence:
+        yield (
+            "proof",
+            f"{proof.computed_in} logits differ by at most {proof.max_abs_logit_difference:.2g} of a range of "
+            f"{proof.logit_range:.3g}, on {proof.n_tokens} unseen tokens",
         )
     for kind in dict.fromkeys(fold.kind for fold in outcome.alphas):
         alphas = Counter(fold.alpha for fold in outcome.alphas if fold.kind == kind)
@@ -96,8 +96,7 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
             f"{'not folded' if alpha is None else f'{alpha:g}'} x{count}"
             for alpha, count in sorted(alphas.items(), key=lambda item: -1 if item[0] is None else item[0])
         )
-        told.append((f"alpha, {kind}", shown))
-    return told
+        yield f"alpha, {kind}", shown
 
 
 def _smoothing(settings: Smoothing) -> list[tuple[str, str]]:

@@ -32,8 +32,8 @@ class Fold:
     source: str
     readers: tuple[str, ...]
     source_offset: float = 0.0
-    n_heads: int = 1  # of the readers' columns, and ...
-    n_kv_heads: int = 1  # ... of the source's rows: so many heads share one of these
+    n_heads: int = 1  # that the readers' columns belong to, and ...
+    n_kv_heads: int = 1  # ... that the source's rows belong to: several heads share one of these
     experts: str | None = None
     expert: int | None = None
     layer: int | None = None

@@ -25,7 +25,7 @@ def column_absmax(weights: Iterable[Tensor]) -> Tensor:
 
     `weights`: tensors [out, channels], of any number of rows. Returns float32 [channels].
     """
-    extremes = (weight.aminmax(dim=0) for weight in weights)  # of the weight itself: its abs() would be a copy
+    extremes = (weight.aminmax(dim=0) for weight in weights)  # on the weight itself: its abs() would be a copy
     return torch.stack([torch.maximum(high, -low).float() for low, high in extremes]).amax(dim=0)
 
 

@@ -3,7 +3,7 @@
     python -m tests.host.model.convert_many LLAMA_CPP OUTPUT CHECKPOINT...
 
 Each checkpoint has a process of its own, forked from this one, as the converter's modules are changed for each. Prints
-a line of JSON for each: its name and what was said, `error` being the BadInput's text or null.
+a line of JSON for each: its name, the notes, and the BadInput's text or null as `error`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import transformers
 
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.host.model.calibration.network import Network
@@ -25,7 +28,7 @@ from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
 
 
 def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
-    """What `prepare --plain --type f32` does to a checkpoint, without a process for each step."""
+    """Do what `prepare --plain --type f32` does to a checkpoint, without a process for each step."""
     notes: list[str] = []
     try:
         checkpoint = open_checkpoint(model)
@@ -46,6 +49,9 @@ def main(llama_cpp: Path, output: Path, models: list[Path]) -> None:
     (output / "staged").mkdir(parents=True)
     sys.path.insert(0, str(llama_cpp))
     __import__("convert_hf_to_gguf")
+    library: Any = transformers
+    for name in ("AutoModelForCausalLM", "AutoTokenizer", "LlamaForCausalLM", "PreTrainedTokenizerFast"):
+        getattr(library, name)  # transformers imports its modules when they are first used
     for model in models:
         child = os.fork()
         if not child:
