@@ -30,7 +30,7 @@ from smoothdroid.host.model.provenance.inspect import lines
 from smoothdroid.host.model.provenance.manifest import Manifest
 
 if TYPE_CHECKING:
-    from smoothdroid.host.model.evaluate.perplexity import Kernels
+    from smoothdroid.host.model.evaluate.perplexity import InferenceKernels
 
 
 def need_torch() -> None:
@@ -261,7 +261,7 @@ def evaluate(
 @contextmanager
 def _other_kernels(
     kernel: str | None, on: str | None, isa: str | None, ssh: SshOptions, origin: source.Source, bar: console.Bar
-) -> Iterator[Kernels | None]:
+) -> Iterator[InferenceKernels | None]:
     """What computes the candidates, where that is not this machine's llama-perplexity."""
     if kernel:
         need_torch()

@@ -7,7 +7,10 @@ every row again, with one symmetric int8 scale. Activations get one asymmetric i
 Q4_0: the file's blocks as they are (qsi4c32p), and activations in blocks of 32 with an f16 scale (qsi8d32p): what
 ggml's own kernels do.
 
-Not here: SME2, where prefill multiplies Q4_0 with activations in f16 (Q8_0 is as above).
+KleidiAI multiplies with every matrix that is a linear's, the head included (llama.cpp gives it a copy of a tied one).
+The experts of a mixture (MUL_MAT_ID) are left to ggml: `ggml_kleidiai_select_kernels` knows MUL_MAT alone.
+
+Not implemented: SME2, where prefill multiplies Q4_0 with activations in f16 (Q8_0 is as above).
 """
 
 from __future__ import annotations
@@ -20,16 +23,6 @@ from torch import Tensor
 from smoothdroid.host.model.arithmetic.ggml import Ggml, checked, round_half_away
 
 LOWEST, HIGHEST = -128, 127
-
-
-def takes(tensor: str) -> bool:
-    """Return whether KleidiAI multiplies with the GGUF tensor of that name, where it is Q8_0 or Q4_0.
-
-    It takes every matrix that is a linear's, the head included; llama.cpp gives it a copy of a tied one, so ask for
-    `output.weight` also where the file has none. Left to ggml are the embedding, which is looked up and not
-    multiplied with, and the experts of a mixture (MUL_MAT_ID): `ggml_kleidiai_select_kernels` knows MUL_MAT alone.
-    """
-    return tensor != "token_embd.weight" and not tensor.endswith("_exps.weight")
 
 
 @dataclass(frozen=True)

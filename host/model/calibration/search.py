@@ -106,7 +106,7 @@ class AlphaSearch:
         return loss if math.isfinite(loss) else math.inf
 
     def _multiplies(self, reader: str) -> Arithmetic:
-        """Return the arithmetic of a reader. KleidiAI leaves a mixture's experts to ggml: `takes` in kleidiai.py."""
+        """Return the arithmetic of a reader. KleidiAI leaves the experts of a mixture to ggml."""
         return Ggml() if ".experts." in reader else self.arithmetic
 
     @contextmanager

@@ -34,7 +34,7 @@ class EmulatedKernels:
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """Write the model's log-probabilities, as Kernels.save_logits. Raises BadInput where it cannot be emulated.
+        """Write the log-probabilities, as InferenceKernels.save_logits. Raises BadInput where it is not emulated.
 
         `on_window` gets layers too: all windows go through one layer before the next is read.
         """

@@ -16,7 +16,7 @@ from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate.compatibility import Gguf, require_comparable
 from smoothdroid.host.model.evaluate.logits import Divergence, SavedLogits, compare, nll, open_logits
 from smoothdroid.host.model.evaluate.logits_cache import CachedLogits
-from smoothdroid.host.model.evaluate.perplexity import Kernels, OnWindow, PerplexityTask
+from smoothdroid.host.model.evaluate.perplexity import InferenceKernels, OnWindow, PerplexityTask
 from smoothdroid.host.model.evaluate.record import Candidate, Evaluation, Model
 from smoothdroid.host.model.texts.prose import Prose
 
@@ -33,12 +33,12 @@ def evaluate(
     reference: Gguf,
     candidates: Sequence[Gguf],
     text: Prose,
-    kernels: Kernels,
+    kernels: InferenceKernels,
     *,
     logits_cache: Path,
     context: int = CONTEXT,
     windows: int = WINDOWS,
-    reference_kernels: Kernels | None = None,
+    reference_kernels: InferenceKernels | None = None,
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
@@ -83,7 +83,7 @@ class _Run:
     say: Callable[[str], None]
     on_progress: Callable[[str, int, int], None] | None
 
-    def reference(self, model: Gguf, kernels: Kernels, cached: CachedLogits) -> SavedLogits:
+    def reference(self, model: Gguf, kernels: InferenceKernels, cached: CachedLogits) -> SavedLogits:
         """Return the reference's log-probabilities, computed unless they are cached."""
         saved = cached.read()
         # Before anything is run, for the reference and one candidate at a time.
@@ -93,7 +93,7 @@ class _Run:
             return saved
         return cached.store(self._predict(model, kernels, self.task, "reference").path)
 
-    def candidate(self, model: Gguf, kernels: Kernels, reference: Gguf, saved: SavedLogits) -> Candidate:
+    def candidate(self, model: Gguf, kernels: InferenceKernels, reference: Gguf, saved: SavedLogits) -> Candidate:
         """Run a candidate and compare it with the reference's log-probabilities `saved`."""
         predicted = self._predict(model, kernels, replace(self.task, tokens=saved.tokens), "candidate")
         if predicted.vocabulary != saved.vocabulary or not np.array_equal(predicted.tokens, saved.tokens):
@@ -102,7 +102,7 @@ class _Run:
         predicted.path.unlink()  # before the next one needs the space
         return _candidate(model, divergence)
 
-    def _predict(self, model: Gguf, kernels: Kernels, task: PerplexityTask, role: str) -> SavedLogits:
+    def _predict(self, model: Gguf, kernels: InferenceKernels, task: PerplexityTask, role: str) -> SavedLogits:
         self.say(f"{model.name}: {task.windows} windows of {task.context} tokens")
         destination = self.work / f"{role}.logits"
         return _save(model, task, kernels, destination, self._progress(f"{model.name}: predicting"))
@@ -113,7 +113,7 @@ class _Run:
 
 
 def _save(
-    model: Gguf, task: PerplexityTask, kernels: Kernels, destination: Path, on_window: OnWindow | None
+    model: Gguf, task: PerplexityTask, kernels: InferenceKernels, destination: Path, on_window: OnWindow | None
 ) -> SavedLogits:
     """Have `model` predict, and check that the saved log-probabilities give the perplexity that was computed."""
     try:

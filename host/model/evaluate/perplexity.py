@@ -47,7 +47,7 @@ class PerplexityTask:
         return file_bytes(context=self.context, windows=self.windows, vocabulary=self.vocabulary)
 
 
-class Kernels(Protocol):
+class InferenceKernels(Protocol):
     """The kernels that compute a model: a quality figure holds for a kernel, not for a file alone."""
 
     @property
@@ -82,7 +82,7 @@ class HostKernels:
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """Write the model's log-probabilities, as Kernels.save_logits.
+        """Write the model's log-probabilities, as InferenceKernels.save_logits.
 
         Raises CommandFailed when llama-perplexity ends with another status than 0.
         """

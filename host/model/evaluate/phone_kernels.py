@@ -38,7 +38,7 @@ class PhoneKernels:
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
     ) -> tuple[int, float]:
-        """Write the model's log-probabilities, as Kernels.save_logits. Tool and model stay on the phone, they do not.
+        """Write the log-probabilities, as InferenceKernels.save_logits. Tool and model stay on the phone, they do not.
 
         Raises BadInput where the phone has no room for them, CommandFailed when llama-perplexity ends with another
         status than 0, TargetLost and TargetTimeout as every transport does.

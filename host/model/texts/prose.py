@@ -13,7 +13,8 @@ from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 
-# The share of the text to calibrate on. The other quarter is some 25,000 tokens: enough for 40 windows of 512, and calibration keeps three times that.
+# The share of the text to calibrate on. The other quarter is some 25,000 tokens: enough for 40 windows of 512, and
+# calibration keeps three times that.
 CALIBRATION_SHARE = 0.75
 
 PARAGRAPH = "\n\n"

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothdroid.host.model.arithmetic.ggml import Ggml
-from smoothdroid.host.model.arithmetic.kleidiai import Kleidiai, takes
+from smoothdroid.host.model.arithmetic.kleidiai import Kleidiai
 
 SEEDS = st.integers(0, 2**32)
 F = np.float32
@@ -82,18 +81,3 @@ def test_q4_0_is_multiplied_as_ggml_does(seed: int) -> None:
     rows = tokens(seed)
     assert torch.equal(Kleidiai().weights(rows, "q4_0"), Ggml().weights(rows, "q4_0"))
     assert torch.equal(Kleidiai().activations(rows, "q4_0"), Ggml().activations(rows, "q4_0"))
-
-
-@pytest.mark.parametrize(
-    ("tensor", "taken"),
-    [
-        ("blk.0.attn_q.weight", True),
-        ("blk.29.ffn_down.weight", True),
-        ("output.weight", True),
-        ("token_embd.weight", False),
-        ("blk.0.ffn_up_exps.weight", False),
-        ("blk.0.ffn_up_shexp.weight", True),
-    ],
-)
-def test_what_it_takes(tensor: str, taken: bool) -> None:
-    assert takes(tensor) is taken
