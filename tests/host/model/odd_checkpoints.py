@@ -57,7 +57,7 @@ def tensors(change_them: Callable[[dict[str, Tensor]], Mapping[str, Tensor] | No
 
 
 def rows(number: int) -> TensorChange:
-    """An embedding and a head of that many rows, said in config.json too."""
+    """An embedding and a head of that many rows, in config.json too."""
 
     def change(folder: Path) -> None:
         def enlarge(stored: dict[str, Tensor]) -> None:

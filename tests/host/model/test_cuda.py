@@ -36,9 +36,9 @@ def smooth(
         calibration_text=TEXT.name,
         calibration_sha256=TEXT.sha256,
     )
-    said: list[str] = []
+    steps: list[str] = []
     return smooth_checkpoint(
-        open_checkpoint(folder), settings, TEXT, folder, device=torch.device(device), say=said.append
+        open_checkpoint(folder), settings, TEXT, folder, device=torch.device(device), say=steps.append
     )
 
 

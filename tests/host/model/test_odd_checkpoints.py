@@ -191,10 +191,10 @@ class Converted:
     """All the checkpoints above, after the converter."""
 
     folder: Path
-    said: Mapping[str, Mapping[str, Any]]
+    results: Mapping[str, Mapping[str, Any]]
 
     def gguf(self, name: str) -> GGUFReader:
-        assert self.said[name]["error"] is None, self.said[name]["error"]
+        assert self.results[name]["error"] is None, self.results[name]["error"]
         return GGUFReader(self.path(name))
 
     def path(self, name: str) -> Path:
@@ -217,8 +217,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory, llama_cpp: Path) -> Conv
     ]
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    said = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
-    return Converted(folder / "out", said)
+    results = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    return Converted(folder / "out", results)
 
 
 def held(gguf: GGUFReader) -> dict[str, np.ndarray]:
@@ -230,7 +230,7 @@ def test_what_means_the_same_gives_the_same_tensors(converted: Converted, name: 
     ours, base = held(converted.gguf(name)), held(converted.gguf("base"))
     assert ours.keys() == base.keys()
     assert all(np.array_equal(ours[tensor], base[tensor]) for tensor in base)
-    assert converted.said[name]["notes"] == []
+    assert converted.results[name]["notes"] == []
 
 
 @pytest.mark.parametrize("name", ["base", *EQUAL, *LOADED])
@@ -247,7 +247,7 @@ def test_llama_cpp_loads_what_is_made(converted: Converted, tmp_path: Path, llam
 )
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_become_a_gguf_is_explained(converted: Converted, name: str) -> None:
-    error = converted.said[name]["error"]
+    error = converted.results[name]["error"]
     assert error is not None
     for words in REFUSED[name][1]:
         assert words in error
@@ -293,8 +293,8 @@ def test_each_token_stands_at_its_id(
 
 def test_a_token_that_the_converter_leaves_out_is_noted(converted: Converted) -> None:
     """Gemma 3 1B is such a model: <image_soft_token> has the id 262144, and there are 262144 rows."""
-    assert converted.said["sentencepiece"]["notes"] == []
-    (note,) = converted.said["sentencepiece-beyond"]["notes"]
+    assert converted.results["sentencepiece"]["notes"] == []
+    (note,) = converted.results["sentencepiece-beyond"]["notes"]
     assert note == "sentencepiece-beyond: [PAD] (320) has no row among the model's 320; left out of the GGUF"
 
 
@@ -329,6 +329,6 @@ def test_no_number_is_lost_to_zeros(converted: Converted) -> None:
 )
 def test_a_head_that_repeats_the_embedding_is_noted(converted: Converted, name: str, noted: bool) -> None:
     assert "output.weight" in held(converted.gguf(name)), "as llama.cpp's converter writes it"
-    notes = " ".join(converted.said[name]["notes"])
+    notes = " ".join(converted.results[name]["notes"])
     assert ("lm_head.weight repeats the embedding" in notes) is noted
     assert ("the file is 20% smaller" in notes) is noted

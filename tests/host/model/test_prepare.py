@@ -93,13 +93,13 @@ def test_prepare_end_to_end(
     )
 
     made = {file: file.stat().st_mtime_ns for file in output.iterdir()}
-    said: list[str] = []
-    again = prepare(model, output, both, llama_cpp=llama_cpp, llama_cpp_id="b1", on_step=said.append)
+    steps: list[str] = []
+    again = prepare(model, output, both, llama_cpp=llama_cpp, llama_cpp_id="b1", on_step=steps.append)
     assert [artifact.reused for artifact in again] == [True, True]
     assert [artifact.sha256 for artifact in again] == [smooth.sha256, plain.sha256]
     assert {file: file.stat().st_mtime_ns for file in output.iterdir()} == made
-    assert len(said) == 2
-    assert all("exists already" in step for step in said)
+    assert len(steps) == 2
+    assert all("exists already" in step for step in steps)
 
     (elsewhere,) = prepare(model, tmp_path / "other", small, llama_cpp=llama_cpp, llama_cpp_id="b1")
     assert elsewhere.sha256 == smooth.sha256, "the same seed and the same inputs give the same bytes"
@@ -177,9 +177,9 @@ def test_rotating_a_tied_head_tells_the_growth_first(
     settings = replace(small, folds="rotate")
     with pytest.raises(BadInput, match=r"q8_0 from \d+ to \d+ MB \(\d+% more\). Add --untie"):
         prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp)
-    said: list[str] = []
-    (made,) = prepare(model, tmp_path / "out", replace(settings, untie=True), llama_cpp=llama_cpp, on_step=said.append)
-    assert "may get its own tensor: q8_0 from" in said[0]
+    steps: list[str] = []
+    (made,) = prepare(model, tmp_path / "out", replace(settings, untie=True), llama_cpp=llama_cpp, on_step=steps.append)
+    assert "may get its own tensor: q8_0 from" in steps[0]
     assert made.manifest.outcome is not None
     assert made.manifest.outcome.chosen == "rotated and folded"
     norm = dequantised(made.path)["blk.0.attn_norm.weight"]

@@ -90,13 +90,13 @@ def test_it_is_told_before_calibration(
 ) -> None:
     changed(tmp_path / "odd", make_checkpoint(), *changes)
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
+    steps: list[str] = []
     settings = replace(small, smooth=smooth, plain=not smooth)
     with pytest.raises(BadInput, match=rf"^odd: .*{says}") as raised:
-        prepare(Path("odd"), Path("out"), settings, llama_cpp=llama_cpp, on_step=said.append)
+        prepare(Path("odd"), Path("out"), settings, llama_cpp=llama_cpp, on_step=steps.append)
     assert "partial" not in str(raised.value)
     assert str(tmp_path) not in str(raised.value)
-    assert not [step for step in said if step.startswith("smoothing")]
+    assert not [step for step in steps if step.startswith("smoothing")]
     assert list((tmp_path / "out").iterdir()) == []
 
 

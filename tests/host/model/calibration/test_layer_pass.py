@@ -39,11 +39,11 @@ def test_a_fold_that_leaves_a_reader_out_is_refused(make_checkpoint: MakeCheckpo
     wrong = replace(fold, readers=fold.readers[:-1])
     with pytest.raises(SmoothdroidError, match=r"tiny: the smoothed model is not the same function: a logit differs"):
         fold_layers(network, checkpoint, WINDOWS, [wrong], GivenAlphas({"norm": 0.5}))
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     fold_layers(
-        network, checkpoint, WINDOWS, [fold], GivenAlphas({"norm": 0.5}), on_progress=lambda *at: told.append(at)
+        network, checkpoint, WINDOWS, [fold], GivenAlphas({"norm": 0.5}), on_progress=lambda *at: reports.append(at)
     )
-    assert told == [("layers", 1, 2), ("layers", 2, 2)]
+    assert reports == [("layers", 1, 2), ("layers", 2, 2)]
 
 
 # Random Gemma 2 of 8 layers: what rounding does to one number grows from layer to layer.

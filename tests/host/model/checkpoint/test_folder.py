@@ -297,7 +297,7 @@ HEADERS = st.recursive(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(header=HEADERS | st.dictionaries(st.just("w"), HEADERS), data=st.binary(max_size=8))
 def test_a_hostile_header_is_bad_input_or_true(tmp_path: Path, header: object, data: bytes) -> None:
-    """Whatever the header says, either it fits the file or the user is told; nothing else is raised."""
+    """Whatever the header says, either it fits the file or it is BadInput; nothing else is raised."""
     text = json.dumps(header).encode()
     file = tmp_path / "w.safetensors"
     file.write_bytes(struct.pack("<Q", len(text)) + text + data)

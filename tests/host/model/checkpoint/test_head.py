@@ -29,11 +29,11 @@ def test_a_head_that_repeats_the_embedding_is_tied_where_llama_cpp_has_no_other(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, architecture: str, tied: bool
 ) -> None:
     checkpoint = open_checkpoint(with_head(make_checkpoint(architecture=architecture, tied=tied), equal=True))
-    said: list[str] = []
-    settled = settle_head(checkpoint, said.append)
+    notes: list[str] = []
+    settled = settle_head(checkpoint, notes.append)
     assert HEAD in checkpoint.tensors
     assert HEAD not in settled.tensors
-    assert said == []
+    assert notes == []
     Network(settled)
     saved = open_checkpoint(save_changed(settled, tmp_path / "saved", {}))
     assert HEAD not in saved.tensors
@@ -56,10 +56,10 @@ def test_a_head_that_would_be_lost_is_refused(make_checkpoint: MakeCheckpoint, a
 @pytest.mark.parametrize("equal", [True, False])
 def test_others_keep_their_head(make_checkpoint: MakeCheckpoint, architecture: str, equal: bool) -> None:
     checkpoint = open_checkpoint(with_head(make_checkpoint(architecture=architecture), equal=equal))
-    said: list[str] = []
-    assert settle_head(checkpoint, said.append) == checkpoint
-    assert len(said) == equal
-    assert all("repeats the embedding" in note and "% smaller" in note for note in said)
+    notes: list[str] = []
+    assert settle_head(checkpoint, notes.append) == checkpoint
+    assert len(notes) == equal
+    assert all("repeats the embedding" in note and "% smaller" in note for note in notes)
 
 
 def test_a_head_that_is_not_there_is_no_matter(make_checkpoint: MakeCheckpoint) -> None:

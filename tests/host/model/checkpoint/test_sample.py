@@ -79,9 +79,9 @@ def test_the_checkpoint_tokenises_as_llama_cpp_does(sample: Path, original: dict
 
 def test_a_second_call_does_nothing(sample: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in sample.iterdir()}
-    said: list[str] = []
-    assert make_sample(sample, on_step=said.append) == sample
-    assert said == [f"{sample} is the sample model already"]
+    steps: list[str] = []
+    assert make_sample(sample, on_step=steps.append) == sample
+    assert steps == [f"{sample} is the sample model already"]
     assert {file: file.stat().st_mtime_ns for file in sample.iterdir()} == before
     assert [file.name for file in sample.parent.iterdir()] == [sample.name]
 

@@ -37,7 +37,7 @@ def test_the_converter_is_told_what_to_do(make_checkpoint: MakeCheckpoint, tmp_p
         "out = sys.argv[sys.argv.index('--outfile') + 1]\njson.dump(sys.argv[1:], open(out, 'w')); print('done')\n",
     )
     model, out = make_checkpoint("model; rm -rf"), tmp_path / "x.gguf"
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     to_gguf(
         model,
         out,
@@ -46,11 +46,11 @@ def test_the_converter_is_told_what_to_do(make_checkpoint: MakeCheckpoint, tmp_p
         name="a name",
         log=tmp_path / "log",
         expected_bytes=100,
-        on_progress=lambda *at: told.append(at),
+        on_progress=lambda *at: reports.append(at),
     )
     options = ["--outtype", "q8_0", "--outfile", str(out), "--model-name", "a name"]
     assert json.loads(out.read_text()) == [str(model), *options]
-    assert told[-1] == ("write", 100, 100)
+    assert reports[-1] == ("write", 100, 100)
     assert not (tmp_path / "log").exists()
 
 

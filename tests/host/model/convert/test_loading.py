@@ -34,7 +34,7 @@ def test_llama_cpps_own_words_are_shown(tmp_path: Path, llama_bench: Path) -> No
         ("echo '1.2.3 E model.cpp:1: GGML_ASSERT(n > 0) failed' >&2; exit 134", r"GGML_ASSERT\(n > 0\) failed"),
         ("echo 'llama_model_load: error loading model: wrong shape'; echo 'error: late'; exit 1", "it: wrong shape"),
         ("echo last words; exit 3", r"last words \(status 3\)"),
-        ("exit 3", r"it said nothing \(status 3\)"),
+        ("exit 3", r"it printed nothing \(status 3\)"),
     ],
 )
 def test_reasons(tmp_path: Path, script: str, says: str) -> None:

@@ -110,7 +110,7 @@ def test_a_trained_model_is_as_far_under_ggml_emulated_as_under_ggml_and_further
 
 def test_evaluate_runs_the_reference_on_real_kernels(host: HostKernels, tmp_path: Path) -> None:
     models = [artifact.inspect(write_llama(tmp_path / f"{kind.name}.gguf", kind)) for kind in (F32, Q8_0)]
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     found = evaluate(
         models[0],
         models[1:],
@@ -118,12 +118,12 @@ def test_evaluate_runs_the_reference_on_real_kernels(host: HostKernels, tmp_path
         EmulatedKernels(arithmetic_of("kleidiai")),
         reference_kernels=host,
         logits_cache=tmp_path / "cache",
-        on_progress=lambda *progress: told.append(progress),
+        on_progress=lambda *progress: reports.append(progress),
         **SIZES,
     )
     assert (found.kernels, found.reference_kernels) == ("kleidiai, emulated", "host-native")
     assert np.mean(found.candidates[0].kld) > 1e-4
-    assert ("Q8_0: predicting", 6, 6) in told  # two layers, four windows
+    assert ("Q8_0: predicting", 6, 6) in reports  # two layers, four windows
     on_ggml = found.model_copy(update={"kernels_id": EmulatedKernels(arithmetic_of("ggml")).id})
     elsewhere = found.model_copy(update={"reference_kernels_id": "another binary"})
     assert len({found.id, on_ggml.id, elsewhere.id}) == 3

@@ -55,14 +55,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 def test_the_reference_itself_is_at_no_distance_and_q8_0_at_some(
     kernels: HostKernels, models: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     found = evaluate(
         models["f32"],
         [models["twin"], models["q8"]],
         TEXT,
         kernels,
         logits_cache=tmp_path,
-        on_progress=lambda *progress: told.append(progress),
+        on_progress=lambda *progress: reports.append(progress),
         **SIZES,
     )
     twin, q8 = found.candidates
@@ -74,8 +74,8 @@ def test_the_reference_itself_is_at_no_distance_and_q8_0_at_some(
     assert q8.model.size_bytes == models["q8"].size_bytes < twin.model.size_bytes
     assert q8.model.bits_per_weight < 20 < twin.model.bits_per_weight
     assert (found.text, found.text_sha256, found.kernels_id) == ("prose.txt", TEXT.sha256, kernels.id)
-    assert told[-1] == ("q8: comparing", 5, 5)
-    assert ("f32: predicting", 5, 5) in told
+    assert reports[-1] == ("q8: comparing", 5, 5)
+    assert ("f32: predicting", 5, 5) in reports
 
     path = write_evaluation(found, tmp_path / "new" / "folder")
     assert path.name == f"quality-{found.id}.json"
@@ -96,15 +96,15 @@ def test_agrees_with_what_llama_perplexity_prints(
 
     argv = [str(kernels.binary), "-m", str(models["q8"].path), "-f", str(text), "-c", "64", "-b", "64", "--chunks", "5"]
     argv += ["--kl-divergence-base", str(tmp_path / "f32"), "--kl-divergence"]
-    said = ""
+    output = ""
     for _ in range(5):  # on a busy machine it now and then loses its last lines (common/log.cpp)
         # Its threads write into each other's characters.
-        said = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=True).stdout
-        if "Same top p" in said:
+        output = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=True).stdout
+        if "Same top p" in output:
             break
 
     def printed(label: str) -> float:
-        (value,) = re.findall(rf"{label}\s*:\s*([\d.]+)", said)
+        (value,) = re.findall(rf"{label}\s*:\s*([\d.]+)", output)
         return float(value)
 
     # It prints six decimals, and holds the candidate's unrounded logits against the reference's rounded ones.
@@ -186,10 +186,10 @@ def run(models: dict[str, Artifact], tmp_path: Path) -> Evaluate:
 def test_the_reference_is_run_once(run: Evaluate, tmp_path: Path) -> None:
     kernels = FakeKernels()
     first = run(kernels)
-    said: list[str] = []
-    assert run(kernels, on_step=said.append) == first
+    steps: list[str] = []
+    assert run(kernels, on_step=steps.append) == first
     assert kernels.ran == ["f32", "q8", "q8"]
-    assert "f32: log-probabilities are cached" in said
+    assert "f32: log-probabilities are cached" in steps
     (cached,) = (tmp_path / "cache").iterdir()
     assert cached.stat().st_size == file_bytes(context=64, windows=5, vocabulary=VOCABULARY)
 

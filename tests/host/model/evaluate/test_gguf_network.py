@@ -26,10 +26,10 @@ def test_the_shape_of_a_model(tmp_path: Path) -> None:
 def test_windows_do_not_see_each_other_nor_what_comes(tmp_path: Path) -> None:
     weights, ggml = GgufWeights(write_llama(tmp_path / "x.gguf")), arithmetic_of("ggml")
     tokens = torch.randint(0, VOCABULARY, (3, 32), generator=torch.Generator().manual_seed(1))
-    told: list[tuple[int, int]] = []
-    together = list(predict(weights, tokens, ggml, first=16, on_step=lambda *step: told.append(step)))
+    reports: list[tuple[int, int]] = []
+    together = list(predict(weights, tokens, ggml, first=16, on_step=lambda *step: reports.append(step)))
     assert [window.shape for window in together] == [(15, VOCABULARY)] * 3
-    assert told == [(step, LAYERS + 3) for step in range(1, LAYERS + 4)]
+    assert reports == [(step, LAYERS + 3) for step in range(1, LAYERS + 4)]
     (alone,) = predict(weights, tokens[1:2], ggml, first=16)
     assert torch.equal(alone, together[1])
     tokens[1, 20] += 1

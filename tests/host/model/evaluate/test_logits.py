@@ -29,15 +29,15 @@ def test_against_the_definitions(tmp_path: Path, vocabulary: int, context: int) 
     save(tmp_path / "q", tokens, candidate)
     assert (tmp_path / "p").stat().st_size == file_bytes(context=context, windows=windows, vocabulary=vocabulary)
 
-    told: list[tuple[int, int]] = []
-    found = compare(open_logits(tmp_path / "p"), open_logits(tmp_path / "q"), lambda *done: told.append(done))
+    reports: list[tuple[int, int]] = []
+    found = compare(open_logits(tmp_path / "p"), open_logits(tmp_path / "q"), lambda *done: reports.append(done))
     log_p, log_q = log_softmax(reference), log_softmax(candidate)
     assert found.kld == pytest.approx((np.exp(log_p) * (log_p - log_q)).sum(axis=-1), abs=5e-4)
     assert np.array_equal(found.same_top, log_p.argmax(axis=-1) == log_q.argmax(axis=-1))
     came = tokens[:, context // 2 + 1 :]
     assert found.nll == pytest.approx(-np.take_along_axis(log_q, came[..., None], -1)[..., 0], abs=5e-4)
     assert nll(open_logits(tmp_path / "q")) == pytest.approx(found.nll)
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reports == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_what_the_reference_holds_to_be_impossible_does_not_count(tmp_path: Path) -> None:

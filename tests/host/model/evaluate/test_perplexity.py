@@ -32,16 +32,16 @@ def test_asks_tells_and_returns(tmp_path: Path, task: PerplexityTask, monkeypatc
         "echo 'calculating perplexity over 3 chunks' >&2\n"
         "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done",
     )
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     model, destination = tmp_path / "a model.gguf", tmp_path / "out"
-    assert tool.save_logits(model, task, destination, lambda *done: told.append(done)) == (3, 9.5)
+    assert tool.save_logits(model, task, destination, lambda *done: reports.append(done)) == (3, 9.5)
     assert (tmp_path / "argv").read_text().splitlines() == [
         *("--model", str(model), "--file", str(task.text)),
         *("--ctx-size", "64", "--chunks", "3", "--batch-size", "64", "--kl-divergence-base", str(destination)),
     ]
     assert "LLAMA_" not in (tmp_path / "env").read_text()
-    assert told[-1] == (3, 3)
-    assert told == sorted(told)
+    assert reports[-1] == (3, 3)
+    assert reports == sorted(reports)
 
 
 @pytest.mark.fault(

@@ -64,14 +64,14 @@ def test_a_phone_with_this_machines_kernels_predicts_as_this_machine(
     here: Build, task: PerplexityTask, gguf: Path, tmp_path: Path
 ) -> None:
     target = ReplayTarget(tmp_path / "phone", lambda argv: LocalTarget().run(argv))
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     windows, perplexity = kernels(here, target).save_logits(
-        gguf, task, tmp_path / "theirs", lambda *done: told.append(done)
+        gguf, task, tmp_path / "theirs", lambda *done: reports.append(done)
     )
     host = HostKernels("host", "host", here.tool(TOOL))
     assert host.save_logits(gguf, task, tmp_path / "ours")[1] == pytest.approx(perplexity, rel=0.2)  # 2 windows or 3
     assert 1 <= windows <= 3
-    assert told[-1][1] == 3
+    assert reports[-1][1] == 3
     assert np.abs(compare(open_logits(tmp_path / "ours"), open_logits(tmp_path / "theirs")).kld).max() < 1e-5
     assert left(target) == ["a model.gguf", TOOL]
     target.pushed.clear()
