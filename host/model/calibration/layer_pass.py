@@ -36,8 +36,8 @@ from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, fol
 # out, a norm that feeds something else too) is 1e-3 or more of it.
 MAX_RELATIVE_DIFFERENCE = 3e-5
 
-# The same in float64, which is asked where float32's answer is no: some models amplify rounding (a random Gemma 2:
-# 6e-5 in float32). It has nine more digits, of which as many may be lost.
+# The same in float64, in which a proof that fails in float32 is repeated: some models amplify rounding (a random
+# Gemma 2: 6e-5 in float32). It has nine more digits, of which as many may be lost.
 MAX_IN_FLOAT64 = 1e-7
 
 

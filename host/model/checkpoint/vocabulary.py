@@ -105,5 +105,5 @@ def _id(folder: Path, text: str, number: object) -> int:
     if isinstance(number, str) and number.isdecimal() and len(number) < 10:
         number = int(number)  # a key of added_tokens_decoder
     if type(number) is not int or not 0 <= number < 1 << 31:
-        raise BadInput(f"{folder}: its tokenizer gives the token {text!r} the id {number!r}, which is none.")
+        raise BadInput(f"{folder}: its tokenizer gives the token {text!r} the invalid id {number!r}.")
     return number

@@ -144,9 +144,7 @@ def _shards(path: Path, index: Path, suffix: str) -> tuple[tuple[Path, ...], set
 def _read_header(file: Path) -> dict[str, TensorInfo]:
     if file.suffix != ".bin":
         return read_safetensors_header(file)
-    from smoothdroid.host.model.checkpoint.pytorch_file import (
-        header,  # only this old kind of file needs torch to tell what it holds
-    )
+    from smoothdroid.host.model.checkpoint.pytorch_file import header  # only these old files need torch to be described
 
     tensors = {name: TensorInfo(dtype, shape) for name, (dtype, shape) in header(file).items()}
     for name, tensor in tensors.items():

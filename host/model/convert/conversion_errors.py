@@ -43,7 +43,7 @@ def explained(checkpoint: Path, model: Callable[[], Any]) -> Iterator[None]:
             f"{checkpoint}: llama.cpp's converter needs {Path(line).name} for this model, and it is not there. Copy it "
             "from where the checkpoint, or the model that it was trained from, came from."
         ) from error
-    except AssertionError as error:  # without words: `max(tokenizer.vocab.values()) < vocab_size`
+    except AssertionError as error:  # it has no message: `max(tokenizer.vocab.values()) < vocab_size`
         rows = getattr(model(), "hparams", {}).get("vocab_size")
         tokens = {number: text for text, number in load_tokenizer(checkpoint).get_vocab().items()}
         if type(rows) is not int or max(tokens) < rows:

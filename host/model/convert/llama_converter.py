@@ -22,22 +22,18 @@ import torch
 from torch import Tensor
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.checkpoint.vocabulary import base_texts, declared_tokens, no_row
 from smoothdroid.host.model.checkpoint.weights import TIED, Weights, require_finite
 from smoothdroid.host.model.convert.conversion_errors import explained
 from smoothdroid.host.model.convert.gguf_layout import require_layout
+from smoothdroid.host.model.convert.token_ids import by_token_id
 from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 # Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
 ROUTERS = ("FFN_GATE_INP", "FFN_GATE_INP_SHEXP")
 
-
 # Tensors as large as a layer, which the converter hands to the GGUF unchanged.
 LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
-
-# The converter's own score for tokens that only hold an id (`_create_vocab_sentencepiece` in conversion/base.py).
-UNUSED_SCORE = -10000.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class GgufRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: GgufRequest) -> None:
+def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, request: GgufRequest) -> None:
     """Convert the checkpoint in the folder `checkpoint`, whose tensors are those of `weights`.
 
     Raises BadInput where the converter cannot make sense of the vocabulary or of a tensor, or where llama.cpp would
@@ -60,26 +56,28 @@ def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, wanted: G
     converter: Any = __import__("convert_hf_to_gguf")
     base: Any = converter.ModelBase
     lazy: Any = sys.modules[base.__module__].LazyTorchTensor
-    running = _Conversion(checkpoint, weights, wanted, converter.gguf)
+    conversion = _Conversion(checkpoint, weights, request, converter.gguf)
     in_parts = _in_parts(lazy, converter.gguf)
     base.index_tensors = _changing(base.index_tensors, lazy, in_parts, weights)
-    base.write = running.writing(base.write)
+    base.write = conversion.writing(base.write)
     if hasattr(converter.gguf, "LlamaHfVocab"):
-        converter.gguf.LlamaHfVocab = running.vocabulary(converter.gguf.LlamaHfVocab)
-    outtype = "q8_0" if wanted.quantisation == "q4_0" else wanted.quantisation  # the converter knows no q4_0
-    output = wanted.output or checkpoint / "nothing.gguf"
+        converter.gguf.LlamaHfVocab = by_token_id(
+            converter.gguf.LlamaHfVocab, converter.gguf, checkpoint, conversion.embedding_rows
+        )
+    outtype = "q8_0" if request.quantisation == "q4_0" else request.quantisation  # the converter knows no q4_0
+    output = request.output or checkpoint / "nothing.gguf"
     sys.argv = [converter.__file__, str(checkpoint), "--outtype", outtype, "--outfile", str(output)]
-    sys.argv += ["--model-name", wanted.name]
-    with explained(checkpoint, lambda: running.model):
+    sys.argv += ["--model-name", request.name]
+    with explained(checkpoint, lambda: conversion.model):
         converter.main()
-    running.model = None  # and with it what it holds of the checkpoint
+    conversion.model = None  # and with it what it holds of the checkpoint
 
 
 class _Conversion:
     """One run of the converter. `model`: its object for the checkpoint, from when it begins to write."""
 
-    def __init__(self, checkpoint: Path, weights: Weights, wanted: GgufRequest, gguf: Any) -> None:
-        self._checkpoint, self._weights, self._wanted, self._gguf = checkpoint, weights, wanted, gguf
+    def __init__(self, checkpoint: Path, weights: Weights, request: GgufRequest, gguf: Any) -> None:
+        self._checkpoint, self._weights, self._request, self._gguf = checkpoint, weights, request, gguf
         self.model: Any = None
 
     def writing(self, write: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -87,73 +85,40 @@ class _Conversion:
 
         def written(model: Any) -> None:
             self.model = model
-            for key, value in self._wanted.metadata.items():
+            for key, value in self._request.metadata.items():
                 model.gguf_writer.add_string(key, value)
-            if self._wanted.quantisation == "q4_0":
+            if self._request.quantisation == "q4_0":
                 model.ftype = self._gguf.LlamaFileType.MOSTLY_Q4_0
                 model.tensor_force_quant = partial(_q4_0, model, self._gguf, model.tensor_force_quant)
             begin = model.gguf_writer.write_header_to_file
 
-            def look_first(*arguments: Any, **options: Any) -> None:
-                self._look()
-                if not self._wanted.output:
-                    raise _Enough
+            def check_first(*arguments: Any, **options: Any) -> None:
+                self._check_layout()
+                if not self._request.output:
+                    raise _StopBeforeWriting
                 begin(*arguments, **options)
 
-            model.gguf_writer.write_header_to_file = look_first
-            with suppress(_Enough):
+            model.gguf_writer.write_header_to_file = check_first
+            with suppress(_StopBeforeWriting):
                 write(model)
 
         return written
 
-    def _look(self) -> None:
+    def _check_layout(self) -> None:
         """Raise BadInput where llama.cpp would not load what is about to be written."""
         writer = self.model.gguf_writer
         metadata = {key: value.value for part in writer.kv_data for key, value in part.items()}
         shapes = {name: tuple(tensor.shape) for part in writer.tensors for name, tensor in part.items()}
         require_layout(self._checkpoint.name, metadata, shapes)
 
-    def vocabulary(self, original: type) -> type:
-        """Return the converter's reader of tokenizer.json with every token at its id, and [PAD...] for missing ids."""
-        folder, gguf, rows = self._checkpoint, self._gguf, self._rows
-
-        class ById(original):  # type: ignore[misc]
-            def __init__(self, base_path: Path) -> None:
-                super().__init__(base_path)
-                self.texts = declared_tokens(folder)
-                known = set(self.texts.values())
-                for text, number in self.tokenizer.get_vocab().items():  # transformers adds special tokens by itself
-                    if text not in known:
-                        self.texts[max(self.texts) + 1 if number in self.texts else number] = text
-                self.vocab_size = rows() or max(self.texts) + 1
-                if max(self.texts) >= self.vocab_size:
-                    raise no_row(folder.name, self.texts, self.vocab_size)
-
-            def all_tokens(self) -> Any:
-                base, special = base_texts(folder), set(self.tokenizer.all_special_tokens)
-                types = gguf.TokenType
-                for number in range(self.vocab_size):
-                    text = self.texts.get(number)
-                    if text is None:
-                        yield f"[PAD{number}]".encode(), UNUSED_SCORE, types.UNUSED
-                        continue
-                    # As the original has it: NORMAL or BYTE of the base, USER_DEFINED of the rest, CONTROL of either.
-                    kind = types.USER_DEFINED
-                    if text in base:
-                        kind = self.get_token_type(number, text.encode(), frozenset())
-                    control = text in special and kind != types.BYTE
-                    yield text.encode(), self.get_token_score(number), types.CONTROL if control else kind
-
-        return ById
-
-    def _rows(self) -> int | None:
+    def embedding_rows(self) -> int | None:
         """Return the rows of the embedding that is about to be written."""
         tensors = {name: tensor for part in self.model.gguf_writer.tensors for name, tensor in part.items()}
         embedding = tensors.get("token_embd.weight")
         return int(embedding.shape[0]) if embedding else None
 
 
-class _Enough(Exception):
+class _StopBeforeWriting(Exception):
     """A signal that ends the converter before it writes."""
 
 

@@ -31,7 +31,7 @@ class Inspected(BaseModel):
 
 
 def inspect(path: Path) -> Inspected:
-    """Read the GGUF in `path`. Raises BadInput where it is none, or where its provenance cannot be read."""
+    """Read the GGUF in `path`. Raises BadInput where it is no GGUF, or its provenance cannot be read."""
     gguf = GgufFile(path)
     if not gguf.n_parameters:
         raise BadInput(f"{path}: it holds no tensors (a vocabulary alone?).")
