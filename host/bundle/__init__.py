@@ -1,1 +1,1 @@
-"""A bundle: everything that a user of Termux needs to run a model, in one file."""
+"""Bundles: one archive with everything that a Termux user needs to run a model."""

@@ -1,4 +1,4 @@
-"""A tar archive whose bytes follow from what is in it: sorted, without dates and owners; there whole or not at all."""
+"""Reproducible tar archives: sorted entries, no dates or owners, written atomically."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from smoothdroid.device.common.atomic_file import replacing
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 
 OnProgress = Callable[[int, int], None]
-"""Called with (bytes packed, bytes in all)."""
+"""Receives the number of bytes packed and the total."""
 
 SUFFIXES = (".tar.zst", ".tar.gz", ".tar")
 # 1980-01-01, where zip's calendar begins: some tars warn of files from 1970.
 DATE = 315532800
-ZSTD_LEVEL = 6  # binaries shrink to a third; a quantised model to nearly nothing less, at any level
+ZSTD_LEVEL = 6  # binaries shrink to a third; a quantized model hardly shrinks at any level
 CHUNK = 1 << 20
-SPARE_BYTES = 16 << 20  # headers, and what a compressor adds to what cannot be compressed
+SPARE_BYTES = 16 << 20  # for headers, and for data that grows when it is compressed
 
 
 @dataclass(frozen=True)
@@ -38,38 +38,38 @@ class Entry:
     source: Path | bytes
     executable: bool = False
     sha256: str | None = None
-    """What a file of this machine must hold; of bytes it follows."""
+    """The hash that the file must have; None for a file that is not checked."""
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
 
 def stem(output: Path) -> str:
-    """The archive's name without what kind it is: llama2-7b-termux. Raises BadInput for a kind that there is not."""
+    """Return the archive's name without its suffix: llama2-7b-termux. Raises BadInput for an unknown suffix."""
     for suffix in SUFFIXES:
         name = output.name.removesuffix(suffix)
         if name not in ("", output.name):
             return name
-    raise BadInput(f"{output}: the name says what to make, and ends with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    raise BadInput(f"{output}: the suffix selects the format and must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 def check_output(output: Path, *, replace: bool) -> None:
-    """Raises BadInput when `output` cannot be written: its kind, its folder, what is there."""
+    """Raise BadInput when `output` has an unknown suffix, is in no folder, or exists and is not to be replaced."""
     stem(output)
     if not output.parent.is_dir():
-        raise BadInput(f"there is no folder {output.parent} for {output.name}: make it first")
+        raise BadInput(f"the folder {output.parent} of {output.name} does not exist: create it first")
     if output.is_dir():
         raise BadInput(f"{output} is a folder")
     if output.exists() and not replace:
-        raise BadInput(f"{output} is there already: --force replaces it, or give -o another name")
+        raise BadInput(f"{output} exists already: replace it with --force, or choose another name with -o")
 
 
 def write(entries: Sequence[Entry], output: Path, *, on_progress: OnProgress | None = None) -> None:
-    """Pack `entries` into `output`, all in a folder called as it is.
+    """Pack `entries` into `output`, in a folder with the archive's name.
 
-    Raises BadInput when there is too little room, SmoothdroidError when a file changed meanwhile.
+    Raises BadInput when the disk is too full, SmoothdroidError when a file changes meanwhile.
     """
     folder = stem(output)
     total = sum(entry.size for entry in entries)
@@ -77,14 +77,14 @@ def write(entries: Sequence[Entry], output: Path, *, on_progress: OnProgress | N
     if free < total + SPARE_BYTES:
         raise BadInput(
             f"{output.parent} has {free >> 20} MiB free, and the bundle may take {(total + SPARE_BYTES) >> 20} MiB: "
-            "make room, or give -o another disk"
+            "free some space, or choose another disk with -o"
         )
     packed = 0
     with (
         replacing(output) as part,
         part.open("wb") as raw,
         _compressed(raw, output.name) as stream,
-        # GNU's form: it knows files beyond 8 GiB and names in UTF-8, and toybox reads it too.
+        # GNU's format supports files beyond 8 GiB and names in UTF-8, and toybox reads it.
         tarfile.TarFile(
             None, "w", fileobj=stream, format=tarfile.GNU_FORMAT, encoding="utf-8", copybufsize=CHUNK
         ) as tar,
@@ -105,14 +105,16 @@ def _tell(on_progress: OnProgress | None, before: int, total: int, read: int) ->
 
 
 class _Reader:
-    """A file as tarfile reads it: counted, hashed, and refused when it is not what it was."""
+    """A file that tarfile reads, hashed on the way, so that a change is detected."""
 
     def __init__(self, file: IO[bytes], entry: Entry, on_read: Callable[[int], None]) -> None:
+        """`on_read` receives the number of bytes read so far."""
         self._file, self._entry, self._on_read = file, entry, on_read
         self._left, self._read = entry.size, 0
         self._hash = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
+        """Return the next bytes. Raises SmoothdroidError when the file has become shorter."""
         data = self._file.read(size)
         if len(data) < min(size, self._left):
             raise self._changed()
@@ -123,12 +125,12 @@ class _Reader:
         return data
 
     def check(self) -> None:
-        """Raises SmoothdroidError when what was read is not what was to be packed."""
+        """Raise SmoothdroidError when the bytes read have another hash than expected."""
         if self._entry.sha256 not in (None, self._hash.hexdigest()):
             raise self._changed()
 
     def _changed(self) -> SmoothdroidError:
-        return SmoothdroidError(f"{self._entry.source!s} changed while it was packed: try again when it is finished")
+        return SmoothdroidError(f"{self._entry.source!s} changed while it was packed: retry when nothing writes to it")
 
 
 def _opened(entry: Entry) -> IO[bytes]:
@@ -138,7 +140,7 @@ def _opened(entry: Entry) -> IO[bytes]:
 @contextmanager
 def _compressed(raw: IO[bytes], name: str) -> Iterator[IO[bytes] | gzip.GzipFile]:
     if name.endswith(".tar.zst"):
-        # With a checksum, so that zstd itself says when a copy is damaged.
+        # The checksum lets zstd itself detect a damaged copy.
         compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
         with compressor.stream_writer(raw, closefd=False) as stream:
             yield stream

@@ -1,4 +1,4 @@
-"""What goes into a bundle, and what its generated files say."""
+"""The contents of a bundle: builds, models, licences, scripts, and generated files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from smoothdroid.host.llamacpp.source import Source
 from smoothdroid.host.llamacpp.variants import EVERY_LEVEL, SHARED, VARIANTS, Variant
 
 PHONE = Path(__file__).with_name("phone")
-TOOLS = ("llama-completion", "llama-bench")  # to ask, and to measure without smoothdroid
+TOOLS = ("llama-completion", "llama-bench")  # to run prompts, and to measure without smoothdroid
 
 UNPACK = {
-    # Termux comes with tar and gzip, not surely with zstd.
+    # Termux comes with tar and gzip, but not always with zstd.
     ".tar.zst": "pkg install zstd\nzstd -dc {archive} | tar -xf -",
     ".tar.gz": "tar -xzf {archive}",
     ".tar": "tar -xf {archive}",
@@ -34,18 +34,18 @@ UNPACK = {
 
 @dataclass(frozen=True)
 class Contents:
-    """What somebody wants on a phone."""
+    """The builds, models and licences of a bundle."""
 
     builds: Sequence[Build]
-    """Of one ABI and one llama.cpp, a level each."""
+    """Builds of one ABI and one llama.cpp, one for each ISA level."""
     models: Sequence[Artifact]
-    """The first is what run.sh takes when it is told none."""
+    """GGUF files; run.sh uses the first by default."""
     licences: Mapping[str, Path]
-    """Name -> text."""
+    """The text of each licence, by name."""
 
 
 def wanted(abi: str, *, shared: bool) -> list[Variant]:
-    """The builds with which every phone of an ABI is served: one that holds each ISA level (`shared`), or one of each.
+    """Return the builds that serve every phone of an ABI: one with all ISA levels (`shared`), or one for each level.
 
     Raises BadInput for an ABI that phones do not have.
     """
@@ -56,28 +56,28 @@ def wanted(abi: str, *, shared: bool) -> list[Variant]:
 
 
 def built(abi: str, source: Source) -> list[Build]:
-    """What was built of `source` for `abi`: the build that holds every level, else those of single ones.
+    """Return the existing builds of `source` for `abi`: the one with all levels, or those of single levels.
 
-    Raises BadInput when nothing was.
+    Raises BadInput when there is none.
     """
     for shared in (True, False):
         if found := [build for variant in wanted(abi, shared=shared) if (build := compiler.find([variant], source))]:
             return found
-    raise BadInput(f"llama.cpp has not been built for {abi}: without --built-only it will be")
+    raise BadInput(f"llama.cpp has not been built for {abi}: leave out --built-only to build it")
 
 
 def check_tools(builds: Sequence[Build]) -> None:
-    """Raises BadInput when one of the builds lacks what a bundle is for."""
+    """Raise BadInput when one of the builds has no llama-completion."""
     for build in builds:
         if TOOLS[0] not in build.manifest.tools:
             raise BadInput(
-                f"the build in {build.folder} has no {TOOLS[0]}: remove that folder, and `smoothdroid build --abi "
-                f"{build.manifest.abi} --isa {build.manifest.isa}` makes it anew"
+                f"the build in {build.folder} has no {TOOLS[0]}: remove that folder, and build it again with "
+                f"`smoothdroid build --abi {build.manifest.abi} --isa {build.manifest.isa}`"
             )
 
 
 def not_built(contents: Contents) -> list[str]:
-    """The ISA levels that the bundle lacks."""
+    """Return the ISA levels that the bundle lacks."""
     there = {build.manifest.isa for build in contents.builds}
     if EVERY_LEVEL in there:
         return []
@@ -85,20 +85,20 @@ def not_built(contents: Contents) -> list[str]:
 
 
 def best_first(builds: Sequence[Build]) -> list[tuple[Variant, Build]]:
-    """The builds with the row of the table that each was made from, the most demanding first."""
+    """Return the builds with their variants, the most demanding first."""
     of = {(build.manifest.abi, build.manifest.isa): build for build in builds}
     rows = (*SHARED, *reversed(VARIANTS))
     return [(variant, of[key]) for variant in rows if (key := (variant.abi, variant.isa)) in of]
 
 
 def unpack_lines(output: Path) -> list[str]:
-    """What to type in Termux to unpack `output`, in the folder where it lies."""
+    """Return the commands that unpack `output` in Termux, in its own folder."""
     name = archive.stem(output)
     return UNPACK[output.name.removeprefix(name)].format(archive=shlex.quote(output.name)).splitlines()
 
 
 def entries(contents: Contents, output: Path) -> list[Entry]:
-    """Every file of the bundle `output`. Raises BadInput for models that cannot lie beside each other."""
+    """Return every file of the bundle `output`. Raises BadInput for models with the same name or with unsafe names."""
     models = _models(contents.models)
     packed = [
         *_binaries(contents.builds),
@@ -117,12 +117,12 @@ def entries(contents: Contents, output: Path) -> list[Entry]:
 
 
 def levels(builds: Sequence[Build]) -> str:
-    """The table that level.sh reads, from the one of host/llamacpp/variants.py."""
+    """Return the table that level.sh reads, from the variants of host/llamacpp/variants.py."""
     return "".join(f"{variant.isa} {' '.join(sorted(variant.needs))}\n" for variant, _ in best_first(builds))
 
 
 def facts(contents: Contents) -> dict[str, object]:
-    """bundle.json: what everything was made from."""
+    """Return the content of bundle.json: the origin of everything in the bundle."""
     return {
         "schema_version": 1,
         "llama_cpp": contents.builds[0].manifest.commit,
@@ -136,8 +136,7 @@ def facts(contents: Contents) -> dict[str, object]:
 
 
 def _binaries(builds: Sequence[Build]) -> list[Entry]:
-    """Each build's tools, and the libraries that they load beside them: that folder is run.sh's LD_LIBRARY_PATH, and
-    there llama.cpp looks for its kernels."""
+    """Return each build's tools and libraries, in the folder that run.sh makes LD_LIBRARY_PATH."""
     packed = []
     for build in builds:
         tools = {tool: sha256 for tool, sha256 in build.manifest.tools.items() if tool in TOOLS}
@@ -151,10 +150,10 @@ def _models(models: Sequence[Artifact]) -> list[Entry]:
     names = [model.path.name for model in models]
     for name in names:
         if names.count(name) > 1:
-            raise BadInput(f"two of the models are called {name}: rename one, they lie in one folder of the bundle")
-        # sha256sum escapes these in a way of its own, and a terminal may obey them.
+            raise BadInput(f"two of the models are called {name}: rename one, they share a folder in the bundle")
+        # sha256sum escapes these characters in its own way, and a terminal may interpret them.
         if not name.isprintable() or "\\" in name:
-            raise BadInput(f"{name!r} has a character that cannot stay in a bundle: rename the file")
+            raise BadInput(f"{name!r} has a character that a bundle cannot contain: rename the file")
     return [Entry(f"models/{model.path.name}", model.path, sha256=model.sha256) for model in models]
 
 
@@ -168,7 +167,7 @@ def _text(name: str, text: str, *, executable: bool = False) -> Entry:
 
 
 def _filled(file: str, values: Mapping[str, str]) -> str:
-    """A text with @NAME@ in it; its dollars and braces are the shell's."""
+    """Return a template of phone/ with each @NAME@ replaced; dollars and braces belong to the shell."""
     return re.sub("@([A-Z_]+)@", lambda name: values[name[1]], (PHONE / file).read_text(encoding="utf-8"))
 
 
@@ -180,7 +179,7 @@ def _readme(contents: Contents, output: Path) -> str:
     lines = []
     for variant, build in best_first(contents.builds):
         tools = ", ".join(tool for tool in TOOLS if tool in build.manifest.tools)
-        libraries = ", and libraries: llama.cpp loads the best kernels by itself" if build.manifest.libraries else ""
+        libraries = ", and libraries, of which llama.cpp loads the best kernels" if build.manifest.libraries else ""
         lines.append(f"- `bin/{variant.isa}/`: {tools}{libraries}, for CPUs with {' '.join(sorted(variant.needs))}")
     lines += [f"- `models/{model.path.name}`: {model.size_bytes / 1e6:.0f} MB" for model in contents.models]
     lines += [] if contents.models else ["- no model: `./run.sh -m FILE` takes any `.gguf` file"]

@@ -70,9 +70,9 @@ def _print(checks: list[doctor.Check]) -> None:
     ]
     console.table("", ["what", "", "found", "for"], rows)
     for check in checks:
-        if check.mend:
+        if check.fix:
             optional = " (optional)" if check.optional else ""
-            console.out.print(f"{check.what}{optional}: {check.mend}", soft_wrap=True)
+            console.out.print(f"{check.what}{optional}: {check.fix}", soft_wrap=True)
 
 
 def _commands() -> list[str]:

@@ -1,4 +1,4 @@
-"""What this machine and a phone have, what they lack, and what to do about it."""
+"""Checks of this machine and of phones: what is there, what is missing, and how to fix it."""
 
 from smoothdroid.host.doctor.check import Check, State, are_met
 from smoothdroid.host.doctor.machine import examine

@@ -1,4 +1,4 @@
-"""One thing that commands need, and how it is."""
+"""The result of one check: something that commands need, and its state."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ State = Literal["ok", "warning", "missing"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that some command needs."""
+    """The state of one thing that commands need."""
 
     what: str
     state: State
-    """`warning`: it works, and something about it is worth knowing."""
+    """`ok`, `warning` for something that works with a restriction, or `missing`."""
     found: str
-    mend: str = ""
-    """What to do, where there is something to do."""
+    fix: str = ""
+    """The command or action that fixes it; empty where nothing needs fixing."""
     needed_for: tuple[str, ...] = ()
-    """Commands; none: all of them."""
+    """The commands that need it; empty for all commands."""
     optional: bool = False
-    """Many get along without."""
+    """True for something that most users do not need."""
 
 
 def are_met(checks: Sequence[Check], command: str | None = None) -> bool:
-    """Is nothing missing that must be there? What is optional must be there for the command that needs it."""
+    """Return True when nothing required is missing; with `command`, its optional requirements count too."""
     return not any(check.state == "missing" and (command or not check.optional) for check in checks)

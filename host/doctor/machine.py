@@ -1,4 +1,4 @@
-"""What this machine has and lacks."""
+"""Checks of this machine: system, disk, memory, adb, compilers, Python packages."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from smoothdroid.host.doctor import usb
 from smoothdroid.host.doctor.check import Check
 from smoothdroid.host.llamacpp.toolchain import TOOLCHAIN_FILE, for_abi, program
 
-WORTH_MENTIONING_GIB = 10  # a 7B model's checkpoint and its Q8_0 need twice that
-LITTLE_MEMORY_GIB = 2  # `prepare` of a 7B model held 1.75 GiB (README)
+LOW_DISK_GIB = 10  # a 7B model's checkpoint and its Q8_0 need twice that
+LOW_MEMORY_GIB = 2  # `prepare` of a 7B model held 1.75 GiB (README)
 
 PHONES = ("devices", "bench", "run", "deploy")
-"""The commands that reach phones. `evaluate` and `build` only do so when told."""
+"""The commands that need a phone. `evaluate` and `build` use one only with `--on`."""
 BUILDS = ("build", "bundle")
 
 
 def examine(command: str | None = None) -> list[Check]:
-    """Look at everything, or at what one command needs.
+    """Return the checks of this machine, or those that matter to one command.
 
-    Raises nothing, changes nothing but the adb server, which it may start.
+    Nothing is changed, except that the adb server may be started. No problem raises an error.
     """
     checks = [
         _system(system.this()),
         _disk(),
         memory(),
         *phones(system.this()),
-        _asked("cmake", _cmake, BUILDS),
-        _asked("ninja", lambda: _version("ninja"), BUILDS),
-        _asked("compiler for phones", lambda: for_abi("arm64-v8a").id, BUILDS),
-        _asked("compiler for this machine", lambda: for_abi("host").id, ("evaluate",), optional=True),
+        _tried("cmake", _cmake, BUILDS),
+        _tried("ninja", lambda: _version("ninja"), BUILDS),
+        _tried("compiler for phones", lambda: for_abi("arm64-v8a").id, BUILDS),
+        _tried("compiler for this machine", lambda: for_abi("host").id, ("evaluate",), optional=True),
         _packages("torch, transformers", ("torch", "transformers", "sentencepiece"), "torch", ("prepare", "sample")),
         _packages("Dask", ("distributed",), "dask", ("farm",), optional=True),
         _virtual(),
@@ -50,7 +50,7 @@ def examine(command: str | None = None) -> list[Check]:
     return [check for check in checks if command is None or not check.needed_for or command in check.needed_for]
 
 
-def _asked(what: str, ask: Callable[[], str], needed_for: tuple[str, ...], *, optional: bool = False) -> Check:
+def _tried(what: str, ask: Callable[[], str], needed_for: tuple[str, ...], *, optional: bool = False) -> Check:
     try:
         return Check(what, "ok", ask(), "", needed_for, optional)
     except SmoothdroidError as error:
@@ -68,25 +68,25 @@ def _disk() -> Check:
     found = f"{shutil.disk_usage(here).free / 2**30:.0f} GiB free for {cache_root()}"
     if not os.access(here, os.W_OK):
         return Check(
-            "disk", "missing", f"{here} is not yours to write to", "set SMOOTHDROID_CACHE to a folder of yours"
+            "disk", "missing", f"{here} is not writable", "set SMOOTHDROID_CACHE to a folder that you can write to"
         )
-    if shutil.disk_usage(here).free < WORTH_MENTIONING_GIB * 2**30:
-        return Check("disk", "warning", found, "make room, or set SMOOTHDROID_CACHE to a folder on a larger disk")
+    if shutil.disk_usage(here).free < LOW_DISK_GIB * 2**30:
+        return Check("disk", "warning", found, "free some space, or set SMOOTHDROID_CACHE to a folder on a larger disk")
     return Check("disk", "ok", found)
 
 
 def memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
-    """Linux alone tells without a library what is available."""
+    """Return the check of free memory; only Linux reports it without a library."""
     text = meminfo.read_text(encoding="utf-8") if meminfo.exists() else ""
     available = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     needed_for = ("prepare", "build", "evaluate")
     if not available:
-        return Check("memory", "ok", "not told by this system", "", needed_for)
+        return Check("memory", "ok", "not reported by this system", "", needed_for)
     free_gib = int(available[1]) / 2**20
     found = f"{free_gib:.1f} GiB free"
-    if free_gib < LITTLE_MEMORY_GIB:
-        mend = "close what takes it, or add swap: a compiler or a model may be killed"
-        return Check("memory", "warning", found, mend, needed_for)
+    if free_gib < LOW_MEMORY_GIB:
+        fix = "close other programs or add swap: otherwise a compiler or `prepare` may be killed"
+        return Check("memory", "warning", found, fix, needed_for)
     return Check("memory", "ok", found, "", needed_for)
 
 
@@ -95,7 +95,7 @@ def phones(
     ask_adb: Callable[[], dict[str, str]] = adb.attached,
     ask_usb: Callable[[], list[usb.UsbPhone]] = usb.plugged_in,
 ) -> list[Check]:
-    """The adb server, each phone it has, and those at a cable that it does not have."""
+    """Return checks of the adb server, of each phone that it lists, and of the other phones at USB ports."""
     try:
         attached = ask_adb()
     except NoPhone as error:
@@ -106,12 +106,14 @@ def phones(
     emulated = {phone.adb_address for phone in virtual.running()}
     checks += [_of_adb(serial, state, emulated=serial in emulated) for serial, state in attached.items()]
     twins = adb.twins() if any(serial.startswith("transport:") for serial in attached) else {}
-    checks += [Check("adb", "warning", said, "unplug one, or name each by its id", PHONES) for said in twins.values()]
+    checks += [
+        Check("adb", "warning", sentence, "unplug one, or name each by its ID", PHONES) for sentence in twins.values()
+    ]
     seen = {*attached, *twins}
     checks += [_at_cable(plugged, known) for plugged in ask_usb() if plugged.serial not in seen]
     if len(checks) == 1:
-        ways = [*([known.fix("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
-        checks.append(Check("phone", "warning", "none attached", "\n  ".join(["", *ways]), PHONES))
+        steps = [*([known.fix("usb-in-wsl")] if known.is_wsl else []), *FIRST_PHONE]
+        checks.append(Check("phone", "warning", "none attached", "\n  ".join(["", *steps]), PHONES))
     return checks
 
 
@@ -126,13 +128,13 @@ def _at_cable(phone: usb.UsbPhone, known: system.System) -> Check:
     if not phone.debugging:
         return Check(what, "warning", f"{phone.name}, plugged in without USB debugging", FIRST_PHONE[0], PHONES)
     if not phone.openable:
-        mend = f"{known.fix('udev')}, then plug it in again"
-        return Check(what, "warning", f"{phone.name}: this user may not open the USB device", mend, PHONES)
-    return Check(what, "warning", f"{phone.name}: adb does not see it", "`adb kill-server`, then try again", PHONES)
+        fix = f"{known.fix('udev')}, then unplug the phone and plug it back in"
+        return Check(what, "warning", f"{phone.name}: this user may not open the USB device", fix, PHONES)
+    return Check(what, "warning", f"{phone.name}: adb does not see it", "run `adb kill-server` and retry", PHONES)
 
 
 def _version(name: str) -> str:
-    """Raises BadInput when it is not there or does not run."""
+    """Return the version that a program prints. Raises SmoothdroidError when it is missing or does not run."""
     path = program(name)
     done = subprocess.run([path, "--version"], capture_output=True, encoding="utf-8", errors="replace", check=False)
     number = re.search(r"\d+(\.\d+)+", done.stdout)
@@ -142,11 +144,11 @@ def _version(name: str) -> str:
 
 
 def _cmake() -> str:
-    """Raises SmoothdroidError when it is older than the toolchain file takes."""
+    """Return cmake's version. Raises SmoothdroidError when it is older than the toolchain file requires."""
     version = _version("cmake")
     oldest = re.search(r"CMAKE_VERSION VERSION_LESS ([\d.]+)", TOOLCHAIN_FILE.read_text(encoding="utf-8"))
     if oldest and _numbers(version) < _numbers(oldest[1]):
-        raise SmoothdroidError(f"{version} is too old, {oldest[1]} is needed: {system.this().fix('cmake')}")
+        raise SmoothdroidError(f"{version} is too old; {oldest[1]} or newer is needed: {system.this().fix('cmake')}")
     return version
 
 
@@ -157,7 +159,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _packages(
     what: str, names: tuple[str, ...], need: str, needed_for: tuple[str, ...], *, optional: bool = False
 ) -> Check:
-    """Looked for and not imported: that takes seconds."""
+    """Return the check of Python packages, which are looked for but not imported: that would take seconds."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         found = f"{', '.join(missing)} not installed"

@@ -1,4 +1,4 @@
-"""What a phone has and lacks, and whether this is the moment to measure on it."""
+"""Checks of a phone: tools, space, temperature, battery, and whether now is a good time to measure."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ from smoothdroid.host.doctor.check import Check
 from smoothdroid.host.llamacpp import variants
 
 WARM_CELSIUS = 40.0
-"""A sensor of a phone at rest in a warm room stays below (host/results/throttling_checks.py)."""
+"""The sensors of an idle phone in a warm room stay below this (host/results/throttling_checks.py)."""
 
 LOW_BATTERY_PERCENT = 20
-"""Where Android offers its battery saver, which slows CPUs down."""
+"""The level at which Android offers its battery saver, which slows CPUs down."""
 
-READ_AGAIN_S = 1.0
+READING_INTERVAL_S = 1.0
 
-LITTLE_SPACE_MB = 8 << 10  # a 7B model in Q8_0 takes 7 GB
+LOW_SPACE_MB = 8 << 10  # a 7B model in Q8_0 takes 7 GB
 
-ASK = """
+STATE_SCRIPT = """
 echo "low_power $(settings get global low_power 2>/dev/null)"
 echo "screen $(dumpsys power 2>/dev/null | grep -o 'mWakefulness=[A-Za-z]*')"
 echo "taskset $(command -v taskset)"
 """
-"""What `describe` does not ask: it changes too soon to be a phone's fact."""
+"""A script that prints the short-lived state of a phone, which `describe` does not read."""
 
 
 def examine_phone(on: str, ssh: SshOptions) -> list[Check]:
-    """Look at a phone. Raises BadInput where `on` names no way."""
+    """Return the checks of the phone at the target `on`. Raises BadInput for a malformed target."""
     try:
         with closing(open_target(on, ssh)) as target:
             phone = describe(target)
-            said = target.run(["sh", "-c", ASK]).stdout
-            found = checks(target, phone, said, stuck_sensors(target, phone))
-            return [*found, _tools(required_tools.missing(target))]
+            state = target.run(["sh", "-c", STATE_SCRIPT]).stdout
+            return [*checks(target, phone, state, stuck_sensors(target, phone)), _tools(required_tools.missing(target))]
     except BadInput:
         raise
     except SmoothdroidError as error:
@@ -50,13 +49,13 @@ def examine_phone(on: str, ssh: SshOptions) -> list[Check]:
 
 
 def stuck_sensors(target: Target, phone: Phone) -> dict[str, float]:
-    """The sensors that are stuck, and where. When one may be, as far as one reading says, all are read again."""
+    """Return the value of each stuck sensor. If the first reading suggests one, all sensors are read repeatedly."""
     readings = [_sensors(phone)]
     while stuck({zone: [celsius] * STUCK_READINGS for zone, celsius in readings[-1].items()}):
         if len(readings) == STUCK_READINGS:
             shared = set.intersection(*(set(reading) for reading in readings))
             return stuck({zone: [reading[zone] for reading in readings] for zone in shared})
-        time.sleep(READ_AGAIN_S)
+        time.sleep(READING_INTERVAL_S)
         readings.append(_sensors(describe(target)))
     return {}
 
@@ -65,17 +64,17 @@ def _sensors(phone: Phone) -> dict[str, float]:
     return phone.celsius | ({"battery": phone.battery.celsius} if phone.battery.celsius is not None else {})
 
 
-def checks(target: Target, phone: Phone, said: str, dead: Mapping[str, float] | None = None) -> list[Check]:
-    """A phone, what it answers to ASK, and its sensors that are stuck -> what there is to say about it."""
+def checks(target: Target, phone: Phone, state: str, dead: Mapping[str, float] | None = None) -> list[Check]:
+    """Return the checks of a phone from its description, the output of STATE_SCRIPT, and its stuck sensors."""
     emulated = " (emulated)" if phone.emulated else ""
     found = [
         Check(target.name, "ok", f"{phone.model}{emulated}, authorised"),
         _space(phone, target.root),
         _temperature(phone, dead or {}),
         _battery(phone),
-        _battery_saver(said),
-        _screen(said, over_ssh=target.kind == "ssh"),
-        _taskset(said),
+        _battery_saver(state),
+        _screen(state, over_ssh=target.kind == "ssh"),
+        _taskset(state),
         _level(phone),
     ]
     return [check for check in found if check]
@@ -83,8 +82,10 @@ def checks(target: Target, phone: Phone, said: str, dead: Mapping[str, float] | 
 
 def _space(phone: Phone, root: str) -> Check:
     found = f"{phone.free_mb / 1024:.1f} GiB free for {root}"
-    if phone.free_mb < LITTLE_SPACE_MB:
-        return Check("space", "warning", found, "`smoothdroid phone clean` removes what smoothdroid sent, or make room")
+    if phone.free_mb < LOW_SPACE_MB:
+        return Check(
+            "space", "warning", found, "`smoothdroid phone clean` removes what smoothdroid sent; or free some space"
+        )
     return Check("space", "ok", found)
 
 
@@ -106,12 +107,12 @@ def _battery(phone: Phone) -> Check | None:
         return None
     found = f"{level} %" + (", charging" if phone.battery.charging else "")
     if level < LOW_BATTERY_PERCENT:
-        return Check("battery", "warning", found, "charge it: low, a phone slows itself down")
+        return Check("battery", "warning", found, "charge it: a phone with a low battery slows itself down")
     return Check("battery", "ok", found)
 
 
-def _battery_saver(said: str) -> Check | None:
-    answer = re.search(r"^low_power ([01])\r?$", said, re.MULTILINE)
+def _battery_saver(state: str) -> Check | None:
+    answer = re.search(r"^low_power ([01])\r?$", state, re.MULTILINE)
     if not answer:
         return None
     if answer[1] == "1":
@@ -119,21 +120,23 @@ def _battery_saver(said: str) -> Check | None:
     return Check("battery saver", "ok", "off")
 
 
-def _screen(said: str, *, over_ssh: bool) -> Check | None:
-    """Only apps, Termux among them, are slowed down with the screen off; adb's shell is not."""
-    answer = re.search(r"mWakefulness=(\w+)", said)
+def _screen(state: str, *, over_ssh: bool) -> Check | None:
+    """Return the check of the screen: with it off, Android slows down apps such as Termux, but not adb's shell."""
+    answer = re.search(r"mWakefulness=(\w+)", state)
     if not answer:
         return None
     if answer[1] != "Awake" and over_ssh:
-        return Check("screen", "warning", "off", "`termux-wake-lock`, or keep it on: Android holds apps back")
+        return Check(
+            "screen", "warning", "off", "run `termux-wake-lock` or keep the screen on: Android slows down apps"
+        )
     return Check("screen", "ok", "on" if answer[1] == "Awake" else "off")
 
 
-def _taskset(said: str) -> Check:
-    if re.search(r"^taskset \S", said, re.MULTILINE):
-        return Check("taskset", "ok", "there", "", ("bench",))
-    mend = "in Termux: `pkg install util-linux`; else measure without --cpus"
-    return Check("taskset", "warning", "not there: --cpus cannot hold threads to cores", mend, ("bench",))
+def _taskset(state: str) -> Check:
+    if re.search(r"^taskset \S", state, re.MULTILINE):
+        return Check("taskset", "ok", "installed", "", ("bench",))
+    fix = "in Termux: `pkg install util-linux`; otherwise measure without --cpus"
+    return Check("taskset", "warning", "missing: --cpus cannot bind threads to CPUs", fix, ("bench",))
 
 
 def _tools(lack: required_tools.Lack | None) -> Check:

@@ -1,10 +1,10 @@
 #!/system/bin/sh
-# Which of the builds in this folder the CPUs of this phone can run: prints the best one's name and why.
+# Print the name of the best build in this folder that all CPUs of this phone can run, and the reason.
 #
 #   sh level.sh [CPUINFO]
 #
-# `levels`, beside this file, has a line for each build, the best first: its name, and the words of /proc/cpuinfo that
-# it needs. A program may run on any core, so only words that all cores have count.
+# `levels`, next to this file, has a line for each build, the best first: its name, and the features of /proc/cpuinfo
+# that it needs. A program may run on any core, so only features of all cores count.
 case $0 in */*) here=${0%/*} ;; *) here=. ;; esac
 cpuinfo=${1:-/proc/cpuinfo}
 
@@ -37,7 +37,7 @@ while read -r name needs; do
 done <"$here/levels"
 
 if [ $cores = 0 ]; then
-  echo "$cpuinfo does not say what the CPUs of this phone can do" >&2
+  echo "$cpuinfo does not list the features of this phone's CPUs" >&2
 else
   echo "no build in this bundle runs on this phone${lacks}" >&2
 fi

@@ -98,7 +98,7 @@ say "model ${model##*/}"
 # set for this one command only, because Termux's own programs would load the wrong libraries.
 libraries=$here/bin/$level${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # The maximum number of tokens of the prompt (each is at least a byte), its answer, and the chat template around it.
-# Not the model's longest: its memory may be larger than the phone's.
+# It is not the model's maximum, which may need more memory than the phone has.
 context=$(($(printf %s "$prompt" | wc -c) + tokens + @TEMPLATE_TOKENS@))
 log=$here
 if [ -n "$TMPDIR" ] && [ -w "$TMPDIR" ]; then log=$TMPDIR; fi
@@ -107,7 +107,7 @@ trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# llama.cpp takes options from the environment too. A word that is no name, out of some value, would end the shell.
+# llama.cpp also reads options from the environment. A word of a value that is not a name would end the shell.
 set -f
 for name in $(export -p); do
   name=${name%%=*}
@@ -127,8 +127,8 @@ case $status in
       -e 's/.*_print:  *eval time = .*, *\([0-9.]*\) tokens per second.*/decode \1 tokens\/s/p' "$log")
     say $speed # unquoted: two lines become one
     ;;
-  132) why='the CPU met an instruction that it does not know. Try another build: --level' ;;
-  137) why='killed; by Android mostly, for the memory that it took. Close other apps, or take a smaller model' ;;
+  132) why='the CPU does not support an instruction of this build. Try another build: --level' ;;
+  137) why='killed, usually by Android for the memory that it used. Close other apps, or use a smaller model' ;;
   *) why="it ended with status $status" ;;
 esac
 [ $status = 0 ] && exit 0

@@ -1,12 +1,12 @@
 #!/system/bin/sh
-# How many threads: as many as this phone has big and mid cores, because the little ones make all wait. Prints the
-# number and why.
+# Print the number of threads to use and the reason: as many as this phone has big and mid cores, because the others
+# would wait for the little ones.
 #
 #   sh threads.sh [CPUS]
 cpus=${1:-/sys/devices/system/cpu}
 
-# The value of one file of every CPU, into $values. False when one of them cannot be read: an offline CPU has none,
-# and Android does not let every app look.
+# Read the value of one file of every CPU into $values. Fails when one cannot be read: an offline CPU has none, and
+# Android does not let every app read it.
 read_all() {
   values=''
   for cpu in "$cpus"/cpu[0-9]*; do
@@ -17,7 +17,7 @@ read_all() {
   done
 }
 
-# $values -> how many there are, the largest and the smallest.
+# Set count, largest and smallest from $values.
 extremes() {
   count=0 largest=0 smallest=''
   for value in $values; do
@@ -34,8 +34,8 @@ count_above() {
   done
 }
 
-# The kernel's own word on how much a core gets done at its top speed: up to half of the biggest is little. It knows
-# that some phones have no little cores, and that in others the little ones run nearly as fast.
+# The kernel's own rating of each core at its top speed: up to half of the biggest is little. It is also right for
+# phones without little cores, and for those whose little cores are nearly as fast.
 if read_all cpu_capacity && extremes && [ $largest != "$smallest" ]; then
   count_above $((largest / 2))
   echo "$faster $faster of $count cores are big or mid (cpu_capacity)"
@@ -55,5 +55,5 @@ else
   half=$((count / 2))
   [ $count = 0 ] && half=4
   [ $half = 0 ] && half=1
-  echo "$half this phone does not tell how fast its cores are: half of ${count}"
+  echo "$half this phone does not report the speed of its cores: half of ${count}"
 fi

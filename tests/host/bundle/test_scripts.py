@@ -77,8 +77,8 @@ NEW, OLD = "fp asimd fphp asimdhp asimddp i8mm", "fp asimd asimdhp"
         (f"Features\t: {NEW.replace('i8mm', 'svei8mm')}\n", "fp16", "i8mm needs i8mm"),  # whole words
         (f"Features\t:\n\nFeatures\t: {NEW}\n", "", "no build in this bundle runs on this phone; i8mm needs"),
         ("Features\t: half thumb neon\n", "", "v8.0 needs asimd"),
-        ("processor\t: 0\n", "", "does not say what the CPUs"),
-        ("", "", "does not say what the CPUs"),
+        ("processor\t: 0\n", "", "does not list the features"),
+        ("", "", "does not list the features"),
     ],
 )
 def test_a_level_needs_its_words_of_every_core(
@@ -110,7 +110,7 @@ PIXEL_8 = [1704000] * 4 + [2367000] * 4 + [2914000]
         ([3532000] * 6 + [4320000] * 2, [800] * 6 + [1024] * 2, 8, "8 of 8 cores are big or mid (cpu_capacity)"),
         ([2000000] * 8, None, 8, "all 8 cores are equally fast (cpufreq)"),
         ([2000000] * 8, [1024] * 8, 8, "all 8 cores are equally fast (cpufreq)"),
-        ([*PIXEL_8[:-1], None], None, 4, "does not tell how fast its cores are: half of 9"),  # one is offline
+        ([*PIXEL_8[:-1], None], None, 4, "does not report the speed of its cores: half of 9"),  # one is offline
         ([None] * 8, None, 4, "half of 8"),
         ([None], None, 1, "half of 1"),
         (["<unknown>"] * 8, None, 4, "half of 8"),
@@ -175,7 +175,7 @@ def test_run_asks_what_smoothdroid_run_would_ask(
         seed=4 if raw else 0,
     )
     assert [str(folder / "bin/fp16/llama-completion"), *asked] == [*like, "-no-cnv" if raw else "--single-turn"]
-    assert "build fp16: as you say" in done.stderr
+    assert "build fp16: as requested" in done.stderr
     assert done.stderr.endswith("· prefill 500.25 tokens/s, decode 200.75 tokens/s\n")
     assert not list(tmp_path.glob("smoothdroid-run.*")), "the log is gone"
 
@@ -224,15 +224,15 @@ def test_words_without_quotes_are_one_prompt_and_quiet_is_quiet(shell: list[str]
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], '"WHAT TO SAY"'),
-        ([""], '"WHAT TO SAY"'),
-        (["--nosuch", "x"], "no option is called --nosuch"),
-        (["-t"], "-t: a value is missing"),
-        (["-t", "0", "x"], "-t 0: a number from 1 on is wanted"),
-        (["-t", "two", "x"], "-t two: a number"),
-        (["-n", "-1", "x"], "-n -1: a number"),
-        (["-m", "/nosuch.gguf", "x"], "there is no model /nosuch.gguf"),
-        (["--level", "sve9", "x"], "no build here is called sve9; there are i8mm, fp16, dotprod, v8.0"),
+        ([], '"PROMPT"'),
+        ([""], '"PROMPT"'),
+        (["--nosuch", "x"], "unknown option --nosuch"),
+        (["-t"], "-t: needs a value"),
+        (["-t", "0", "x"], "-t 0: must be a number of at least 1"),
+        (["-t", "two", "x"], "-t two: must be a number"),
+        (["-n", "-1", "x"], "-n -1: must be a number"),
+        (["-m", "/nosuch.gguf", "x"], "the model /nosuch.gguf does not exist"),
+        (["--level", "sve9", "x"], "unknown build sve9; this bundle contains i8mm, fp16, dotprod, v8.0"),
     ],
 )
 def test_what_is_wrong_is_told(shell: list[str], folder: Path, arguments: list[str], says: str) -> None:

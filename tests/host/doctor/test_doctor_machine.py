@@ -26,7 +26,7 @@ def test_every_check_says_what_was_found_and_what_to_do() -> None:
     assert {"system", "disk", "memory", "adb", "cmake", "ninja", "torch, transformers", "Dask"} <= set(found)
     assert found["cmake"].state == "ok"
     assert all(check.found for check in found.values())
-    assert all(bool(check.mend) == (check.state != "ok") for check in found.values())
+    assert all(bool(check.fix) == (check.state != "ok") for check in found.values())
     assert doctor.are_met(list(found.values()))
 
 
@@ -41,14 +41,14 @@ def test_a_machine_that_lacks_things_is_told_what_to_do(tmp_path: Path, monkeypa
     found = examine()
     here, phones = found["compiler for this machine"], found["compiler for phones"]
     assert (here.state, phones.state) == ("missing", "missing")
-    assert system.this().fix("compiler") in here.mend
-    assert "unset it to build with zig" in phones.mend
+    assert system.this().fix("compiler") in here.fix
+    assert "unset it to build with zig" in phones.fix
 
 
 @pytest.mark.parametrize(
     ("said", "state", "says"),
     [
-        ("echo cmake version 3.13.4", "missing", "3.13.4 is too old, 3.20 is needed"),
+        ("echo cmake version 3.13.4", "missing", "3.13.4 is too old; 3.20 or newer is needed"),
         ("echo cmake version 3.31.0-rc1", "ok", ""),
         ("exit 1", "missing", "does not run"),
     ],
@@ -63,7 +63,7 @@ def test_a_cmake_that_is_too_old(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(machine, "program", shutil.which)
     check = examine("build")["cmake"]
-    assert (check.state, says in check.mend) == (state, True), check
+    assert (check.state, says in check.fix) == (state, True), check
 
 
 def test_looks_at_the_disk_of_the_cache_and_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_looks_at_the_disk_of_the_cache_and_makes_nothing(tmp_path: Path, monkey
     monkeypatch.setenv("SMOOTHDROID_CACHE", str(cache))
     disk = examine("inspect")["disk"]
     assert f"GiB free for {cache}" in disk.found
-    assert (disk.state == "ok") == ("set SMOOTHDROID_CACHE" not in disk.mend)
+    assert (disk.state == "ok") == ("set SMOOTHDROID_CACHE" not in disk.fix)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,29 +87,34 @@ def pixel(*, debugging: bool, openable: bool) -> UsbPhone:
 
 
 @pytest.mark.parametrize(
-    ("attached", "plugged", "found", "mend"),
+    ("attached", "plugged", "found", "fix"),
     [
         ({"3A1": "device"}, [pixel(debugging=True, openable=True)], "authorised", ""),
         ({"3A1": "unauthorized"}, [], "unauthorized", "accept this computer's key"),
         ({"3A1": "no permissions (user x)"}, [], "no permissions (user x)", "may not open the USB device"),
-        ({}, [pixel(debugging=True, openable=False)], "may not open", "android-sdk-platform-tools-common`, then plug"),
+        (
+            {},
+            [pixel(debugging=True, openable=False)],
+            "may not open",
+            "platform-tools-common`, then unplug",
+        ),
         ({}, [pixel(debugging=False, openable=True)], "without USB debugging", "7 times"),
         ({}, [pixel(debugging=True, openable=True)], "adb does not see it", "adb kill-server"),
     ],
 )
-def test_a_phone_at_a_cable(attached: dict[str, str], plugged: list[UsbPhone], found: str, mend: str) -> None:
+def test_a_phone_at_a_cable(attached: dict[str, str], plugged: list[UsbPhone], found: str, fix: str) -> None:
     server, check = machine.phones(DEBIAN, lambda: attached, lambda: plugged)
     assert server.state == "ok"
-    assert (check.what, check.state) == ("phone 3A1", "warning" if mend else "ok")
+    assert (check.what, check.state) == ("phone 3A1", "warning" if fix else "ok")
     assert found in check.found
-    assert mend in check.mend
+    assert fix in check.fix
 
 
 def test_no_phone_at_all_comes_with_the_way_to_the_first() -> None:
     _, check = machine.phones(DEBIAN, dict, list)
-    assert (check.state, check.mend.split("\n  ")[1:]) == ("warning", list(FIRST_PHONE))
+    assert (check.state, check.fix.split("\n  ")[1:]) == ("warning", list(FIRST_PHONE))
     _, in_windows = machine.phones(replace(DEBIAN, is_wsl=True), dict, list)
-    assert "usbipd attach" in in_windows.mend
+    assert "usbipd attach" in in_windows.fix
 
 
 def test_without_an_adb_server_it_says_how_to_get_one() -> None:
@@ -117,7 +122,7 @@ def test_without_an_adb_server_it_says_how_to_get_one() -> None:
         raise NoPhone("no adb server")
 
     (check,) = machine.phones(DEBIAN, none, list)
-    assert (check.state, check.mend) == ("missing", "`sudo apt-get install adb`")
+    assert (check.state, check.fix) == ("missing", "`sudo apt-get install adb`")
 
 
 def test_what_is_optional_may_be_missing_unless_it_is_asked_for() -> None:

@@ -41,7 +41,7 @@ def test_a_phone_at_rest_has_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "phone", "said", "mend"),
+    ("what", "phone", "said", "fix"),
     [
         ("cool", pixel(battery=Battery(level_percent=90, celsius=41.5)), AT_REST, "let it cool"),
         ("battery", pixel(battery=Battery(level_percent=12)), AT_REST, "charge it"),
@@ -51,10 +51,10 @@ def test_a_phone_at_rest_has_all() -> None:
         ("taskset", pixel(), AT_REST.replace("/system/bin/taskset", ""), "pkg install util-linux"),
     ],
 )
-def test_what_makes_it_the_wrong_moment(what: str, phone: Phone, said: str, mend: str) -> None:
+def test_what_makes_it_the_wrong_moment(what: str, phone: Phone, said: str, fix: str) -> None:
     found = look(phone, said)
     assert [name for name, check in found.items() if check.state != "ok"] == [what]
-    assert mend in found[what].mend
+    assert fix in found[what].fix
 
 
 class Heated(LocalTarget):
@@ -127,6 +127,6 @@ def test_the_emulated_phone(phone: virtual.VirtualPhone, way: str) -> None:
 def test_a_phone_that_cannot_be_reached_is_missing_and_says_why() -> None:
     (check,) = examine_phone("ssh://user@127.0.0.1:1", SshOptions())
     assert check.state == "missing"
-    assert "`sshd` running in Termux" in check.mend
+    assert "`sshd` running in Termux" in check.fix
     with pytest.raises(BadInput):
         examine_phone("nosuch:", SshOptions())
