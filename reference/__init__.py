@@ -1,1 +1,1 @@
-"""The pages of docs/reference, written from the code when the documentation is built."""
+"""Generators of the pages of docs/reference, which run while the documentation is built."""

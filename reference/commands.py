@@ -1,4 +1,4 @@
-"""Every command with all its options, from the tree that parses them."""
+"""The page of commands: every command with all its options, from the Typer app that parses them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NAME = "smoothdroid"
 
 
 def write() -> str:
-    """The page."""
+    """Return the page."""
     root = typer.main.get_command(app)
     context = root.context_class(root, info_name=NAME)
     return page(
         "# Commands",
-        f"Written from the code: what `{NAME} COMMAND --help` says.",
+        f"Generated from the code: the help of `{NAME} COMMAND --help`.",
         plain(root.help or ""),
         plain(root.epilog or ""),
         *(section for command, context in _leaves(root, context) for section in _sections(command, context)),
@@ -27,7 +27,7 @@ def write() -> str:
 
 
 def _leaves(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 (Typer names no types for them)
-    """All commands that do something, in the order of --help."""
+    """Yield every command that is not a group, in the order of --help."""
     if not hasattr(command, "commands"):
         yield command, context
         return
@@ -42,8 +42,10 @@ def _sections(command: Any, context: Any) -> Iterator[str]:  # noqa: ANN401
     yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```"
     yield plain(command.help or "")
     for kind, title in (("argument", "Argument"), ("option", "Option")):
-        rows = [[code(record[0]), plain(record[1])] for of, record in records if of == kind and record]
+        rows = [
+            [code(record[0]), plain(record[1])] for record_kind, record in records if record_kind == kind and record
+        ]
         if rows:
-            yield table([title, "What it says"], rows)
+            yield table([title, "Meaning"], rows)
     if command.epilog:
         yield "```text\n" + command.epilog.replace("\n\n", "\n") + "\n```"

@@ -1,4 +1,4 @@
-"""What the code says of the fields of a pydantic model."""
+"""The fields of pydantic models as the code documents them: text, type and default."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from reference.markdown import code
 
 
 def docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """Field -> the text under it, those of the classes that it builds on too."""
-    found: dict[str, str] = {}
-    for one in reversed(model.__mro__):
-        if not issubclass(one, BaseModel) or one is BaseModel:
+    """Return the docstring of each field, inherited fields included."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
             continue
         try:
-            source = inspect.getsource(one)
+            source = inspect.getsource(base)
         except OSError:
             continue  # made from a table, not written as a class
         body = [node for part in ast.parse(source).body for node in ast.iter_child_nodes(part)]
         for field, text in pairwise(body):
             match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(says))):
-                    found[name] = " ".join(says.split())
-    return found
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
+                    texts[name] = " ".join(docstring.split())
+    return texts
 
 
 def kind(field: FieldInfo) -> str:
-    """Its type, as the code has it, without the modules' names."""
+    """Return the type of a field as the code writes it, without module names."""
     return re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(field.annotation))
 
 
 def default(field: FieldInfo) -> str:
-    """What a file may leave out becomes; nothing for what is then empty."""
+    """Return the default of a field as code; `required` without one, and nothing for an empty default."""
     value: Any = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         return "required"
@@ -50,7 +50,7 @@ def default(field: FieldInfo) -> str:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 (an annotation is anything)
-    """The models that a field's type is made of."""
+    """Yield the models that a type annotation contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the documentation (mkdocs.yml)."""
+"""Hooks that MkDocs calls while it builds the documentation (mkdocs.yml)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PAGES = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are written from the code."""
+    """Add the pages that are generated from the code."""
     for path, write in PAGES.items():
         files.append(File.generated(config, path, content=write()))
     return files
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Say of a page below ko/ that it is Korean, for what reads it aloud or chooses its font."""
+    """Declare the language of a page below ko/ as Korean, for screen readers and fonts."""
     korean = page.file.src_uri.startswith("ko/")
     return output.replace('<html lang="en"', '<html lang="ko"', 1) if korean else output

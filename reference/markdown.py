@@ -1,4 +1,4 @@
-"""What the pages are put together from."""
+"""The building blocks of the pages: tables, code and escaped text in Markdown."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Iterable, Sequence
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a cell may hold Markdown, `|` and line breaks in it are taken care of."""
+    """Return a table. Cells may contain Markdown; `|` and line breaks in them are escaped."""
     lines = [columns, ["---"] * len(columns), *([_cell(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def code(text: object) -> str:
-    """As code, `|` too, which Python-Markdown shows with its backslash in a table's code; nothing for nothing."""
+    """Return text as code, or nothing for an empty text. In a table, Python-Markdown needs `|` as an entity."""
     if "|" in str(text):
         return f"<code>{html.escape(str(text)).replace('|', '&#124;')}</code>"
     return f"`{text}`" if str(text) else ""
 
 
 def plain(text: str) -> str:
-    """What a docstring or a help text says, so that nothing in it acts as Markdown; `code` in it stays code."""
+    """Return a docstring or help text with Markdown characters escaped; `code` in it remains code."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else _quiet(part) for part in parts)
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
 
 
 def page(*parts: str) -> str:
-    """Parts with an empty line between them."""
+    """Return the non-empty parts as paragraphs of a page."""
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _quiet(text: str) -> str:
-    # As entities, what Python-Markdown knows no backslash for.
+def _escaped(text: str) -> str:
+    # Python-Markdown knows no backslash escape for these characters.
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;")):
         text = text.replace(character, entity)
     return re.sub(r"([\\*_\[\]])", r"\\\1", text)

@@ -1,6 +1,6 @@
 """The module map of docs/architecture.md, from the first docstring line of each package and module.
 
-`python -m reference.modules` writes it into the page.
+Run `python -m reference.modules` to write it into the page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ END = "<!-- end of the module map -->\n"
 
 
 def module_map() -> str:
-    """The map in Markdown: a heading for each package, a line for each module."""
+    """Return the map in Markdown: an item for each package, and below it one for each module."""
     return "\n".join(line for top in TOPS for line in _lines(ROOT / top)) + "\n"
 
 
@@ -31,7 +31,7 @@ def _lines(package: Path) -> Iterator[str]:
 
 
 def first_line(module: Path) -> str:
-    """The first line of a module's docstring. Raises ValueError where there is none."""
+    """Return the first line of a module's docstring. Raises ValueError where there is none."""
     docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
     if not docstring:
         raise ValueError(f"{module} has no docstring")
@@ -39,7 +39,7 @@ def first_line(module: Path) -> str:
 
 
 def with_map(page: str) -> str:
-    """A page with today's map between its two markers."""
+    """Return a page with the current map between its two markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{module_map()}\n{END}{after}"

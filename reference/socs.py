@@ -1,4 +1,4 @@
-"""The SoCs that are known, with the source of each figure."""
+"""The page of known SoCs, with the source of each figure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from smoothdroid.device.info import socs
 
 
 def write() -> str:
-    """The page."""
+    """Return the page."""
     rows, cores = socs.everything(), {part.core.name: part.core for row in socs.everything() for part in row.clusters}
     return page(
         "# SoCs",
-        "Written from `device/info/data/socs.toml` and `cores.toml` beside it. The peak is what the DRAM can deliver: "
-        "transfers a second times the width of the bus, which no access pattern reaches. "
-        "[What follows from it](../predictions.md). A phone whose SoC is not here is measured like any other, and its "
-        "results are not held against a peak.",
+        "Generated from `device/info/data/socs.toml` and `cores.toml` in the same folder. The peak is the theoretical "
+        "bandwidth of the DRAM: transfers per second times the width of the bus, which no access pattern reaches. "
+        "[Its consequences](../predictions.md). A phone whose SoC is not listed is measured like any other, but its "
+        "results are not compared with a peak.",
         table(
-            ["SoC", "As phones call it", "Peak, GB/s", "DRAM", "Source"],
+            ["SoC", "Names in phones", "Peak, GB/s", "DRAM", "Source"],
             [
                 [
                     plain(row.name),
@@ -28,7 +28,7 @@ def write() -> str:
                 for row in rows
             ],
         ),
-        "## Their cores",
+        "## Cores of each SoC",
         table(
             ["SoC", "Cores, highest clock", "Source"],
             [
@@ -41,7 +41,7 @@ def write() -> str:
                 if row.clusters
             ],
         ),
-        "## What a core computes in a cycle",
+        "## Operations of a core per cycle",
         table(
             ["Core", "Vector operations of 128 bits", "Widest for 8-bit integers", "Source"],
             [[plain(core.name), str(core.pipes), code(core.int8), plain(core.source)] for core in cores.values()],

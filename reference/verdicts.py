@@ -1,4 +1,4 @@
-"""What a verdict can say, from the checks that say it."""
+"""The page of verdicts, from the checks that give them."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from smoothdroid.host.results import checks, finding, throttling_checks
 
 
 def write() -> str:
-    """The page."""
+    """Return the page."""
     return page(
         "# Verdicts",
-        "Written from the code (`host/results/checks.py`, `host/results/throttling_checks.py`). "
-        "[What they are for](../explanation/validity.md).",
-        "## Of one run",
-        "A run in which one of these was found is rejected: its repetitions are not averaged in.",
+        "Generated from the code (`host/results/checks.py`, `host/results/throttling_checks.py`). "
+        "[Their purpose](../explanation/validity.md).",
+        "## Problems of a run",
+        "A run with one of these problems is rejected: its repetitions are not averaged.",
         _checks(checks.OF_A_RUN),
-        "## Of a cell",
-        "Looked for in all processes of a cell together, and beside its neighbours.",
+        "## Problems of a cell",
+        "These checks look at all processes of a cell together, and at neighbouring cells.",
         _checks(checks.OF_A_CELL),
         "## Remarks",
-        "These make nothing invalid.",
+        "Remarks do not make a result invalid.",
         _checks(checks.REMARKS),
         "## Limits",
-        table(["Limit", "Value", "Where it comes from"], [*_limits(checks), *_limits(throttling_checks)]),
+        table(["Limit", "Value", "Reason"], [*_limits(checks), *_limits(throttling_checks)]),
     )
 
 
 def _checks(listed: Sequence[Callable[..., object]]) -> str:
     rows = [[f"**{plain(word)}**", plain(inspect.getdoc(check) or "")] for check in listed for word in words(check)]
-    return table(["Verdict", "What was found"], rows)
+    return table(["Verdict", "Finding"], rows)
 
 
 def words(check: Callable[..., object]) -> list[str]:
-    """The verdicts that a check can give: the first argument of each Finding that it makes."""
+    """Return the verdicts that a check can give: the first argument of each Finding that it makes."""
     tree = ast.parse(inspect.getsource(check))
     named = vars(checks)
-    found: dict[str, None] = {}
+    verdicts: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == finding.Finding.__name__:
             first = node.args[0]
-            found[str(first.value) if isinstance(first, ast.Constant) else named[ast.unparse(first)]] = None
-    return list(found)
+            verdicts[str(first.value) if isinstance(first, ast.Constant) else named[ast.unparse(first)]] = None
+    return list(verdicts)
 
 
 def _limits(module: object) -> Iterable[list[str]]:
-    """The numbers of a module that have a text under them."""
+    """Yield a row for each number of a module that has a docstring."""
     body = ast.parse(inspect.getsource(module)).body  # type: ignore[arg-type]
     for node, text in pairwise(body):
         match node, text:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=int() | float() as value)), ast.Expr(
-                value=ast.Constant(value=str(says))
+                value=ast.Constant(value=str(docstring))
             ):
-                yield [f"`{name}`", f"`{value}`", plain(says)]
+                yield [f"`{name}`", f"`{value}`", plain(docstring)]
