@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothdroid.api import bench as bench
     from smoothdroid.api import build as build
     from smoothdroid.api import compare as compare
     from smoothdroid.api import phones as phones
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from smoothdroid.host.model.prepare_settings import PrepareSettings as PrepareSettings
 
 _HOME = {
-    **dict.fromkeys(("build", "compare", "phones", "prepare", "query", "read", "report"), "smoothdroid.api"),
+    **dict.fromkeys(("bench", "build", "compare", "phones", "prepare", "query", "read", "report"), "smoothdroid.api"),
     "CellResult": "smoothdroid.cell_result",
     "PrepareSettings": "smoothdroid.host.model.prepare_settings",
     "SmoothdroidError": "smoothdroid.device.common.errors",

@@ -15,6 +15,7 @@ from smoothdroid.device.transport.ssh import SshOptions
 
 if TYPE_CHECKING:
     from smoothdroid.host.compare.comparison import ComparedResults
+    from smoothdroid.host.farm.bench_call import Display
     from smoothdroid.host.llamacpp.compile import Build
     from smoothdroid.host.llamacpp.source import Source
     from smoothdroid.host.model.prepare import Prepared
@@ -108,6 +109,59 @@ def phones(*targets: str) -> dict[str, Phone]:
         with closing(open_target(target, SshOptions())) as connection:
             described[target] = describe(connection)
     return described
+
+
+def bench(
+    models: Sequence[str | Path],
+    *,
+    on: str | Sequence[str],
+    output: str | Path = "results",
+    isa: str | None = None,
+    llama_cpp: str | Path | None = None,
+    share: bool = False,
+    force: bool = False,
+    on_step: OnStep = _silent,
+    **options: str | int | float | list[str] | list[int],
+) -> list[CellResult]:
+    """Measure models (or a plan file) on one or several phones; return the cells of their campaigns.
+
+    `options` are the keys of a plan file, such as `threads=4` or `until="2%"`. Cells that were measured before are not
+    measured again. `share` divides the cells among equal phones; `force` tries cells that do not fit in memory.
+    Raises SmoothdroidError for a wrong option, and after the other phones are done for a phone that failed.
+    """
+    from smoothdroid.host.bench import plan
+    from smoothdroid.host.bench.builds import binaries_for
+    from smoothdroid.host.bench.request import from_command_line
+    from smoothdroid.host.farm.bench_call import BenchCall
+    from smoothdroid.host.farm.coordinator import Coordinator
+    from smoothdroid.host.farm.progress_table import ProgressRow
+    from smoothdroid.host.farm.selection import selected
+
+    request = from_command_line([Path(model) for model in models], options)
+    plan.check(request)
+    builds = binaries_for(isa, _llama_cpp(llama_cpp), force)
+    targets = [on] if isinstance(on, str) else on
+    with selected(targets, None, SshOptions(), on_step, share=share) as phones:
+        call = BenchCall(request, Path(output), builds, _steps(on_step), share=share, force=force)
+        results = Coordinator(phones.members, [ProgressRow(phone.name) for phone in phones.members], call).run()
+    for result in results:
+        if result.error:
+            raise result.error
+    folders = {result.campaign.folder for result in results if result.campaign}
+    return read(*folders) if folders else []
+
+
+def _steps(on_step: OnStep) -> Display:
+    """Return a display that passes on the steps and warnings of all phones."""
+    from smoothdroid.host.farm.bench_call import Display
+
+    class Steps(Display):
+        def step(self, phone: str, text: str) -> None:
+            on_step(f"{phone}: {text}")
+
+        warning = step
+
+    return Steps()
 
 
 def read(*results: str | Path) -> list[CellResult]:

@@ -97,9 +97,10 @@ def test_two_models_are_measured_and_compared(tmp_path: Path) -> None:
     plain, smooth = tmp_path / "plain.gguf", tmp_path / "smooth.gguf"
     write_llama(plain, Q8_0)
     write_llama(smooth, Q8_0, letters="▁zyxwvutsrqponmlkjihgfedcba.,")
-    options = {"threads": 1, "prompt": 8, "generate": 0, "rounds": 2}
     for _ in range(2):  # the second call measures nothing again
-        cells = smoothdroid.bench([plain, smooth], on="local:", output=tmp_path / "results", **options)
+        cells = smoothdroid.bench(
+            [plain, smooth], on="local:", output=tmp_path / "results", threads=1, prompt=8, generate=0, rounds=2
+        )
         assert [(cell.model, cell.test, cell.processes) for cell in cells] == [
             ("plain", "pp8", 2),
             ("smooth", "pp8", 2),
