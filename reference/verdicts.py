@@ -33,7 +33,7 @@ def write() -> str:
 
 def _checks(listed: Sequence[Callable[..., object]]) -> str:
     rows = [[f"**{plain(word)}**", plain(inspect.getdoc(check) or "")] for check in listed for word in words(check)]
-    return table(["Verdict", "Finding"], rows)
+    return table(["Verdict", "What the check does"], rows)
 
 
 def words(check: Callable[..., object]) -> list[str]:

@@ -17,7 +17,7 @@ from smoothdroid.host.gguf.reader import GgufFile, reading
 
 
 class Header(BaseModel):
-    """What a model file says of itself."""
+    """A model file, as its header and the record of `smoothdroid prepare` describe it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,9 +29,9 @@ class Header(BaseModel):
     parameters: int
     bits_per_weight: float
     decode_bytes: int | None = None
-    """Of weights that each token of decode reads; None for a mixture of experts, which reads some of them."""
+    """Bytes of weights that each decoded token reads; None for a mixture of experts, which reads some of them."""
     shape: Shape | None = None
-    """What its weights and its KV cache take; None in a record that is older than this field."""
+    """The memory that its weights and its KV cache need; None in a record that is older than this field."""
 
 
 class Artifact(Header):
@@ -39,7 +39,7 @@ class Artifact(Header):
 
     sha256: str
     manifest: dict[str, Any] | None
-    """What `smoothdroid prepare` wrote beside it, if it did: alpha, folds, the proof."""
+    """The record that `smoothdroid prepare` wrote beside it, if any: alpha, folds, the proof."""
 
 
 def inspect(path: Path, *, on_step: Callable[[str], None] | None = None) -> Artifact:

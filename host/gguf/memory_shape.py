@@ -1,4 +1,4 @@
-"""What a GGUF says of the memory that its model takes, as far as it is certain.
+"""The memory that the model of a GGUF needs, as far as its header tells for certain.
 
 The widths are those of the tensors, not of the metadata: llama.cpp refuses a file where the two differ, and a tensor
 is as large as the file has bytes for it. What cannot be known for certain counts as nothing, so every number here is
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from smoothdroid.host.gguf.reader import GgufFile
 
 MOST = 2**31 - 1
-"""Of anything that llama.cpp counts."""
+"""The largest number that llama.cpp counts."""
 
 # Windows and layers that llama.cpp's sources hold (src/models/NAME.cpp, commit 0c1e57098), where a GGUF may be silent.
 WINDOWS = {"gemma2": 4096, "exaone4": 4096, "exaone-moe": 128, "llama4": 8192}
@@ -30,12 +30,12 @@ _ROWS = ("token_embd.weight", "per_layer_token_embd.weight")
 
 
 class Shape(BaseModel):
-    """What a model takes, at least. Elements, not bytes: the type of the KV cache is chosen when it runs."""
+    """The memory that a model needs at least. Elements, not bytes: the type of the KV cache is chosen when it runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights_bytes: int = Field(ge=0)
-    """Of weights that prefill reads. An embedding that is not the head too is not among them."""
+    """Bytes of weights that prefill reads, without an embedding that is not the head as well."""
     layers: int = Field(ge=0)
     """That keep keys and values."""
     keys: int = Field(ge=0)
@@ -44,7 +44,7 @@ class Shape(BaseModel):
     window: int | None = None
     """Tokens that the other layers look back (sliding-window attention); they keep few more."""
     window_keys: int = Field(default=0, ge=0)
-    """As `keys`, of the layers with a window. Where the GGUF does not say which layers have one: of all layers."""
+    """Elements as `keys`, of the layers with a window; of all layers where the GGUF does not name those."""
     window_values: int = Field(default=0, ge=0)
     hidden: int = Field(ge=0)
     """The widest thing that a layer computes for each token: the feed-forward's gate and up."""
@@ -87,12 +87,12 @@ class _Facts:
         self._gguf, self.architecture = gguf, gguf.architecture
 
     def count(self, name: str) -> int | None:
-        """Raises ValueError when it is there and no count."""
+        """Return a number of the metadata; None where it is missing. Raises ValueError when it is no count."""
         value = self._value(name)
         return None if value is None else _count(value, f"{self.architecture}.{name}")
 
     def counts(self, name: str) -> int | list[int] | None:
-        """The same, or one for each layer."""
+        """Return one value for all layers, or one for each layer."""
         value = self._value(name)
         if isinstance(value, list):
             return [_count(int(item) if isinstance(item, bool) else item, f"{name} of a layer") for item in value]
@@ -167,7 +167,7 @@ def _cache(number: int, layer: Layer, facts: _Facts) -> tuple[int, int] | None:
 
 
 def _fused(number: int, out: int, facts: _Facts) -> tuple[int, int] | None:
-    """Of Q, K and V in one tensor the metadata say how much is whose; they must come out at its width."""
+    """Return the widths of K and V in a tensor of Q, K and V; None where the metadata contradict its width."""
     heads = facts.of_layer("attention.head_count", number)
     if not heads:
         return None
@@ -181,25 +181,25 @@ def _fused(number: int, out: int, facts: _Facts) -> tuple[int, int] | None:
 
 
 def _windowed(caches: Mapping[int, object], facts: _Facts) -> tuple[int | None, set[int]]:
-    """The window, and the layers that may have it."""
+    """Return the window, and the layers that may have it."""
     window = facts.count("attention.sliding_window") or WINDOWS.get(facts.architecture)
     if not window:
         return None, set()
     pattern = facts.counts("attention.sliding_window_pattern")
     if isinstance(pattern, list):
         return window, {layer for layer in caches if layer >= len(pattern) or pattern[layer]}
-    if pattern:  # each so many-th layer keeps all tokens
+    if pattern:  # every `pattern`-th layer keeps all tokens
         return window, {layer for layer in caches if layer % pattern < pattern - 1}
     return window, set(caches)
 
 
 def _hidden(layer: Layer) -> int:
-    """Of a mixture of experts nothing: which of its tensors are how wide at once differs."""
+    """Return the width of the feed-forward network; 0 for a mixture of experts, whose active width is not fixed."""
     return sum(_out(layer, name) for name in ("ffn_gate", "ffn_up"))
 
 
 def _matrices(tensors: Mapping[str, Sequence[int]], facts: _Facts) -> list[str] | None:
-    """Of the layers that run; None for a mixture of experts."""
+    """Return the names of the matrices in the layers that run; None for a mixture of experts."""
     named = ((name, _TENSOR.fullmatch(name)) for name in tensors)
     running = {name: match[2] for name, match in named if match and int(match[1]) < facts.trunk}
     if any(name.endswith("_exps") for name in running.values()):
@@ -218,6 +218,6 @@ def _rows(tensors: Mapping[str, object]) -> set[str]:
 
 
 def _idle(sizes: Mapping[str, int], facts: _Facts) -> int:
-    """Bytes of the layers that do not run."""
+    """Return the bytes of the layers that do not run."""
     named = ((_TENSOR.fullmatch(name), size) for name, size in sizes.items())
     return sum(size for match, size in named if match and int(match[1]) >= facts.trunk)

@@ -1,4 +1,4 @@
-"""One setting of a plan: what is measured, and how."""
+"""A cell: one setting of a plan, with its test and its protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smoothdroid.device.job.session import Cooling
 from smoothdroid.host.llamacpp.settings import Options
 
 PROTOCOL_VERSION = 3
-"""Of how a cell is measured; a change makes old results incomparable, so it is part of every fingerprint."""
+"""The version of the protocol. Results of another version are not comparable, so it is part of every fingerprint."""
 
 
 class _Part(BaseModel):
@@ -27,11 +27,11 @@ class Test(_Part):
     n_gen: int = Field(default=0, ge=0)
     prompt: str = ""
     sustained_s: int = Field(default=0, ge=0)
-    """So long without a pause; 0: a burst of as many repetitions as the protocol says."""
+    """Duration of a sustained test, which has no pause; 0 for a burst of the protocol's repetitions."""
 
     @property
     def name(self) -> str:
-        """As llama-bench prints it, pp512, tg128; `tg128 for 10 min`; for a prompt, its first words."""
+        """The test as llama-bench prints it (pp512, tg128), `tg128 for 10 min`, or the first words of a prompt."""
         if self.prompt:
             words = " ".join(self.prompt.split())
             return f"“{words}”" if len(words) <= 24 else f"“{words[:22]}…” {_hash(self.prompt)[:4]}"
@@ -40,25 +40,25 @@ class Test(_Part):
 
     @property
     def burst(self) -> Test:
-        """The same without the time to keep it up."""
+        """The test as a burst."""
         return self.model_copy(update={"sustained_s": 0})
 
 
 class Protocol(_Part):
-    """How a cell is repeated."""
+    """The protocol of a cell: its repetitions and processes, and the waiting before each."""
 
     repetitions: int = Field(ge=1)
-    """Least number in one process, after a warm-up that does not count."""
+    """The least number of repetitions in a process, after a warm-up that does not count."""
     rounds: int = Field(default=1, ge=1)
-    """Processes of a cell; all cells take turns in each round."""
+    """The number of processes of a cell; the cells are interleaved in each round."""
     until: float | None = None
-    """More rounds until half the interval is no more than this share of the mean ..."""
+    """Rounds are added until half the interval is at most this share of the mean ..."""
     budget_s: int = Field(default=1200, ge=0)
     """... or this much time was spent on the cell."""
     cooling: Cooling | None = None
-    """What is waited for before each."""
+    """The temperature to wait for before each process."""
     seed: int = 0
-    """Of the order in which cells take turns."""
+    """The seed of the order of the cells in each round."""
 
 
 class Cell(_Part):
@@ -69,20 +69,20 @@ class Cell(_Part):
     test: Test
     threads: int = Field(ge=1)
     cpus: tuple[int, ...] = ()
-    """The CPUs that it may run on; empty: those that Android gives it."""
+    """The CPUs that the cell may run on; empty leaves them to Android."""
     options: Options = Options()
     protocol: Protocol
 
     @property
     def rounds(self) -> int:
-        """Least number of processes. A sustained test is one; a prompt is answered once in each."""
+        """The least number of processes: one of a sustained test; a prompt is answered once in each."""
         if self.test.sustained_s:
             return 1
         return max(self.protocol.rounds, self.protocol.repetitions) if self.test.prompt else self.protocol.rounds
 
     @property
     def burst(self) -> Cell:
-        """The same, short: what a sustained cell takes its number of repetitions from."""
+        """The cell as a burst, from which a sustained cell takes its number of repetitions."""
         return self.model_copy(update={"test": self.test.burst})
 
     def fingerprint(self, phone_id: str, transport: str, build_id: str) -> str:

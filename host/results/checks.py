@@ -1,8 +1,8 @@
-"""Whether a measured cell can be believed, and if not, why not.
+"""The checks that decide if a measured cell is valid.
 
-Each check looks for one thing that makes a number say something else than it seems to, and says what it found and
-what to do about it. A check that lacks what it would look at finds nothing, and `unread` says so: valid means that
-nothing was found by what this phone lets be read.
+Each check looks for one thing that makes a number mean something else than it seems to, and returns what it found and
+what to do about it. A check without data finds nothing, which `unread` reports: a valid cell is one in which no check
+found anything in the data that this phone exposes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Beyond it the mean depends on when the measurement stopped."""
 ENOUGH_PROCESSES = "--rounds 5"
 
 COLLAPSED_SHARE = 0.2
-"""Of what the neighbouring thread count gave. A little core among big ones costs up to a factor of three or four, its
-speed against theirs; what is beyond that is threads waiting for each other (Dimensity: 23.9 tokens/s, then 0.26)."""
+"""Share of the rate at the neighbouring thread count. A little core among big ones costs up to a factor of three or
+four, the ratio of their speeds; beyond that, threads wait for each other (Dimensity: 23.9 tokens/s, then 0.26)."""
 
 SWAPPED_MB = 16
-"""Of the benchmark: what is touched once, at its start, may be swapped out without being missed."""
+"""Memory of the benchmark in swap. Pages that are used only at its start may be swapped out without effect."""
 
 MAJOR_FAULTS_PER_S = 100.0
-"""Each waits about 0.1 ms for a phone's flash: a hundred in a second are 1 % of the time."""
+"""A major fault waits about 0.1 ms for a phone's flash: a hundred in a second are 1 % of the time."""
 
 ENERGY = "energy withheld"
 NOT_CHECKED = "not checked"
 ROOM = "close other apps, take a smaller model or context, or measure without mmap, which holds repacked weights twice"
-PEAK = "the memory's peak"
+PEAK = "peak memory bandwidth"
 LONGER = "values are read once a second, some of them every fifth or tenth second: ask for more tokens or repetitions"
-NOT_SEEN = "a valid cell is one in which nothing was seen, and this was not seen"
+NOT_SEEN = "a problem there would not be noticed"
 
 
 Check = Callable[[Measured], Finding | None]
@@ -50,28 +50,28 @@ Check = Callable[[Measured], Finding | None]
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that the checks found."""
+    """The findings of the checks."""
 
     findings: list[Finding]
 
     @property
     def valid(self) -> bool:
-        """Whether the number can be believed."""
+        """True when no finding makes the number invalid."""
         return not any(finding.invalid for finding in self.findings)
 
     @property
     def energy(self) -> bool:
-        """Whether joules per token may be told."""
+        """True when joules per token may be reported."""
         return self.valid and not any(finding.check == ENERGY for finding in self.findings)
 
 
 def judge(cell: Measured, checks: Sequence[Check] | None = None) -> Verdict:
-    """Every check, or some, in the order in which a reader wants to hear of them."""
+    """Run every check, or `checks`, and return the findings in the order in which a reader needs them."""
     return Verdict([finding for check in checks or CHECKS if (finding := check(cell))])
 
 
 def wandered(cell: Measured) -> Finding | None:
-    """The threads ran on other CPUs than the mask says, or, with no mask, on fewer CPUs than there are threads."""
+    """Find threads on CPUs outside the mask; without a mask, threads that share fewer CPUs than there are threads."""
     read = [set().union(*sample.thread_cpus.values()) for sample in cell.observation.samples if sample.thread_cpus]
     if cell.cpus is None:
         allowed = min(read, key=len, default=None)
@@ -82,7 +82,8 @@ def wandered(cell: Measured) -> Finding | None:
     asked = set(cell.cpus)
     if not read:
         found = f"nothing was read back of the mask {listed(asked)}"
-        return Finding("mask not held", found, "some builds ignore a mask in silence: a mask not seen is none")
+        advice = "some builds ignore a mask silently: one that was not read back does not count"
+        return Finding("mask not held", found, advice)
     masks = (set(cpus) for sample in cell.observation.samples for cpus in sample.thread_cpus.values())
     wrong = next((mask for mask in masks if mask != asked), None)
     if wrong is None:
@@ -92,7 +93,7 @@ def wandered(cell: Measured) -> Finding | None:
 
 
 def vague(cell: Measured) -> Finding | None:
-    """The interval of the mean over processes is too wide to compare with; in one process, that of its repetitions."""
+    """Find an interval, over processes or over the repetitions of a single process, that is too wide to compare."""
     means = [statistics.fmean(rates) for rates in cell.rounds]
     if len(cell.tokens_per_s) == 1:
         return Finding("unstable", "a single value shows nothing of how it varies", f"measure with {ENOUGH_PROCESSES}")
@@ -105,7 +106,7 @@ def vague(cell: Measured) -> Finding | None:
 
 
 def single(cell: Measured) -> Finding | None:
-    """One process was measured, so there is no interval: the next process may differ by more than repetitions do."""
+    """Report a single process, which has no interval: the next process may differ by more than repetitions do."""
     if len(cell.rounds) != 1:
         return None
     found = "one process: its repetitions do not show how much the next one differs, so there is no interval"
@@ -113,7 +114,7 @@ def single(cell: Measured) -> Finding | None:
 
 
 def drifting(cell: Measured) -> Finding | None:
-    """The repetitions rise or fall within the processes, in all of them alike."""
+    """Find repetitions that rise or fall within the processes, in all of them alike."""
     found = drift(cell.rounds)
     if found is None or not _matters(found):
         return None
@@ -124,7 +125,7 @@ def drifting(cell: Measured) -> Finding | None:
 
 
 def stepping(cell: Measured) -> Finding | None:
-    """The rate of a process changed from one repetition to the next, and stayed there."""
+    """Find a process whose rate changed from one repetition to the next, and stayed changed."""
     found = step(cell.rounds)
     if found is None or found.process is None or not _matters(found):
         return None
@@ -134,12 +135,12 @@ def stepping(cell: Measured) -> Finding | None:
 
 
 def _matters(change: Change) -> bool:
-    """Whether a drift or a step is larger than LARGEST_CHANGE and rarely found by chance."""
+    """Return whether a drift or a step is larger than LARGEST_CHANGE and unlikely to be chance."""
     return abs(change.share) > LARGEST_CHANGE and change.p_value < 1 - CONFIDENCE
 
 
 def collapsed(cell: Measured) -> Finding | None:
-    """Far slower than the next thread counts on either side let expect."""
+    """Find a cell far slower than the next lower or higher thread count suggests."""
     mine = statistics.median(cell.tokens_per_s)
     below = max((threads for threads in cell.neighbours if threads < cell.threads), default=None)
     above = min((threads for threads in cell.neighbours if threads > cell.threads), default=None)
@@ -156,7 +157,7 @@ def collapsed(cell: Measured) -> Finding | None:
 
 
 def impossible(cell: Measured) -> Finding | None:
-    """More bytes a second than the phone's memory can deliver."""
+    """Find a rate that needs more bytes a second than the phone's memory can deliver."""
     soc = socs.find(cell.soc)
     ceiling = soc.decode_ceiling(cell.bytes_per_token) if soc and cell.bytes_per_token is not None else None
     best = max(cell.tokens_per_s)
@@ -167,11 +168,11 @@ def impossible(cell: Measured) -> Finding | None:
         f"{best:.3g} tokens/s of {cell.bytes_per_token / 1e9:.3g} GB each are {gb_s:.3g} GB/s, above the "
         f"{soc.peak_gb_s:.3g} GB/s of the {soc.name}'s DRAM ({soc.dram}; {soc.dram_source})"
     )
-    return Finding("impossible", found, "look for what was not computed: another model, or fewer tokens than asked for")
+    return Finding("impossible", found, "find out what was not computed: another model, or fewer tokens than requested")
 
 
 def swapped(cell: Measured) -> Finding | None:
-    """A part of the benchmark lay in swap."""
+    """Find a benchmark that was partly swapped out."""
     most = max((sample.swapped_mb or 0 for sample in cell.observation.samples), default=0)
     if most < SWAPPED_MB:
         return None
@@ -179,7 +180,7 @@ def swapped(cell: Measured) -> Finding | None:
 
 
 def starved(cell: Measured) -> Finding | None:
-    """Weights were read from storage again and again, because memory could not keep them."""
+    """Find a benchmark that read its weights from storage again and again, because they did not fit in memory."""
     known = [
         (sample.at_s, sample.major_faults) for sample in cell.observation.samples if sample.major_faults is not None
     ]
@@ -192,9 +193,10 @@ def starved(cell: Measured) -> Finding | None:
 
 
 def charging(cell: Measured) -> Finding | None:
-    """Energy cannot be told: what flows is the charger's current less the phone's, or is not known.
+    """Withhold the energy of a phone that was charging, or may have been: the current is then not the phone's own.
 
-    Where sysfs is closed, Android's service is asked every tenth time: a sample that says nothing is no sign.
+    Where sysfs is not readable, Android's service is queried for every tenth sample: a sample without a state means
+    nothing.
     """
     states = _charging(cell.observation)
     if states == {False}:
@@ -206,11 +208,11 @@ def charging(cell: Measured) -> Finding | None:
 
 
 def unread(cell: Measured) -> Finding | None:
-    """Something that was not checked: this phone does not let it be read, or the repetitions were over too soon."""
+    """Report what was not checked: the phone does not expose it, or the repetitions ended too soon."""
     missing = _missing(cell, cell.observation)
     if not missing:
         return None
-    # What was read before the repetitions, while the model was loaded, this phone shows: there was no time to read it.
+    # What was read while the model was loaded is exposed: there was only no time to read it during the repetitions.
     never = missing if cell.whole is None else [what for what in missing if what in _missing(cell, cell.whole)]
     if cell.whole is not None and len(cell.whole.samples) < 2 and cell.timed_s is not None and cell.timed_s < 2:
         never = [what for what in never if what == PEAK]
@@ -218,11 +220,11 @@ def unread(cell: Measured) -> Finding | None:
         return Finding(NOT_CHECKED, f"{_too_short(cell)} {', '.join(missing)}", LONGER, invalid=False)
     short = [what for what in missing if what not in never]
     also = f"; {_too_short(cell)} {', '.join(short)}" if short else ""
-    return Finding(NOT_CHECKED, f"not known on this phone: {', '.join(never)}{also}", NOT_SEEN, invalid=False)
+    return Finding(NOT_CHECKED, f"this phone does not expose its {', '.join(never)}{also}", NOT_SEEN, invalid=False)
 
 
 def implausible(cell: Measured) -> Finding | None:
-    """Readings that no such sensor can mean, and sensors that are stuck: left out, so that they decide nothing."""
+    """Report readings that no such sensor can mean, and sensors that are stuck. They were left out of all checks."""
     seen = cell.observation
     found = [
         f"{count} {'reading' if count == 1 else 'readings'} of {sensor} {'was' if count == 1 else 'were'} implausible"
@@ -244,7 +246,7 @@ def _charging(seen: Observation) -> set[bool]:
 
 
 def _missing(cell: Measured, seen: Observation) -> list[str]:
-    """The kinds of values that are not in these samples."""
+    """Return the kinds of values that are missing in these samples."""
     samples = seen.samples
     read = {
         "frequency caps": seen.max_mhz and any(sample.cap_mhz for sample in samples),
@@ -273,12 +275,12 @@ OF_A_RUN: tuple[Check, ...] = (
     swapped,
     starved,
 )
-"""What one process of a cell shows, whatever the others do."""
+"""The checks of a single process of a cell."""
 
 OF_A_CELL: tuple[Check, ...] = (collapsed, drifting, stepping, vague)
-"""What shows only in all repetitions together, or beside other cells."""
+"""The checks of all processes of a cell together, and of its neighbours."""
 
 REMARKS: tuple[Check, ...] = (charging, unread, implausible, single)
-"""What a reader must know, which makes nothing invalid."""
+"""The checks whose findings a reader should know, and that make nothing invalid."""
 
 CHECKS = (*OF_A_RUN, *OF_A_CELL, *REMARKS)

@@ -10,11 +10,11 @@ from smoothdroid.device.info.cpu import Cluster
 from smoothdroid.device.info.cpu_list import CPU_LIST, parse_cpus
 
 ANY = "any"
-"""No mask: the CPUs that Android gives it."""
+"""No mask: Android chooses the CPUs."""
 
 
 def cpus_of(name: str, clusters: Sequence[Cluster]) -> list[int]:
-    """`big+mid`, `0-3,7` or `any` -> the CPUs, ascending; none for `any`.
+    """Return the CPUs of `big+mid`, `0-3,7` or `any`, ascending; none for `any`.
 
     `big` is the fastest cluster, `little` the slowest, `mid` what lies between, in one or more clusters. Raises
     BadInput where the phone has no such CPUs.
@@ -40,7 +40,7 @@ def cpus_of(name: str, clusters: Sequence[Cluster]) -> list[int]:
 
 
 def names(clusters: Sequence[Cluster]) -> dict[str, list[int]]:
-    """The names that this phone's CPUs have; `all` alone where they are of one kind, or no speed tells them apart."""
+    """Return the names of this phone's CPUs; only `all` where they are of one kind, or no speed tells them apart."""
     every = sorted(cpu for cluster in clusters for cpu in cluster.cpus)
     speeds = [cluster.max_mhz for cluster in clusters]
     if len(clusters) < 2 or None in speeds or len(set(speeds)) < len(speeds):
@@ -51,7 +51,7 @@ def names(clusters: Sequence[Cluster]) -> dict[str, list[int]]:
 
 
 def label(cpus: Sequence[int], clusters: Sequence[Cluster]) -> str:
-    """How a report calls a mask: by its name where it has one, `0-3` else; `any` for none."""
+    """Return the name of a mask in reports: `big+mid` where it has one, else `0-3`; `any` without a mask."""
     if not cpus:
         return ANY
     parts = {name: set(members) for name, members in names(clusters).items()}
@@ -64,7 +64,7 @@ def label(cpus: Sequence[int], clusters: Sequence[Cluster]) -> str:
 
 
 def listed(cpus: Iterable[int]) -> str:
-    """0-3,7, as the kernel writes it."""
+    """Return CPUs as the kernel writes them: `0-3,7`."""
     ranges: list[list[int]] = []
     for cpu in sorted(cpus):
         if ranges and cpu == ranges[-1][-1] + 1:

@@ -1,6 +1,6 @@
-"""A campaign's runs -> its cells, each with what counts of it and what does not.
+"""The evaluated cells of a campaign: each with its counted and rejected runs, and its verdict.
 
-Verdicts are made when results are read, from what was seen: a check that is added later judges old results too.
+Verdicts are computed when results are read, from the samples: a check that is added later applies to old results too.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from smoothdroid.host.results.statistics import Interval, interval
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell of a campaign."""
+    """An evaluated cell of a campaign."""
 
     cell: Cell
     counted: list[Run] = field(default_factory=list)
-    """Measured and believed, in the order of their rounds."""
+    """The measured runs that count, in the order of their rounds."""
     rejected: list[Run] = field(default_factory=list)
-    """Measured and not believed: shown as such, never averaged in."""
+    """The measured runs that were rejected: shown as such, never averaged in."""
     failure: str = ""
-    """Why there is no measurement."""
+    """The reason for a missing measurement."""
     verdict: Verdict = field(default_factory=lambda: Verdict([]))
-    """Of what counts; where nothing does, of what was rejected."""
+    """The verdict of the counted runs; without any, that of the rejected ones."""
     joules: list[float] = field(default_factory=list)
-    """Energy per token of the whole phone, one value a process; empty where the battery does not show it."""
+    """Energy per token of the whole phone, one value for each process; empty where the battery does not show it."""
 
     @property
     def runs(self) -> list[Run]:
-        """Those whose values are shown."""
+        """The runs whose values are shown: the counted ones, or the rejected ones where none counts."""
         return self.counted or self.rejected
 
     @property
@@ -56,9 +56,9 @@ class Judged:
 
 
 def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: list[str] | None = None) -> list[Judged]:
-    """Every cell of a campaign, in the order of its plan.
+    """Return the evaluated cells of a campaign, in the order of its plan.
 
-    Raises BadInput when samples are damaged; with a list for the damage, they are named there and count as not seen.
+    Raises BadInput when samples are damaged; with a list for the damage, they are named there and count as missing.
     """
     by_name: dict[str, list[Run]] = {}
     for run in runs:
@@ -71,12 +71,12 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: lis
         if cell in measured
         else Judged(cell, failure=_why_not(campaign, cell, tried, cells))
         for cell, tried in cells.items()
-        if tried or not campaign.share  # else another phone's
+        if tried or not campaign.share  # a shared cell that was not tried here is another phone's
     ]
 
 
 def is_believed(folder: Path, campaign: Campaign, run: Run) -> bool:
-    """Whether the values of a run that measured count. Damaged samples count as not seen; a report names them."""
+    """Return whether a measured run counts. Damaged samples count as missing; a report names them."""
     return Verdict(list(_of_a_run(run, _measured(folder, campaign, run, damage=[])))).valid
 
 
@@ -85,7 +85,7 @@ def _name(campaign: Campaign, cell: Cell) -> str:
 
 
 def _latest(tried: Iterable[Run]) -> list[Run]:
-    """Of each round the last run that measured it."""
+    """Return the last run that measured each round."""
     rounds = {run.round: run for run in tried if run.failure is None}
     return [run for _, run in sorted(rounds.items())]
 
@@ -99,7 +99,7 @@ def _why_not(campaign: Campaign, cell: Cell, tried: Sequence[Run], cells: Mappin
 
 
 def _medians(measured: Mapping[Cell, Sequence[Run]]) -> dict[Cell, dict[int, float]]:
-    """Of cells that differ in nothing but the threads: the median rate at each thread count."""
+    """Return the median rate at each thread count, for all cells that differ only in their threads."""
     medians: dict[Cell, dict[int, float]] = {}
     for cell, runs in measured.items():
         rates = [rate for run in runs for rate in run.tokens_per_s]
@@ -108,7 +108,7 @@ def _medians(measured: Mapping[Cell, Sequence[Run]]) -> dict[Cell, dict[int, flo
 
 
 def _neighbours(cell: Cell, medians: Mapping[Cell, Mapping[int, float]]) -> dict[int, float]:
-    """The median rate at other thread counts, all else alike."""
+    """Return the median rates at other thread counts, all else equal."""
     return {threads: rate for threads, rate in medians[_any_threads(cell)].items() if threads != cell.threads}
 
 
@@ -132,7 +132,7 @@ def _judged(
     rates = [list(run.tokens_per_s) for run, _ in shown]
     whole = replace(seen[0][1], tokens_per_s=[r for rs in rates for r in rs], rounds=rates, neighbours=neighbours)
     findings = list(_named((shown if not counted else [*rejected, *counted]), len(runs), bool(counted)))
-    # What is to be kept up for long is expected to slow down; how far is its result.
+    # A sustained test is expected to slow down; how far is its result.
     findings += [] if cell.test.sustained_s else judge(whole, (*OF_A_CELL, single)).findings
     verdict = Verdict(findings)
     return Judged(
@@ -140,7 +140,7 @@ def _judged(
         [run for run, _ in counted],
         [run for run, _ in rejected],
         verdict=verdict,
-        joules=_joules([one for one, its in zip(seen, verdicts, strict=True) if its.valid])
+        joules=_joules([pair for pair, result in zip(seen, verdicts, strict=True) if result.valid])
         if verdict.energy and not campaign.phone.emulated
         else [],
     )
@@ -163,7 +163,7 @@ def _measured(folder: Path, campaign: Campaign, run: Run, damage: list[str] | No
 
 
 def _while_measured(seen: Observation, run: Run) -> Observation:
-    """Without loading and warm-up; of those only the threads' masks, which are read more rarely than the rest."""
+    """Return the samples of the repetitions. Of loading and warm-up only the masks are kept, which are read rarely."""
     begin = run.wall_s - run.measured_s
     samples = [
         sample if sample.at_s >= begin else Sample(at_s=sample.at_s, thread_cpus=sample.thread_cpus)
@@ -177,31 +177,31 @@ def _of_a_run(run: Run, measured: Measured) -> Iterator[Finding]:
         expected = run.cell.test.sustained_s and finding.check == "throttled"
         yield replace(finding, invalid=False) if expected else finding
     if run.waited and run.waited.too_hot:
-        found = f"after {run.waited.seconds:.0f} s {run.waited} was still above what was asked for"
-        yield Finding("began warm", found, "give it more time, or ask for less", invalid=False)
+        found = f"after {run.waited.seconds:.0f} s {run.waited} was still above the limit"
+        yield Finding("began warm", found, "raise --cool-within, or --cool", invalid=False)
     if run.attempt > 1:
         found = f"measured at attempt {run.attempt}: the phone or the runner on it went down, or was stopped, before"
-        yield Finding("interrupted", found, "see that it stays up", invalid=False)
+        yield Finding("interrupted", found, "keep the phone running and cool", invalid=False)
 
 
 def _named(verdicts: Sequence[tuple[Run, Verdict]], rounds: int, any_counts: bool) -> Iterator[Finding]:
-    """The findings of all rounds, each once; where others count, a rejected round takes nothing from the cell."""
-    told: set[str] = set()
+    """Yield the findings of all rounds, each once; a rejected round leaves a cell valid in which others count."""
+    named: set[str] = set()
     for run, verdict in verdicts:
         for finding in verdict.findings:
             if verdict.valid or not finding.invalid:
-                if finding.check not in told:
-                    told.add(finding.check)
+                if finding.check not in named:
+                    named.add(finding.check)
                     yield finding
             elif any_counts:
                 yield replace(finding, found=f"round {run.round + 1} does not count: {finding.found}", invalid=False)
-            elif finding.check not in told:
-                told.add(finding.check)
+            elif finding.check not in named:
+                named.add(finding.check)
                 yield finding
 
 
 def _joules(seen: Sequence[tuple[Run, Measured]]) -> list[float]:
-    """Joules per token of each process whose battery was read: mean power over mean rate."""
+    """Return the joules per token of each process whose battery was read: mean power over mean rate."""
     found = []
     for run, measured in seen:
         watts = [

@@ -1,4 +1,4 @@
-"""The plan of a campaign: which cells it has, and the order in which they are measured."""
+"""The plan of a campaign: its cells, and the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothdroid.host.results.cell import Cell, Protocol, Test
 
 
 class Plan(BaseModel):
-    """A sweep."""
+    """A plan: every combination of its lists is a cell."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,20 +21,20 @@ class Plan(BaseModel):
     tests: list[Test] = Field(min_length=1)
     threads: list[int] = Field(min_length=1)
     masks: list[tuple[int, ...]] = Field(default=[()], min_length=1)
-    """CPUs that cells may run on; an empty one: those that Android gives them."""
+    """The CPU masks; an empty one leaves the CPUs to Android."""
     options: list[Options] = Field(default=[Options()], min_length=1)
     protocol: Protocol
 
     def cells(self) -> Iterator[Cell]:
-        """All cells, in the order of a table."""
+        """Yield all cells, in the order of a table."""
         for setting in self._settings():
             yield from setting
 
     def turns(self, number: int) -> Iterator[Cell]:
-        """All cells as they take turns in a round: settings in an order of their own, the models beside each other.
+        """Yield all cells in the order of a round: settings are shuffled, and the models of a setting are adjacent.
 
-        So a phone that warms up, or a job in its background, slows no setting and no model in each round alike; and
-        two models that are compared are measured within minutes.
+        A phone that warms up, or a job in its background, then slows no setting or model in every round; and two
+        models that are compared are measured within minutes.
         """
         chance = Random(f"{self.protocol.seed} {number}")  # noqa: S311 (no secret)
         settings = list(self._settings())
@@ -44,7 +44,7 @@ class Plan(BaseModel):
             yield from setting
 
     def _settings(self) -> Iterator[list[Cell]]:
-        """The cells that differ in nothing but the model."""
+        """Yield the cells of each setting, which differ only in the model."""
         for test in self.tests:
             for options in self.options:
                 if test.prompt and options.depth:
@@ -52,7 +52,7 @@ class Plan(BaseModel):
                 for cpus in self.masks:
                     for threads in self.threads:
                         if cpus and threads > len(cpus):
-                            continue  # they would only wait for each other
+                            continue  # more threads than CPUs would only wait for each other
                         yield [
                             Cell(
                                 model=model.name,

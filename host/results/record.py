@@ -1,6 +1,6 @@
 """The record of a campaign: campaign.json, written once, and runs.jsonl, which only grows.
 
-What a campaign's phone was like is kept once: as the samples, a file for each run, from which all else is derived.
+The state of the phone is recorded once: as the samples, a file for each run, from which all else is derived.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from smoothdroid.host.results.plan import Plan
 
 CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
 TAIL_BYTES = 1 << 16
-"""How much of a record's end is read at a time, to see whether its last line is whole."""
+"""Bytes of a record's end that are read at a time, to see whether its last line is whole."""
 MOST_IN_SHORT = 1000
 """Runs whose conditions stay in memory."""
 
@@ -56,7 +56,7 @@ class Requested(_Record):
 
 
 class Campaign(_Record):
-    """What was asked, of which phone, with what."""
+    """A campaign: the plan, the phone and the build."""
 
     schema_version: Literal[4] = 4
     id: str
@@ -71,15 +71,15 @@ class Campaign(_Record):
     build_isa: str
     build_commit: str
     build_tools: dict[str, str]
-    """Tool -> sha256."""
+    """The sha256 of each tool."""
     build_reason: str = ""
-    """Why this build and no better one: which CPU lacks what."""
+    """The reason for this build and no better one: which CPU lacks what."""
     requested: Requested = Requested()
     plan: Plan
     token: str = ""
-    """Of this folder: two folders with the same campaign do not take each other's jobs off the phone."""
+    """A random token of this folder, so that two folders with the same campaign do not take each other's jobs."""
     share: str = ""
-    """The same in the campaigns of equal phones that share a plan: what is not measured here is, or will be, there."""
+    """An identity that the campaigns of equal phones share with a plan: the cells missing here are measured there."""
 
 
 class Run(_Record):
@@ -92,23 +92,23 @@ class Run(_Record):
     started_at: datetime
     wall_s: float
     failure: str | None = None
-    """Why there is no measurement."""
+    """The reason for a missing measurement."""
     tokens_per_s: list[float] = Field(default_factory=list)
-    """One value a repetition; of a prompt, the answer's."""
+    """One value for each repetition; for a prompt, the decode rate of the answer."""
     bench: BenchRecord | None = None
     completion: CompletionRecord | None = None
-    """Of a prompt."""
+    """The timings of a prompt."""
     kernels: Kernels | None = None
-    """What its log says of the kernels that really ran."""
+    """The kernels that really ran, from the log."""
     job: str = ""
-    """On the phone, of which this cell was a part; with the fingerprint, what must not be recorded twice."""
+    """The job on the phone that ran this cell. No pair of job and fingerprint is recorded twice."""
     attempt: int = 1
-    """More than 1 when a runner or a phone went down in the middle of this cell."""
+    """The number of the attempt; above 1 when the runner or the phone went down during this cell."""
     waited: Waited | None = None
     mask_held: bool | None = None
-    """Whether every thread was always allowed on exactly the cell's CPUs; None when none were asked or none seen."""
+    """True when every thread was always allowed on exactly the cell's CPUs; None without a mask or without samples."""
     runner_cpu_s: float | None = None
-    """What the runner itself took of one core meanwhile."""
+    """Seconds of CPU time that the runner itself used."""
 
     @model_validator(mode="after")
     def _has_rates(self) -> Run:
@@ -118,7 +118,7 @@ class Run(_Record):
 
     @property
     def samples(self) -> str:
-        """Where in a campaign's folder the samples lie, as device/telemetry/series.py reads them."""
+        """The path of the samples in the campaign's folder; device/telemetry/series.py reads them."""
         return f"{SAMPLES}/{self.fingerprint}-{self.round}.{self.job}.tsv"
 
     @property
@@ -128,28 +128,29 @@ class Run(_Record):
 
     @property
     def first_token_s(self) -> float | None:
-        """Of a prompt: from when the model is loaded to the answer's first token."""
+        """Seconds from the loaded model to the first token of the answer; None without a prompt."""
         return self.completion.prompt_tokens / self.completion.prompt_tps if self.completion else None
 
     @property
     def measured_s(self) -> float:
-        """How long the repetitions themselves took, which are the last that a process does."""
+        """Seconds that the repetitions took, at the end of the process."""
         if self.completion:
-            told = self.completion
-            return told.prompt_tokens / told.prompt_tps + told.generated_tokens / told.generated_tps
+            timings = self.completion
+            prefill_s = timings.prompt_tokens / timings.prompt_tps
+            return prefill_s + timings.generated_tokens / timings.generated_tps
         return sum(self.bench.samples_ns) / 1e9 if self.bench else 0.0
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a campaign's folder, which may not be there yet. Raises BadInput when another process holds it."""
+    """Lock a campaign's folder, which is created where it is missing. Raises BadInput when another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / LOCK):
         yield
 
 
 def append(folder: Path, run: Run, samples: str = "") -> None:
-    """Add a run and its samples to the record; on disk when this returns, the samples first."""
+    """Add a run and its samples to the record. Both are on disk when this returns; the samples are written first."""
     if samples:
         kept = folder / SAMPLES
         if not kept.is_dir():
@@ -168,7 +169,7 @@ def append(folder: Path, run: Run, samples: str = "") -> None:
 
 
 def _drop_torn_tail(descriptor: int) -> None:
-    """Cut off the last line when a kill in the middle of a write left it without its end. Only the tail is read."""
+    """Cut off a last line without its end, which a kill during a write leaves. Only the end of the file is read."""
     size = whole = os.fstat(descriptor).st_size
     if not size or os.pread(descriptor, 1, size - 1) == b"\n":
         return
@@ -182,9 +183,9 @@ def _drop_torn_tail(descriptor: int) -> None:
 
 
 def read_runs(folder: Path, damage: list[str] | None = None) -> list[Run]:
-    """The runs of a campaign, oldest first; none when nothing was measured yet. Older schemas are upgraded.
+    """Return the runs of a campaign, oldest first; none when nothing was measured yet. Older schemas are upgraded.
 
-    Raises BadInput naming the line when the record is damaged; a torn last line is what a kill leaves, no damage.
+    Raises BadInput naming the line when the record is damaged; a torn last line, which a kill leaves, is ignored.
     With a list for the damage, each damaged line is named there instead, and the others are returned.
     """
     runs = []
@@ -225,7 +226,7 @@ def _campaign_if_sound(folder: Path) -> Campaign | None:
 
 
 def _run(folder: Path, line: bytes, campaign: Campaign | None) -> Run:
-    """Raises ValueError, of which ValidationError is one; BadInput where a campaign is needed and damaged."""
+    """Return the run of a line. Raises ValueError for a damaged line, BadInput for a damaged campaign that it needs."""
     try:
         return Run.model_validate_json(line)
     except ValidationError as error:
@@ -244,7 +245,7 @@ def _run(folder: Path, line: bytes, campaign: Campaign | None) -> Run:
 
 
 def _older(text: bytes) -> dict[str, Any] | None:
-    """A record of an older schema; None where it is none."""
+    """Return a record of an older schema as JSON; None for any other text."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
@@ -260,16 +261,16 @@ def _problem(error: ValueError) -> str:
 
 
 def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Observation:
-    """What was seen while a run of this campaign was measured; nothing where there are no samples of it.
+    """Return the samples of a run as an observation; an empty one where there are none.
 
-    Raises BadInput when the samples are damaged. With a list for the damage it is named there, and nothing was seen.
+    Raises BadInput when the samples are damaged. With a list for the damage they are named there, and count as missing.
     """
     found = _samples(folder / run.samples, damage)
     return found.observation if found else Observation()
 
 
 def conditions(folder: Path, run: Run, damage: list[str] | None = None) -> Conditions | None:
-    """The samples of a run in short; None where there are none. Raises BadInput as `observation`."""
+    """Return a summary of a run's samples; None where there are none. Raises BadInput as `observation`."""
     path = folder / run.samples
     known = _in_short.of(path)
     if known is None and (found := _samples(path, damage)):
@@ -294,20 +295,20 @@ def _samples(path: Path, damage: list[str] | None) -> Samples | None:
 
 
 class _InShort:
-    """The conditions of the samples files that were read last: who judges a run often shows its conditions next."""
+    """A cache of the conditions in the samples that were read last: a run's verdict and its conditions go together."""
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
         self._kept: dict[Path, tuple[tuple[int, int], Conditions]] = {}
 
     def of(self, path: Path) -> Conditions | None:
-        """The conditions that are kept; None where there are none, or the file has changed."""
+        """Return the cached conditions of a file; None where there are none, or the file has changed."""
         stamp = self._stamp(path)
         kept = self._kept.get(path)
         return kept[1] if kept and kept[0] == stamp else None
 
     def keep(self, path: Path, samples: Samples) -> None:
-        """Keep them, in the place of the oldest where there are too many."""
+        """Cache the conditions of a file, in the place of the oldest where there are too many."""
         if (stamp := self._stamp(path)) is None:
             return
         with self._lock:
@@ -333,15 +334,15 @@ def write_campaign(folder: Path, campaign: Campaign) -> None:
         text = campaign.model_dump_json(indent=2)
     except PydanticSerializationError as error:
         raise BadInput(
-            "the plan, or what the phone says of itself, holds bytes that are no text. Where a prompt or a file's name "
-            "has letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
+            "the plan, or the phone's description, holds bytes that are no text. If a prompt or a file name has "
+            "letters beyond ASCII, run this in a terminal whose locale is UTF-8 (LANG=C.UTF-8)"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / CAMPAIGN, f"{text}\n", durable=True)
 
 
 def read_campaign(folder: Path) -> Campaign:
-    """The campaign in `folder`; an older schema is upgraded. Raises BadInput when the record is damaged or newer."""
+    """Return the campaign in `folder`; an older schema is upgraded. Raises BadInput for a damaged or newer record."""
     path = folder / CAMPAIGN
     text = path.read_bytes()
     try:
@@ -353,7 +354,7 @@ def read_campaign(folder: Path) -> Campaign:
 
 
 def find_campaigns(places: Iterable[Path]) -> list[Path]:
-    """The folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
+    """Return the folders at or below `places` that hold a campaign, sorted. Raises BadInput when a place has none."""
     found: set[Path] = set()
     for place in places:
         here = set(campaigns_below(place))
@@ -366,8 +367,8 @@ def find_campaigns(places: Iterable[Path]) -> list[Path]:
 
 
 def campaigns_below(place: Path) -> Iterator[Path]:
-    """The folders at or below `place` that hold a campaign; none where there is no such folder."""
+    """Yield the folders at or below `place` that hold a campaign; none where there is no such folder."""
     for folder, folders, files in os.walk(place):
         if CAMPAIGN in files:
-            folders[:] = [name for name in folders if name != SAMPLES]  # a file for each run: not to be listed
+            folders[:] = [name for name in folders if name != SAMPLES]  # it holds a file for each run
             yield Path(folder)

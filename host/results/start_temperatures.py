@@ -1,4 +1,4 @@
-"""How warm a phone was when its campaign began: kept beside the record, for every later call of the campaign."""
+"""The phone's temperatures when a campaign began, kept for every later call of that campaign."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ START = "start-temperatures.json"
 
 
 def zones(folder: Path, session: Session) -> Zones:
-    """The zones as the campaign in `folder` first found them, without the sensors that are stuck now.
+    """Return the zones as the campaign in `folder` first read them, without the sensors that are stuck now.
 
-    Read from the campaign's folder, else from the phone and kept there. A file that is damaged counts as none: the next
-    measurement starts from what the phone is like now.
+    They are read from the campaign's folder, else from the phone and kept there. A damaged file is replaced by the
+    present temperatures.
     """
     path, now = folder / START, session.zones()
     try:

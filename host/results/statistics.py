@@ -53,7 +53,7 @@ class Comparison:
     """Two-sided, for a ratio of 1; NaN where there are too few processes to tell."""
 
     def answer(self, p_value: float) -> Answer:
-        """The direction of a difference whose (adjusted) p-value is `p_value`."""
+        """Return the direction of a difference whose (adjusted) p-value is `p_value`."""
         if not p_value < 1 - CONFIDENCE:  # NaN is not significant
             return "not significant"
         return "faster" if self.ratio.mean > 1 else "slower"

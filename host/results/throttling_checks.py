@@ -1,4 +1,4 @@
-"""Whether the phone slowed itself down while a cell was measured: by what it says, and by how it ran."""
+"""The checks for throttling: a phone that slowed itself down while a cell was measured."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from smoothdroid.host.results.cpu_masks import listed
 from smoothdroid.host.results.finding import Finding, Measured
 
 CAPPED_SHARE = 0.95
-"""Of a CPU's own top speed: some phones keep the last step of the scale for a single busy core, hot or cold."""
+"""Share of a CPU's own top speed: some phones keep the last step of the scale for a single busy core, hot or cold."""
 
 SLOWED_SHARE = 0.8
-"""Of a CPU's own top speed: a governor that settles a step or two below the top is no throttling."""
+"""Share of a CPU's own top speed: a governor that settles a step or two below the top is no throttling."""
 
 LEAST_TRIP_CELSIUS = 40.0
 """A trip point below this is met by a phone at rest in a warm room: it does not mark where slowing down begins."""
@@ -21,7 +21,7 @@ COOL = "let the phone cool, take it out of its cover, switch battery saver off, 
 
 
 def capped(cell: Measured) -> Finding | None:
-    """The phone did not let a CPU in use run as fast as it can."""
+    """Find a limit that kept a CPU in use below its top speed."""
     tops = cell.observation.max_mhz
     caps = [
         (cap / tops[cpu], cpu, cap)
@@ -36,7 +36,7 @@ def capped(cell: Measured) -> Finding | None:
 
 
 def slowed(cell: Measured) -> Finding | None:
-    """Most of the time even the fastest CPU in use ran slowly: firmware can cap where no file shows it."""
+    """Find CPUs that ran slowly most of the time, even the fastest in use: firmware can cap where no file shows it."""
     tops = cell.observation.max_mhz
     fastest = []
     for sample in cell.observation.samples:
@@ -50,7 +50,7 @@ def slowed(cell: Measured) -> Finding | None:
 
 
 def tripped(cell: Measured) -> Finding | None:
-    """A sensor was at the temperature where the phone begins to slow down, or Android says that it has begun."""
+    """Find a sensor at the temperature where the phone begins to slow down, or Android's report that it has begun."""
     trips = {zone: trip for zone, trip in cell.observation.trip_celsius.items() if trip >= LEAST_TRIP_CELSIUS}
     over = [
         (celsius - trips[zone], zone, celsius)
@@ -69,7 +69,7 @@ def tripped(cell: Measured) -> Finding | None:
 
 
 def unplugged(cell: Measured) -> Finding | None:
-    """A CPU of the mask was switched off, or, with no mask, fewer were on than there are threads."""
+    """Find a CPU of the mask that was switched off; without a mask, fewer CPUs than there are threads."""
     seen = [set(sample.online) for sample in cell.observation.samples if sample.online is not None]
     if cell.cpus is not None:
         off = {cpu for cpu in cell.cpus if any(cpu not in online for online in seen)}
@@ -82,7 +82,7 @@ def unplugged(cell: Measured) -> Finding | None:
 
 
 def in_use(cell: Measured) -> set[int]:
-    """The CPUs of the mask; with none, those that heavy threads are put on: the fastest that they may run on."""
+    """Return the CPUs of the mask; without one, the fastest CPUs allowed, on which Android puts heavy threads."""
     if cell.cpus is not None:
         return set(cell.cpus)
     tops = cell.observation.max_mhz

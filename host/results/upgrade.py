@@ -46,7 +46,7 @@ def run(facts: Facts) -> Facts:
 
 
 def has_old_fingerprint(facts: Facts) -> bool:
-    """Return whether a run is recorded under a fingerprint that was computed differently."""
+    """Return whether a run's recorded fingerprint was computed differently."""
     return version(facts) == 1
 
 

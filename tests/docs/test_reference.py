@@ -46,8 +46,10 @@ def test_a_plans_words_with_their_defaults() -> None:
 
 def test_a_records_fields_with_their_types() -> None:
     text = results.write()
-    assert "| `build_tools` | `dict[str, str]` | Tool -> sha256. |" in section(text, "campaign.json")
-    assert "| `failure` | <code>str &#124; None</code> | Why there is no measurement. |" in section(text, "runs.jsonl")
+    assert "| `build_tools` | `dict[str, str]` | The sha256 of each tool. |" in section(text, "campaign.json")
+    assert "| `failure` | <code>str &#124; None</code> | The reason for a missing measurement. |" in section(
+        text, "runs.jsonl"
+    )
     assert {"Phone", "Cell", "Cluster"} <= set(re.findall(r"^### (\w+)$", text, re.MULTILINE))
     for model in (Campaign, Run):
         assert [name for name in model.model_fields if f"| `{name}` |" not in text] == []
@@ -55,7 +57,7 @@ def test_a_records_fields_with_their_types() -> None:
 
 def test_docstrings_of_a_field_are_its_own() -> None:
     said = docstrings(Run)
-    assert said["failure"] == "Why there is no measurement."
+    assert said["failure"] == "The reason for a missing measurement."
     assert "round" not in said
     assert kind(Run.model_fields["bench"]) == "BenchRecord | None"
 

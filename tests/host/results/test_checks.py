@@ -337,7 +337,7 @@ def test_what_could_not_be_checked_is_said() -> None:
     assert verdict.valid
     found = next(finding for finding in verdict.findings if finding.check == "not checked")
     assert found == unread(cell(soc="zuma", bytes_per_token=LLAMA_2_7B_Q8_0))
-    for what in ("caps", "frequencies", "temperatures", "trip points", "swapped", "page faults", "memory's peak"):
+    for what in ("caps", "frequencies", "temperatures", "trip points", "swapped", "page faults", "peak memory"):
         assert what in found.found
 
 
@@ -398,7 +398,7 @@ def test_what_is_never_read_and_what_was_not_read_in_time_are_two_things() -> No
     found = unread(Measured(STEADY, 1, seen, whole=seen.model_copy(update={"samples": before}), timed_s=9.0))
     assert found is not None
     never, _, short = found.found.partition("; ")
-    assert never == "not known on this phone: temperatures, trip points"
+    assert never == "this phone does not expose its temperatures, trip points"
     assert short == "the timed part of 9 s was too short to sample swapped memory"
 
 

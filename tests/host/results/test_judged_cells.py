@@ -193,7 +193,7 @@ def test_what_went_wrong_on_the_way_is_remarked(tmp_path: Path) -> None:
     one = judged(tmp_path, run)["tg8", 4]
     assert one.verdict.valid
     found = {finding.check: finding.found for finding in one.verdict.findings}
-    assert found["began warm"] == "after 600 s BIG was still above what was asked for"
+    assert found["began warm"] == "after 600 s BIG was still above the limit"
     assert found["interrupted"].startswith("measured at attempt 2")
 
 
@@ -243,7 +243,7 @@ def test_a_wait_in_vain_names_the_sensor(tmp_path: Path) -> None:
     waited = Waited(seconds=20.0, too_hot="thermal_zone5", kind="mtkts_bts1")
     one = judged(tmp_path, measured(CELL, STEADY, waited=waited), seen={0: COOL})["tg8", 4]
     (found,) = [finding.found for finding in one.verdict.findings if finding.check == "began warm"]
-    assert found == "after 20 s mtkts_bts1, thermal_zone5 was still above what was asked for"
+    assert found == "after 20 s mtkts_bts1, thermal_zone5 was still above the limit"
 
 
 def test_a_cell_over_before_it_was_sampled_says_so(tmp_path: Path) -> None:
