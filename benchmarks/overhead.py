@@ -33,7 +33,9 @@ from benchmarks.quality import prepare
 from smoothdroid.device import virtual
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.info.phone import describe
-from smoothdroid.device.job.session import WATCH_S, Session, Task, install
+from smoothdroid.device.job.runner_install import install
+from smoothdroid.device.job.session import WATCH_S, Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.store import upload
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target

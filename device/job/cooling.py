@@ -1,12 +1,13 @@
-"""The wait for a cool phone: which thermal zones there are, and how hot each may be."""
+"""The wait for a cool phone: its thermal zones, and the limit of each."""
 
 from __future__ import annotations
 
 import re
 import statistics
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from smoothdroid.device.common.record import Record
 from smoothdroid.device.info import thermal
 from smoothdroid.device.info.readings import PLAUSIBLE_CELSIUS, number
 
@@ -14,37 +15,34 @@ MOST_ZONES = 1000
 _LINE = re.compile(r"(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60}) (-?[0-9]{1,10})(?: (.*))?")
 
 
-class Zone(BaseModel):
-    """A sensor's temperature at the start of a campaign."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Zone(Record):
+    """The temperature of one sensor at the start of a campaign."""
 
     name: str = Field(pattern=r"^(thermal_zone[0-9]{1,4}|hal:[!-+.-~\-]{1,60})$")
-    """As the runner calls it: `thermal_zone5`, or `hal:SKIN` where only Android's service shows temperatures."""
+    """The name that the runner uses: `thermal_zone5`, or `hal:SKIN` where only Android's service shows temperatures."""
     kind: str
-    """What the phone calls it."""
+    """The phone's name for the sensor."""
     celsius: float = Field(ge=PLAUSIBLE_CELSIUS[0], le=PLAUSIBLE_CELSIUS[1])
     per_degree: int = Field(ge=1, le=1000)
-    """How many of its units a degree is."""
+    """The number of its units in a degree."""
 
     def __str__(self) -> str:
+        """Return both names of the sensor."""
         return f"{self.kind} ({self.name})"
 
 
-class Zones(BaseModel):
-    """A phone's thermal zones at one time."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Zones(Record):
+    """The thermal zones of a phone at one time."""
 
     zones: list[Zone] = Field(max_length=MOST_ZONES)
     stuck: list[Zone] = Field(default_factory=list, max_length=MOST_ZONES)
-    """Sensors that are not waited for, since they would never be cool."""
+    """The stuck sensors, which are not waited for because they would never be cool."""
 
     @classmethod
     def parse(cls, text: str) -> Zones:
-        """The answer to the runner's `zones`, some readings of each zone in lines `ZONE VALUE TYPE`.
+        """Parse the output of the runner's `zones`: some readings of each zone, in lines `ZONE VALUE TYPE`.
 
-        Each zone's temperature is the median of its plausible readings. What is no temperature is left out.
+        A zone's temperature is the median of its plausible readings; zones that are not temperatures are left out.
         """
         raw: dict[tuple[str, str], list[int | None]] = {}
         for line in text.split("\n"):
@@ -56,8 +54,8 @@ class Zones(BaseModel):
         celsius: dict[str, list[float]] = {}
         for (name, kind), values in raw.items():
             unit = 1000 if name.startswith("hal:") else thermal.zone_unit(values)
-            found = thermal.temperatures(values, [float(second) for second in range(len(values))], unit).values
-            known = [value for value in found if value is not None]
+            cleaned = thermal.temperatures(values, [float(second) for second in range(len(values))], unit).values
+            known = [value for value in cleaned if value is not None]
             if known and not thermal.NO_TEMPERATURE.fullmatch(kind):
                 zones[name] = Zone(name=name, kind=kind, celsius=statistics.median_low(known), per_degree=unit or 1)
                 celsius[name] = known
@@ -68,10 +66,10 @@ class Zones(BaseModel):
         )
 
     def limits(self, celsius: float | None, above_start: float | None) -> str:
-        """The runner's file `cool`, a line `ZONE LIMIT LOWEST HIGHEST KIND` for each zone, in the zone's own unit.
+        """Return the runner's file `cool`: a line `ZONE LIMIT LOWEST HIGHEST KIND` for each zone, in its own unit.
 
-        No zone may be above `celsius`, nor more than `above_start` above what it is here. Values beyond LOWEST and
-        HIGHEST are no temperatures.
+        No zone may be above `celsius`, nor more than `above_start` above its temperature here. Values beyond LOWEST
+        and HIGHEST are not temperatures.
         """
         lines = []
         for zone in self.zones:

@@ -29,29 +29,29 @@ class Job:
 
     name: str
     state: State
-    """`interrupted`: no runner works on it, and not all of its cells have ended."""
+    """The state; `interrupted` means that no runner works on it and not all of its cells have ended."""
     done: int
-    """Cells that ended."""
+    """The number of cells that ended."""
     total: int
-    """Cells that it was given; 0 when the phone has lost the list."""
+    """The number of its cells; 0 when the phone has lost the list."""
     uncollected: int
-    """Cells whose results no command has collected, or not all: it would have removed the job."""
+    """The number of cells with uncollected results; a command that collects all results removes the job."""
     size_bytes: int
     idle_s: int
-    """Since something happened in it."""
+    """The time since its last change."""
     pins: Sequence[str]
-    """Ids of the files in the phone's store that it needs."""
+    """The ids of the files in the phone's store that it needs."""
     damage: Sequence[str]
 
 
 def look(session: Session) -> list[Job]:
     """List all jobs on the phone, by name."""
-    names, running = session.jobs(), session.at_work()
+    names, running = session.jobs(), session.running_job()
     return [_job(name, session.inspect(name), running == name) for name in names]
 
 
-def _job(name: str, said: str, running: bool) -> Job:
-    head, _, journal = said.partition("\njournal\n")
+def _job(name: str, inspected: str, running: bool) -> Job:
+    head, _, journal = inspected.partition("\njournal\n")
     fields: dict[str, list[str]] = {}
     for line in head.splitlines():
         word, _, rest = line.partition(" ")
@@ -69,7 +69,7 @@ def _job(name: str, said: str, running: bool) -> Job:
         state=state,
         done=done,
         total=len(fields.get("cell", [])),
-        # What a damaged journal does not tell of may have been measured.
+        # Cells that a damaged journal does not mention may have been measured.
         uncollected=max(done, _number(fields, "outputs")) if damage else done,
         size_bytes=_number(fields, "kb") * 1024,
         idle_s=_number(fields, "idle"),
@@ -85,7 +85,7 @@ def _number(fields: dict[str, list[str]], word: str) -> int:
 
 @dataclass(frozen=True)
 class Kept:
-    """A job, or a file in the phone's store, that stays, and why."""
+    """A job, or a file in the phone's store, that stays, and the reason."""
 
     name: str
     why: str
@@ -93,12 +93,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Everything that was removed from a phone, and what was not."""
+    """The jobs and files that were removed from a phone, and those that stay."""
 
     jobs: list[Job]
     stored: list[inventory.Stored]
     leftovers: list[str]
-    """Folders of interrupted removals and transfers."""
+    """The folders of interrupted removals and transfers."""
     kept: list[Kept]
 
 
@@ -110,10 +110,10 @@ def clean(
     uncollected: bool = False,
     dry_run: bool = False,
 ) -> Cleaned:
-    """Remove the jobs and files that no runner at work needs, or of these what is `named`, or was idle for so long.
+    """Remove the jobs and files that no running job needs, limited to those `named` or idle for `idle_s`.
 
-    A job with results that nobody has collected is kept, with the files that it needs, unless `uncollected`. Raises
-    BadInput when something is named that is not there.
+    A job with uncollected results is kept, with the files that it needs, unless `uncollected`. Raises BadInput for a
+    name that neither a job nor a file has.
     """
     target = session.target
     jobs, files = look(session), inventory.listing(target)
@@ -123,20 +123,20 @@ def clean(
             "`smoothdroid phone jobs`"
         )
     kept: list[Kept] = []
-    going = []
+    removed = []
     for job in jobs:
         if job.name in named if named else job.idle_s >= idle_s:
             if why := _why_kept(job, uncollected=uncollected):
                 kept.append(Kept(job.name, why))
             elif dry_run or session.remove(job.name, idle=True):
-                going.append(job)
+                removed.append(job)
             else:
                 kept.append(Kept(job.name, "a runner works on it"))
     leftovers = [] if named else _sweep(session, dry_run=dry_run)
     evicted = []
     for file in files:
         if file.id in named if named else file.idle_s >= idle_s:
-            gone = {*(job.name for job in going), *(path.rpartition("/")[2] for path in leftovers)}
+            gone = {*(job.name for job in removed), *(path.rpartition("/")[2] for path in leftovers)}
             if needed := sorted(set(file.jobs) - gone):
                 kept.append(Kept(file.name, f"the job {needed[0]} on the phone needs it"))
             elif file.runs:
@@ -145,7 +145,7 @@ def clean(
                 evicted.append(file)
     if not dry_run:
         inventory.evict(target, [file.id for file in evicted])
-    return Cleaned(going, evicted, leftovers, kept)
+    return Cleaned(removed, evicted, leftovers, kept)
 
 
 def _why_kept(job: Job, *, uncollected: bool) -> str:
@@ -161,8 +161,8 @@ def _why_kept(job: Job, *, uncollected: bool) -> str:
 
 def _sweep(session: Session, *, dry_run: bool) -> list[str]:
     target = session.target
-    said = target.run(["sh", "-c", _LEFTOVERS, "leftovers", target.root]).stdout.splitlines()
-    found = [path for path in said if path.startswith(f"{target.root}/jobs/") and not path.endswith("/..")]
-    for path in [] if dry_run else found:
+    paths = target.run(["sh", "-c", _LEFTOVERS, "leftovers", target.root]).stdout.splitlines()
+    leftovers = [path for path in paths if path.startswith(f"{target.root}/jobs/") and not path.endswith("/..")]
+    for path in [] if dry_run else leftovers:
         remove(target, path)
-    return found
+    return leftovers

@@ -1,4 +1,4 @@
-"""The runner's journal: what happened on the phone, an event a line."""
+"""The runner's journal: the events of a job on the phone, one a line, read in spite of damage."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ class Waited(BaseModel):
 
     seconds: float
     too_hot: str | None = None
-    """The zone that was still too hot when the time was over; None when the phone got as cool as asked."""
+    """The zone that was still too hot when the time was over; None when the phone reached the limits."""
     kind: str = ""
-    """What the phone calls that zone."""
+    """The phone's name for that zone."""
 
     def __str__(self) -> str:
-        """The name of the zone that was still too hot."""
+        """Return the name of the zone that was still too hot."""
         too_hot = str(self.too_hot)
         return too_hot if too_hot.endswith(self.kind) else f"{self.kind}, {too_hot}"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt at a cell that came to its end."""
+    """An attempt at a cell that ended."""
 
     cell: str
     attempt: int
     exit_status: int
-    """As a shell tells it: 128 + signal for a death by signal."""
+    """The shell's exit status: 128 + signal for a death by signal."""
     how: How
-    """`timeout`: the runner ended it. `abandoned`: every attempt took the runner or the phone down."""
+    """The reason of the end: `timeout` is the runner's; `abandoned` means that every attempt killed the runner."""
     wall_s: float
     runner_cpu_s: float
-    """What watching it cost."""
+    """The processor time of the runner while it watched the cell."""
     sha256: str
-    """Of standard output, standard error and samples, one after the other; `-` when there are none."""
+    """The hash of standard output, standard error and samples, concatenated; `-` when there are none."""
     began_at: datetime
-    """By the phone's clock, which somebody may set."""
+    """The time by the phone's clock, which its user can set."""
     waited: Waited | None
 
 
 _NAME, _ATTEMPT, _TICKS = "([A-Za-z0-9-]{1,80})", "([0-9]{1,6})", "(-?[0-9]{1,12})"
-# An event's first word -> what follows it.
+# The first word of an event -> the form of its rest.
 _EVENTS = {
     "runner": r"[0-9]{1,10} \S{1,60} [0-9]{1,11}",
     "waited": rf"{_NAME} {_ATTEMPT} {_TICKS} (\S{{1,80}}) (?:-?[0-9]{{1,12}}|-)(?: (\S{{1,80}}))?",
@@ -66,33 +66,33 @@ _EVENTS = {
 _SUM = re.compile(r" #([0-9a-f]{16})")
 _WORD = re.compile(rf"(?:{'|'.join(_EVENTS)})(?= )")
 _LONGEST = 400  # characters of an event
-_MOST_WORDS = 8  # of an event that look like the beginning of one: names of cells may
+_MOST_WORDS = 8  # of an event that look like the beginning of an event, as names of cells can
 _SHOWN = 60  # characters of a damaged line that a message shows
 
 
 @dataclass
 class Journal:
-    """A journal as far as it was read, whatever damage is in it.
+    """A journal as far as it was read, with the damage in it.
 
     A line is an event, then ` #SUM .`, where SUM is the beginning of the sha256 of the job's name and the event. An
-    event with its right sum is accepted wherever it stands, and what else stands there is damage. Lines without sums,
+    event with a valid sum is accepted wherever it stands, and all other text is damage. Lines without sums,
     as version 0.1 wrote them, are accepted as long as no line with a sum was seen.
     """
 
     job: str = ""
     """The job's name, which every sum covers: a line of another job's journal is damage."""
     lines: int = 0
-    """Whole lines read so far."""
+    """The complete lines read so far."""
     torn: int = 0
-    """Lines among them that a kill cut short."""
+    """The number of these lines that a kill cut short."""
     runners: int = 0
-    """Runners started on this job; all but the last one were killed."""
+    """The number of runners started on this job; all but the last one were killed."""
     finished: bool = False
-    """Whether the last runner came to the job's end."""
+    """Whether the last runner finished the job."""
     ended: list[Ended] = field(default_factory=list)
-    """One for each cell that ended: the first."""
+    """The first end of each cell that ended."""
     damage: list[str] = field(default_factory=list)
-    """What was found damaged, in words, and what is lost by it."""
+    """Sentences that say what is damaged, and what is lost by it."""
     _signed: bool = False
     _ended: dict[str, str] = field(default_factory=dict)
     """Cell -> the event that ended it."""
@@ -101,7 +101,7 @@ class Journal:
     _waited: dict[tuple[str, int], Waited] = field(default_factory=dict)
 
     def read(self, text: str) -> list[Ended]:
-        """Take in what came after the lines read so far; returns the cells that ended in it.
+        """Read the text after the lines read so far; return the cells that ended in it.
 
         A last line without its end is left for the next call.
         """
@@ -120,7 +120,7 @@ class Journal:
         return self.ended[before:]
 
     def _take_line(self, line: str) -> str:
-        """Take in the events of a line; returns what is no event of this job."""
+        """Read the events of a line; return the rest, which is no event of this job."""
         rest, at = "", 0
         for found in _SUM.finditer(line):
             start = self._start_of(line, max(at, found.start() - _LONGEST), found)
@@ -138,7 +138,7 @@ class Journal:
         return rest
 
     def _start_of(self, line: str, first: int, found: re.Match[str]) -> int | None:
-        """Where the event before a sum begins, if one of this job with this sum stands there."""
+        """Return where the event before a sum begins; None when no event of this job has this sum."""
         starts = [word.start() for word in _WORD.finditer(line, first, found.end())]
         for start in starts[-_MOST_WORDS:]:
             event = f"{self.job} {line[start : found.start()]}\n".encode("utf-8", "replace")
@@ -147,7 +147,7 @@ class Journal:
         return None
 
     def _take(self, event: str) -> bool:
-        """Take in an event; False when no runner writes this."""
+        """Read an event; return False when no runner writes such text."""
         word, _, rest = event.partition(" ")
         if word not in _EVENTS or not (match := re.fullmatch(_EVENTS[word], rest)):
             return False
@@ -164,7 +164,7 @@ class Journal:
         elif word == "end":
             self._end(event, match)
         elif word == "lost":
-            self.damage.append("it was empty or gone, though cells had been measured: they are measured again")
+            self.damage.append("it was empty or gone, although cells had been measured: they are measured again")
         elif word == "finished":
             self.finished = True
         return True
@@ -176,7 +176,7 @@ class Journal:
             how_often = "twice the same" if self._ended[cell] == event else "twice, each time in another way"
             self.damage.append(f"{cell} ends {how_often}: the first one counts")
         elif key not in self._began or (self._began[key][1] and key not in self._waited):
-            self.damage.append(f"{cell} ends, but the line about its begin or its wait is lost: it is measured again")
+            self.damage.append(f"{cell} ends, but the line about its start or its wait is lost: it is measured again")
         else:
             self._ended[cell] = event
             self.ended.append(
@@ -195,7 +195,7 @@ class Journal:
 
 
 def _may_be_cut(line: str) -> bool:
-    """Whether a kill in the middle of a write leaves this: the beginning of an event, and no end."""
+    """Return whether a kill in the middle of a write can leave this line: an event without its end."""
     word, space, _ = line.partition(" ")
     begins = word in _EVENTS if space else any(known.startswith(word) for known in _EVENTS)
     return begins and re.fullmatch(r"[\x20-\x7e]*", line) is not None and not re.search(r" \.$|#[0-9a-f]{16}", line)

@@ -17,7 +17,8 @@ from typing import Protocol
 from smoothdroid.device.common.errors import CommandFailed, Damaged, SmoothdroidError
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.job.cooling import Zones
-from smoothdroid.device.job.session import Done, Session
+from smoothdroid.device.job.outputs import Done
+from smoothdroid.device.job.session import Session
 from smoothdroid.device.transport.target import Progress, Target
 from smoothdroid.host.bench import schedule
 from smoothdroid.host.bench.builds import Binaries
@@ -145,10 +146,10 @@ class _Conductor:
         for cells in shared.units(self._finished()) if shared else [self._names]:
             while slots := self._due(cells):
                 job = prefix + secrets.token_hex(3)
-                self._session.refuse_beside(job)
+                self._session.refuse_other_job(job)
                 # Before anything is sent: hashing a model warms a phone.
                 zones = zones or (self._start_zones() if cooling else None)
-                files = files or self._session.again(partial(self._deploy, binaries))
+                files = files or self._session.retry(partial(self._deploy, binaries))
                 tasks = [task_of(slot, files) for slot in slots]
                 self._work_off(job, partial(self._session.start, job, tasks, cooling, zones))
                 recorded = {schedule.task(run.fingerprint, run.round) for run in self._new if run.job == job}
@@ -159,7 +160,7 @@ class _Conductor:
 
     def _continue_jobs(self, prefix: str) -> None:
         left = [job for job in self._session.jobs() if job.startswith(prefix)]
-        running = self._session.at_work() if left else None
+        running = self._session.running_job() if left else None
         for job in sorted(left, key=lambda job: job != running):  # no other can be worked on before
             self._events.on_step(f"continuing {job}, which an earlier call left on the phone")
             self._continue(job)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smoothdroid.device.info.required_tools import TASKSET, require
-from smoothdroid.device.job.session import Task
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import Installed, install
 from smoothdroid.device.transport.target import Progress, Target

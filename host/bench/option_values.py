@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.llamacpp.settings import Setting, Value
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)

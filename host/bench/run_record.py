@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smoothdroid.device.common.errors import CommandFailed
-from smoothdroid.device.job.session import Done
+from smoothdroid.device.job.outputs import Done
 from smoothdroid.host.bench import command_lines
 from smoothdroid.host.bench.deployment import timeout_s, tool_of
 from smoothdroid.host.llamacpp.exit_causes import why_it_died

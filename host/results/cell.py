@@ -7,7 +7,7 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.llamacpp.settings import Options
 
 PROTOCOL_VERSION = 3

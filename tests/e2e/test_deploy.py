@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually

@@ -112,14 +112,14 @@ def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str
     command = ["env", "--default-signal=INT", str(SMOOTHDROID), *words]
     targets = [open_target(way) for way in ways]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        eventually(lambda: all(Session(target).at_work() for target in targets) or process.poll() is not None, 300)
+        eventually(lambda: all(Session(target).running_job() for target in targets) or process.poll() is not None, 300)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
     for target in targets:
         with closing(target):
-            assert Session(target).at_work() is None
+            assert Session(target).running_job() is None
             assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
     for folder in tmp_path.iterdir():
         assert all(run.failure is None for run in read_runs(folder))

@@ -25,7 +25,8 @@ import pytest
 from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.device.job.session import Cooling, Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Cooling, Task
 from smoothdroid.device.store import upload
 from smoothdroid.device.store.inventory import listing
 from smoothdroid.device.transport import adb
@@ -112,7 +113,7 @@ def way(
     cable.plug()
     target = way.open()
     session = Session(target)
-    if job := session.at_work():
+    if job := session.running_job():
         session.stop(job)
     target.close()
     cable.close()
@@ -165,11 +166,11 @@ def test_the_cable_is_pulled_and_plugged_in_again(way: Way) -> None:
 def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Way) -> None:
     target = way.open()
     session = Session(target, reopen=way.open, patience_s=2)
-    with pytest.raises(TargetLost, match="goes on by itself; the same command again takes it up"):
+    with pytest.raises(TargetLost, match="continues by itself; run the same command again"):
         in_the_middle(session, target.root, way.cable.pull)
     way.cable.plug()
     later = Session(way.open())
-    eventually(lambda: later.at_work() is None)  # it finishes alone: nobody follows it
+    eventually(lambda: later.running_job() is None)  # it finishes alone: nobody follows it
     later.resume("job")
     assert [done.stdout for done in later.follow("job")] == MEASURED
     assert read(later.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
@@ -316,7 +317,7 @@ def test_the_host_is_killed(way: Way, own_phone: VirtualPhone, tmp_path: Path) -
         eventually(lambda: "two" in target.run(["cat", f"{target.root}/log"], check=False).stdout)
         host.send_signal(signal.SIGKILL)
     session = Session(target)
-    assert session.at_work() == "job"
+    assert session.running_job() == "job"
     session.resume("job")
     assert [done.stdout for done in session.follow("job")] == MEASURED
     assert read(target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
@@ -355,7 +356,7 @@ def test_the_storage_is_full_and_then_is_not(way: Way, own_phone: VirtualPhone) 
         )
         with pytest.raises(CommandFailed, match=why):
             list(session.follow("job"))
-        assert session.at_work() is None
+        assert session.running_job() is None
         remove(target, f"{jobs}/ballast")
         session.resume("job")
         said = [done.stdout for done in session.follow("job")]
@@ -470,7 +471,7 @@ def test_the_way_is_cut_while_a_result_is_collected(way: Way) -> None:
     session = Session(target, reopen=way.plug_and_open)
     talks = Task("talks", ["seq", "60000"], 60)
     session.start("job", [talks, Task("two", ["echo", "two measured"], 60)])
-    eventually(lambda: session.at_work() is None)
+    eventually(lambda: session.running_job() is None)
     way.cable.pull_after(150_000)
     one, two = session.follow("job")
     assert session.target is not target, "it was cut"
@@ -546,7 +547,7 @@ def test_the_storage_fills_up_while_a_model_is_sent(
         virtual.get(own_phone.name), place, "-t", "tmpfs", "-o", f"size={room},uid={owner},gid={owner}", "full"
     ):
         target.run(["sh", "-c", f"head -c 16000000 /dev/zero >{place}/ballast"])
-        with pytest.raises(BadInput, match=r"has 0 MiB free where model\.gguf .*What was sent is kept"):
+        with pytest.raises(BadInput, match=r"has 0 MiB free where model\.gguf .*The part that was sent is kept"):
             upload.ensure(target, model, sha256)
         remove(target, f"{place}/ballast")
         counted = Counted()
@@ -685,7 +686,7 @@ def test_ctrl_c_while_the_cable_is_out(way: Way, tmp_path: Path) -> None:
             bench.plan, bench.target, PHONE, binaries, tmp_path / "results", watch, reopen=press_once_then_plug
         )
     assert pressed
-    assert Session(way.open()).at_work() is None
+    assert Session(way.open()).running_job() is None
     assert threads(bench(LLAMA_BENCH).measured) == [1, 2]
 
 
@@ -709,7 +710,7 @@ def test_a_damaged_job_is_collected_as_far_as_it_is_intact(way: Way, tmp_path: P
     with pytest.raises(Gone):
         run_campaign(*campaign, CampaignEvents(on_cell=gone))
     session = Session(bench.target)
-    eventually(lambda: session.at_work() is None)
+    eventually(lambda: session.running_job() is None)
     (job,) = session.jobs()
     one, two, _ = session.tasks(job)
     damage = f": >{one}.1.stdout; sed -i 's/^end {two} 1 0/end {two} 1 1/' journal; head -c 512 /dev/zero >>journal"

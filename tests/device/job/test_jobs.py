@@ -8,7 +8,8 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.job.jobs import Job, clean, look
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.store.inventory import listing
 from smoothdroid.device.transport.local import LocalTarget
 
@@ -23,7 +24,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
         folder.mkdir(parents=True)
         (folder / f"model-{number}.gguf").write_bytes(b"x" * 5000)
     yield session
-    if job := session.at_work():
+    if job := session.running_job():
         session.stop(job)
 
 
@@ -154,7 +155,7 @@ def test_clean_leaves_alone_what_a_runner_works_on(session: Session) -> None:
         ("busy", "a runner works on it"),
         ("model-1.gguf", "the job busy on the phone needs it"),
     ]
-    assert session.at_work() == "busy"
+    assert session.running_job() == "busy"
     assert not session.remove("busy", idle=True)
     assert remains(session) == ["1" * 16, "busy"]
 

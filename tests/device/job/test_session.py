@@ -26,8 +26,10 @@ from smoothdroid.device.common.errors import (
     Unreachable,
 )
 from smoothdroid.device.info.phone import describe
-from smoothdroid.device.job import session as session_module
-from smoothdroid.device.job.session import Cooling, Done, Session, Task
+from smoothdroid.device.job.outputs import Done
+from smoothdroid.device.job.runner_install import install
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import OUTPUT_KB, PARTS, Cooling, Task
 from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.transport.adb import AdbTarget
 from smoothdroid.device.transport.local import LocalTarget
@@ -49,7 +51,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     remove(chosen, f"{chosen.root}/jobs")
     yield chosen
     session = Session(chosen)
-    if job := session.at_work():
+    if job := session.running_job():
         session.stop(job)
 
 
@@ -97,7 +99,7 @@ def test_tasks_run_one_by_one_and_bring_back_what_they_said(session: Session) ->
     assert (one.stdout, one.stderr) == ("it's|$(id)|안녕\n*|a 'b' \\n\n", "warned\n")
     assert (two.ended.exit_status, two.stdout) == (0, "two\n")
     assert two.ended.began_at >= one.ended.began_at
-    assert session.at_work() is None
+    assert session.running_job() is None
     assert session.jobs() == ["job"]
     session.remove("job")
     assert session.jobs() == []
@@ -116,9 +118,9 @@ def test_a_job_can_be_forgotten_while_a_runner_looks_for_what_is_left_of_it(
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
     session.resume("job")
-    assert session.at_work() == "job"
+    assert session.running_job() == "job"
     session.remove("job")
-    assert (session.at_work(), session.jobs()) == (None, [])
+    assert (session.running_job(), session.jobs()) == (None, [])
 
 
 @pytest.mark.parametrize(("name", "status"), [("ILL", 132), ("KILL", 137), ("SEGV", 139)])
@@ -144,7 +146,7 @@ def test_what_a_task_leaves_behind_is_ended(session: Session, target: Target) ->
 def test_a_task_that_never_stops_talking_does_not_fill_the_phone(session: Session) -> None:
     (done,) = measured(session, [sh("talks", "while :; do echo 0123456789abcdef; done")])
     assert done.ended.exit_status == 128 + signal.SIGXFSZ
-    assert len(done.stdout) == session_module.OUTPUT_KB * 1024
+    assert len(done.stdout) == OUTPUT_KB * 1024
 
 
 def test_a_command_that_is_not_there_is_told(session: Session) -> None:
@@ -160,7 +162,7 @@ def test_a_job_can_be_stopped_and_taken_up_again(session: Session, target: Targe
     eventually(lambda: is_alive(target, "sleep 4323"), "the second task did not start")
     session.stop("job")
     assert not is_alive(target, "sleep 4323")
-    assert session.at_work() is None
+    assert session.running_job() is None
     remove(target, "sh")
 
 
@@ -465,7 +467,7 @@ def test_a_job_can_be_stopped_between_two_tasks(target: Target, session: Session
     eventually(lambda: target.run(["test", "-e", measured_file], check=False).exit_status == 0, "it began")
     remove(target, measured_file)  # as it is between two
     session.stop("job")
-    assert session.at_work() is None
+    assert session.running_job() is None
 
 
 # --- one at a time ----------------------------------------------------------------------------------------------
@@ -486,7 +488,7 @@ def test_a_second_host_attaches_to_the_same_job_and_refuses_another(target: Targ
 def test_two_starts_at_once_make_one_runner(target: Target, session: Session) -> None:
     session.start("job", [sh("one", "echo 1")])
     list(session.follow("job"))
-    script = f"{session_module.install(target)}"
+    script = f"{install(target)}"
     remove(target, f"{target.root}/jobs/job/journal")
     both = f"for i in 1 2 3 4; do sh {script} start {target.root} job & done; wait"
     assert target.run(["sh", "-c", both]).stdout == 4 * "running job\n"
@@ -500,15 +502,15 @@ def test_a_runner_of_another_user_of_the_phone_is_seen(first: str, second: str, 
     """Termux and adb's shell cannot read each other's folders, and only the shell sees the other's processes."""
     at_work, comes_later = (Session(request.getfixturevalue(name)) for name in (first, second))
     remove(at_work.target, f"{at_work.target.root}/jobs")
-    assert comes_later.at_work() is None
+    assert comes_later.running_job() is None
     at_work.start("mine", [sh("one", "sleep 60")])
     try:
-        assert comes_later.at_work() == "mine"
+        assert comes_later.running_job() == "mine"
         with pytest.raises(PhoneBusy, match="another job, mine,"):
             comes_later.start("other", [sh("one", "echo other")])
     finally:
         at_work.stop("mine")
-    assert comes_later.at_work() is None
+    assert comes_later.running_job() is None
 
 
 @pytest.mark.parametrize(
@@ -521,7 +523,7 @@ def test_a_stale_lock_is_no_lock(target: Target, session: Session, owner: str) -
     ticks = stat.rpartition(")")[2].split()[19]
     target.run(["mkdir", "-p", target.root])
     target.run(["ln", "-s", owner.format(pid=pid, boot=boot, ticks=ticks), f"{target.root}/lock"])
-    assert session.at_work() is None
+    assert session.running_job() is None
     (done,) = measured(session, [sh("one", "echo 1")])
     assert done.stdout == "1\n"
 
@@ -609,7 +611,7 @@ def test_a_folder_that_cannot_be_written_any_more_stops_the_runner_and_keeps_wha
 def finished_job(session: Session, target: Target) -> str:
     """A job whose two tasks have ended; returns its folder."""
     session.start("job", [sh("one", "echo 1; echo warned >&2"), sh("two", "echo 2")])
-    eventually(lambda: session.at_work() is None, "the job did not end")
+    eventually(lambda: session.running_job() is None, "the job did not end")
     return f"{target.root}/jobs/job"
 
 
@@ -630,10 +632,10 @@ def collected(session: Session) -> tuple[dict[str, str], list[str]]:
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ("echo forged >one.1.stdout", "not what it wrote down when the cell ended"),
-        (": >one.1.stdout", "not what it wrote down"),
-        (": >one.1.stderr", "not what it wrote down"),
-        (": >one.1.samples", "not what it wrote down"),
+        ("echo forged >one.1.stdout", "not what the runner wrote when the cell ended"),
+        (": >one.1.stdout", "not what the runner wrote"),
+        (": >one.1.stderr", "not what the runner wrote"),
+        (": >one.1.samples", "not what the runner wrote"),
         ("rm one.1.stdout", r"stdout is gone"),
         ("rm one.1.stderr", r"stderr is gone"),
         ("rm one.1.samples", r"samples is gone"),
@@ -677,9 +679,9 @@ def test_samples_without_a_header_are_damage(target: Target, session: Session) -
 @pytest.mark.parametrize("target", ["local"], indirect=True)
 @pytest.mark.parametrize(
     ("does", "name"),
-    [("rm", name) for name in (*session_module.PARTS, "sum")]
+    [("rm", name) for name in (*PARTS, "sum")]
     + [(": >", name) for name in ("cells", "commands.sh", "limits", "sum")]
-    + [("echo >>", name) for name in session_module.PARTS],
+    + [("echo >>", name) for name in PARTS],
 )
 def test_a_job_that_is_not_as_it_was_sent_runs_nothing_and_brings_what_had_ended(
     target: Target, session: Session, name: str, does: str
@@ -730,7 +732,7 @@ def test_a_journal_that_is_gone_or_huge_while_it_is_followed_ends_the_job(target
         target.run(["sh", "-c", f"cd {folder}; {does}"])
         damage: list[str] = []
         assert list(session.follow("job", on_damage=damage.append)) == []
-        assert "journal is gone, or larger than any" in damage[0]
+        assert "journal is gone or too large" in damage[0]
         session.remove("job")
 
 
@@ -776,10 +778,10 @@ def test_a_damaged_journal_brings_all_that_is_intact_and_the_runner_measures_the
 def test_something_else_in_the_place_of_the_lock_keeps_nobody_out(target: Target, session: Session, name: str) -> None:
     target.run(["rm", "-rf", f"{target.root}{name}"])
     target.run(["mkdir", "-p", f"{target.root}{name}/x"])
-    assert session.at_work() is None
+    assert session.running_job() is None
     (done,) = measured(session, [sh("one", "echo 1")])
     assert done.stdout == "1\n"
-    assert session.at_work() is None
+    assert session.running_job() is None
 
 
 @pytest.mark.fault(
@@ -787,7 +789,7 @@ def test_something_else_in_the_place_of_the_lock_keeps_nobody_out(target: Target
 )
 def test_a_damaged_runner_is_sent_again(target: Target, session: Session) -> None:
     measured(session, [sh("one", "echo 1")])
-    script = session_module.install(target)
+    script = install(target)
     target.run(["sh", "-c", f": >{script}"])
     later = Session(target)
     later.remove("job")
@@ -828,9 +830,9 @@ def test_what_a_cell_said_is_on_flash_before_it_counts_as_ended(
 
 def test_names_are_checked_before_the_phone_is_touched(session: Session) -> None:
     for name in ("", "../x", "a b", "x;reboot", "안"):
-        with pytest.raises(BadInput, match="no name for a job"):
+        with pytest.raises(BadInput, match="cannot be the name of a job"):
             session.start(name, [])
-        with pytest.raises(BadInput, match="no name for a job"):
+        with pytest.raises(BadInput, match="cannot be the name of a job"):
             session.start("job", [sh(name, "echo 1")])
     with pytest.raises(BadInput, match="the same name"):
         session.start("job", [sh("one", "echo 1"), sh("one", "echo 2")])
@@ -850,7 +852,7 @@ def test_the_jobs_folder_cannot_be_written(target: Target, session: Session) -> 
             session.resume("job")
     finally:
         target.run(["chmod", "755", f"{target.root}/jobs/job"])
-    assert session.at_work() is None
+    assert session.running_job() is None
 
 
 class Breaks:
@@ -905,8 +907,8 @@ def test_a_phone_that_does_not_come_back_is_lost_and_says_what_goes_on() -> None
         raise Unreachable("unplugged")
 
     way: Any = Breaks(LocalTarget(), 1, after=False)
-    with pytest.raises(TargetLost, match=r"not back within 0 s; the last try: unplugged.*the same command again"):
-        Session(way, reopen=gone, patience_s=0.1).at_work()
+    with pytest.raises(TargetLost, match=r"not back within 0 s; the last attempt: unplugged.*the same command again"):
+        Session(way, reopen=gone, patience_s=0.1).running_job()
 
 
 @pytest.mark.fault(
@@ -924,7 +926,7 @@ def test_what_refuses_for_good_is_not_waited_for(refusal: Exception) -> None:
 
     way: Any = Breaks(LocalTarget(), 1, after=False)
     with pytest.raises(type(refusal), match=str(refusal)):
-        Session(way, reopen=refuses, patience_s=1000).at_work()
+        Session(way, reopen=refuses, patience_s=1000).running_job()
     assert len(tries) == 1
 
 
@@ -942,7 +944,7 @@ def test_what_may_come_back_is_tried_again(target: Target) -> None:
         return cast(Target, Breaks(target, 0, after=False))
 
     way: Any = Breaks(target, 1, after=False)
-    assert Session(way, reopen=comes_back).at_work() is None
+    assert Session(way, reopen=comes_back).running_job() is None
     assert refusals == []
 
 
@@ -954,7 +956,7 @@ def test_a_way_that_opens_and_breaks_each_time_is_given_up() -> None:
         return cast(Target, Breaks(LocalTarget(), 1, after=False))
 
     with pytest.raises(TargetLost, match="not back within 1 s"):
-        Session(breaks(), reopen=breaks, patience_s=1).at_work()
+        Session(breaks(), reopen=breaks, patience_s=1).running_job()
     assert 2 <= len(opened) <= 5, "with pauses"
 
 
@@ -967,12 +969,12 @@ def test_a_start_that_arrives_after_its_stop_starts_nothing(target: Target, sess
     """Ctrl-C in the middle of a start: the phone may get both orders in any order."""
     session.start("job", [sh("one", "sleep 60")])
     session.stop("job")
-    script = session_module.install(target)
+    script = install(target)
     late = [target.root, "job", session._start_id]
     assert target.run(["sh", script, "start", *late]).stdout == "stopped\n"
-    assert session.at_work() is None
+    assert session.running_job() is None
     session.resume("job")
-    assert session.at_work() == "job", "a later start is another order"
+    assert session.running_job() == "job", "a later start is another order"
 
 
 def test_an_interrupt_before_the_job_is_followed_ends_the_runner_all_the_same(session: Session) -> None:
@@ -980,4 +982,4 @@ def test_an_interrupt_before_the_job_is_followed_ends_the_runner_all_the_same(se
     session.interrupt()
     with pytest.raises(KeyboardInterrupt):
         list(session.follow("job"))
-    assert session.at_work() is None
+    assert session.running_job() is None

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import CommandFailed, NoPhone, TargetTimeout
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.transport.command_line import command_line
 from tests.device.sshd import Sshd, sshd
 from tests.device.transport.test_target import NASTY

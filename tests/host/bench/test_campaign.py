@@ -16,7 +16,8 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput, Damaged, PhoneBusy, TargetLost
 from smoothdroid.device.common.file_hash import sha256_of
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.telemetry import series
 from smoothdroid.device.telemetry.conditions import Conditions
 from smoothdroid.device.transport.target import Completed, Progress, Target
@@ -406,7 +407,7 @@ def test_ctrl_c_ends_the_work_on_the_phone_and_the_next_call_goes_on(bench: Benc
     bench.play(llama_bench("sleep 0.5"))
     with pytest.raises(KeyboardInterrupt):
         run_campaign(bench.plan, bench.target, PHONE, bench.binaries, bench.folder, CampaignEvents(on_run=interrupt))
-    assert Session(bench.target).at_work() is None
+    assert Session(bench.target).running_job() is None
     assert len(bench.target.measured()) < 8
     outcome = bench(llama_bench("sleep 0.5"))
     assert (len(outcome.measured), outcome.reused) == (7, 1)
@@ -456,7 +457,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_at_work(bench: Bench, small: Plan, 
             bench(llama_bench("sleep 0.3"), small, target)
             interrupted = False
         except KeyboardInterrupt:
-            assert Session(bench.target).at_work() is None, at
+            assert Session(bench.target).running_job() is None, at
             outcome = bench(llama_bench("sleep 0.3"), small)
             assert len(outcome.measured) + outcome.reused == 2
         assert len({run.fingerprint for run in bench.runs()}) == len(bench.runs()) == 2
@@ -499,7 +500,7 @@ def test_ctrl_c_while_the_phone_is_lost_ends_the_work_there(bench: Bench, small:
     with pytest.raises(KeyboardInterrupt):
         run_campaign(small, lost, PHONE, bench.binaries, bench.folder, reopen=reopen)
     assert ways == []
-    assert Session(bench.target).at_work() is None
+    assert Session(bench.target).running_job() is None
 
 
 def test_ctrl_c_of_a_phone_that_stays_away_says_that_its_work_may_go_on(bench: Bench, small: Plan) -> None:
@@ -517,7 +518,7 @@ def test_ctrl_c_of_a_phone_that_stays_away_says_that_its_work_may_go_on(bench: B
     with pytest.raises(KeyboardInterrupt):
         run_campaign(small, Lost(Path(bench.target.root)), PHONE, bench.binaries, bench.folder, watch)
     assert "may still run on the phone" in warned[0]
-    job = Session(bench.target).at_work()
+    job = Session(bench.target).running_job()
     assert job
     Session(bench.target).stop(job)
 
@@ -532,7 +533,7 @@ class Left:
         self.bench, self.plan = bench, plan.model_copy(update={"threads": [1, 2, 3]})
         with pytest.raises(Dies):
             run_campaign(self.plan, bench.target, PHONE, bench.binaries, bench.folder, dies_after(1))
-        while Session(bench.target).at_work():
+        while Session(bench.target).running_job():
             time.sleep(0.05)
         (self.job,) = Session(bench.target).jobs()
         self.path = Path(bench.target.root, "jobs", self.job)
@@ -700,7 +701,7 @@ def test_a_phone_that_measures_something_else_is_left_alone(bench: Bench, small:
     other = Session(bench.target)
     other.start("other", [Task("one", ["sleep", "60"], 90)])
     try:
-        with pytest.raises(PhoneBusy, match="at work on another job, other"):
+        with pytest.raises(PhoneBusy, match="running another job, other"):
             bench(plan=small)
         assert bench.target.pushed == []
     finally:
@@ -716,7 +717,7 @@ def test_a_folder_that_another_process_writes_is_left_alone(bench: Bench) -> Non
 def test_another_results_folder_does_not_take_a_job_off_the_phone(bench: Bench, small: Plan, tmp_path: Path) -> None:
     with pytest.raises(Dies):
         run_campaign(small, bench.target, PHONE, bench.binaries, bench.folder, dies_after(1))
-    while Session(bench.target).at_work():
+    while Session(bench.target).running_job():
         time.sleep(0.05)
     elsewhere = run_campaign(small, bench.target, PHONE, bench.binaries, tmp_path / "elsewhere")
     assert len(elsewhere.measured) == 2

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.bench import option_values
 from smoothdroid.host.bench.option_values import MOST_VALUES, numbers
 

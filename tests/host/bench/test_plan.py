@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.bench.plan import make
 from smoothdroid.host.bench.request import Request
 from smoothdroid.host.gguf.artifact import Artifact

@@ -9,7 +9,7 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.info.phone import Phone
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.compare.by import parse
 from smoothdroid.host.compare.comparison import ComparedResults, Pair
 from smoothdroid.host.compare.matching import as_facts, load, within

@@ -16,7 +16,8 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, TargetLost
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.info.phone import Phone
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.builds import Binaries
 from smoothdroid.host.bench.request import Request
@@ -279,7 +280,7 @@ def test_a_shared_cell_moves_when_its_phone_dies(lab: Lab) -> None:
     somebody.join()
     lab.gone.clear()
     session = Session(lab.phones["b"])
-    session.stop(str(session.at_work()))
+    session.stop(str(session.running_job()))
     assert a.campaign
     assert len(a.runs) == 8, "all of the plan"
     assert isinstance(b.error, TargetLost | NoPhone)
@@ -367,7 +368,7 @@ def test_a_phone_that_another_controller_measures_is_left_alone(lab: Lab) -> Non
     session = Session(lab.phones["a"])
     session.start("others", [Task("cell", ["sleep", "60"], 100)])
     a, b = coordinator.run()
-    assert "at work on another job, others" in str(a.error)
+    assert "running another job, others" in str(a.error)
     assert len(b.runs) == 8
     session.stop("others")
 
@@ -388,7 +389,7 @@ def test_ctrl_c_ends_the_work_on_every_phone_and_the_next_call_goes_on(lab: Lab)
     threading.Thread(target=presses).start()
     with pytest.raises(KeyboardInterrupt):
         coordinator.run()
-    assert [Session(lab.phones[name]).at_work() for name in ("a", "b")] == [None, None]
+    assert [Session(lab.phones[name]).running_job() for name in ("a", "b")] == [None, None]
     assert [row.now for row in lab.rows] == ["stopped", "stopped"]
 
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
-from smoothdroid.device.job.session import Session, Task
+from smoothdroid.device.job.session import Session
+from smoothdroid.device.job.task import Task
 
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -208,7 +209,7 @@ def test_who_follows_a_phone_of_another_machine_is_interrupted_like_any_other(fa
         with pytest.raises(KeyboardInterrupt):
             list(session.follow("long"))
         somebody.join()
-        assert session.at_work() is None
+        assert session.running_job() is None
         session.remove("long")
     assert log.read_text() == "\n"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from smoothdroid.device.job.session import Cooling
+from smoothdroid.device.job.task import Cooling
 from smoothdroid.host import cli
 from smoothdroid.host.bench import plan as plans
 from smoothdroid.host.bench.request import Request
