@@ -1,1 +1,1 @@
-"""What a phone is: model, SoC, CPU clusters, battery, sensors; what is known about its SoC."""
+"""The description of a phone: model, SoC, CPUs, battery, sensors, tools; and the tables of known SoCs."""

@@ -16,8 +16,8 @@ MOST_CPUS = 1024
 """CPU numbers from here on are damage: no phone or workstation has so many CPUs."""
 PLAUSIBLE_MHZ = (10.0, 10_000.0)
 
-# What decides about an ISA level, as the kernel promises it to programs: where in the auxiliary vector, and which bit
-# (linux/auxvec.h; arch/arm64/include/uapi/asm/hwcap.h).
+# The features that decide about an ISA level: the entry of the auxiliary vector in which the kernel reports each one to
+# programs, and the bit in it (linux/auxvec.h; arch/arm64/include/uapi/asm/hwcap.h).
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
 HWCAPS = {
     "asimd": (_AT_HWCAP, 1),
@@ -32,25 +32,26 @@ HWCAPS = {
 
 
 class Cluster(Record):
-    """CPUs of one kind at one top speed."""
+    """The CPUs of one kind and maximum frequency."""
 
     cpus: list[int]
     name: str
-    """Cortex-A510, or `0x41:0xd46` for a part that no table names, or `unknown`."""
+    """The name such as Cortex-A510; `0x41:0xd46` for a part that cpu_parts.csv lacks; or `unknown`."""
     max_mhz: int | None
 
     def __str__(self) -> str:
+        """Return the number of cores, their name and their maximum frequency."""
         return f"{len(self.cpus)}×{self.name}" + (f" {self.max_mhz / 1000:.2f} GHz" if self.max_mhz else "")
 
 
 def parse_features(cpuinfo: str) -> set[str]:
-    """The features that every CPU listed in /proc/cpuinfo has (a binary may run on any of them)."""
+    """Return the features that every CPU in /proc/cpuinfo has: a binary may run on any of them."""
     lines = re.findall(r"^(?:Features|flags)\s*:(.*)$", cpuinfo, flags=re.MULTILINE)
     return set.intersection(*(set(line.split()) for line in lines)) if lines else set()
 
 
 def parse_lacking(cpuinfo: str) -> dict[str, list[int]]:
-    """Words that only some CPUs have -> the CPUs that lack them; only where each CPU has a line of its own."""
+    """Return the features that only some CPUs have, with the CPUs that lack them; needs a line for each CPU."""
     of_cpu: dict[int, set[str]] = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
         cpu = _processors(block)
@@ -62,8 +63,10 @@ def parse_lacking(cpuinfo: str) -> dict[str, list[int]]:
 
 
 def parse_hwcaps(text: str) -> set[str]:
-    """The words of HWCAPS that the kernel promises to programs, from two lines: od's of the ELF file that a process
-    runs, and of its auxiliary vector (man 3 getauxval). Empty where they are not readable or not of 64-bit ARM.
+    """Return the features of HWCAPS that the kernel reports to programs (man 3 getauxval).
+
+    `text` holds two dumps by od: the ELF header of the program that ran, and its auxiliary vector. The result is empty
+    where they are unreadable or not of 64-bit ARM.
     """
     elf, _, vector = text.partition("\n--\n")
     header = elf.split()
@@ -75,11 +78,11 @@ def parse_hwcaps(text: str) -> set[str]:
 
 
 def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
-    """CPUs grouped by kind and top speed, fastest first.
+    """Group the CPUs by kind and maximum frequency, fastest first.
 
     `cpus` has a line "NUMBER MAX_KHZ ONLINE" for each CPU of sysfs ("-" where it may not be read); /proc/cpuinfo
-    lists only CPUs that are online, and on old kernels names one part for all of them. What a CPU is called is never
-    guessed across speeds.
+    lists only CPUs that are online, and on old kernels names one part for all of them. A CPU gets no name from CPUs of
+    another frequency.
     """
     kinds = parse_parts(cpuinfo)
     speeds: dict[int, int | None] = dict.fromkeys(kinds)
@@ -89,7 +92,7 @@ def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
             speeds[int(cpu)] = None if mhz is None else int(mhz)
     listed = {speeds[cpu] for cpu in kinds}
     if len(re.findall("^CPU part", cpuinfo, flags=re.MULTILINE)) < len(kinds) and (len(listed) > 1 or None in listed):
-        kinds = dict.fromkeys(kinds, "unknown")  # the one part is that of whichever core answered
+        kinds = dict.fromkeys(kinds, "unknown")  # the only part belongs to the core that read the file
     alike: dict[int | None, set[str]] = {}
     for cpu, kind in kinds.items():
         alike.setdefault(speeds[cpu], set()).add(kind)
@@ -98,14 +101,14 @@ def parse_clusters(cpuinfo: str, cpus: str) -> list[Cluster]:
         same = alike.get(top, set()) if top else set()
         groups.setdefault((kinds.get(cpu) or (min(same) if len(same) == 1 else "unknown"), top), []).append(cpu)
     clusters = [Cluster(cpus=members, name=kind, max_mhz=top) for (kind, top), members in groups.items()]
-    # Where speed tells nothing, the big cores are mostly those with the high numbers.
+    # At equal speed, the big cores are mostly those with the high numbers.
     return sorted(clusters, key=lambda cluster: (cluster.max_mhz or 0, cluster.cpus), reverse=True)
 
 
 def parse_parts(cpuinfo: str) -> dict[int, str]:
-    """CPU number -> the name of its part, from the blocks of /proc/cpuinfo.
+    """Return the name of each CPU's part, from the blocks of /proc/cpuinfo.
 
-    Old kernels have one part for several CPUs: in their common block, or after them all.
+    Old kernels have one part for several CPUs: in their common block, or after the last one.
     """
     kinds: dict[int, str | None] = {}
     for_all = None
@@ -122,9 +125,9 @@ def parse_parts(cpuinfo: str) -> dict[int, str]:
 
 
 def _processors(block: str) -> list[int]:
-    """The numbers of the CPUs that a block of /proc/cpuinfo is about."""
-    found = re.findall(r"^processor[ \t]*:[ \t]*([0-9]{1,4})[ \t]*$", block, flags=re.MULTILINE)
-    return [int(cpu) for cpu in found if int(cpu) < MOST_CPUS]
+    """Return the numbers of the CPUs that a block of /proc/cpuinfo describes."""
+    numbers = re.findall(r"^processor[ \t]*:[ \t]*([0-9]{1,4})[ \t]*$", block, flags=re.MULTILINE)
+    return [int(cpu) for cpu in numbers if int(cpu) < MOST_CPUS]
 
 
 @cache
@@ -134,5 +137,5 @@ def _part_names() -> dict[tuple[str, str], str]:
 
 
 def megahertz(raw: Sequence[int | None]) -> Cleaned:
-    """Frequencies of a CPU in MHz, from kHz."""
+    """Convert a CPU's frequencies from kHz to MHz."""
     return in_unit(raw, lambda median: 1000, PLAUSIBLE_MHZ)

@@ -25,15 +25,15 @@ from smoothdroid.device.transport.target import Target
 from smoothdroid.device.virtual.profile import EMULATED
 
 DESCRIBE = Path(__file__).with_name("describe.sh")
-LONGEST_LINE = 8192  # a Features line has some hundred characters
-LONGEST_ANSWER = 8 << 20  # a phone's properties take 100 KB
+LONGEST_LINE = 8192  # characters; a Features line has some hundred
+LONGEST_ANSWER = 8 << 20  # characters; a phone's properties take 100 KB
 
 
 class Phone(Record):
-    """What is found at the end of a target."""
+    """The description of a phone, or of a workstation as the target `local:`."""
 
     id: str
-    """Stable over reboots and ways: from the serial number where it may be read."""
+    """An id that is stable over reboots and transports: from the serial number where it can be read."""
     model: str
     soc: str
     android: str
@@ -41,15 +41,15 @@ class Phone(Record):
     kernel: str
     abi: str
     features: list[str]
-    """The words of the Features line that every CPU listed has, and that the kernel's hwcaps do not deny; sorted."""
+    """The features that every CPU listed has and that the kernel's hwcaps do not deny; sorted."""
     lacking: dict[str, list[int]] = Field(default_factory=dict)
-    """Words that only some of the CPUs listed have -> the CPUs that lack them."""
+    """Features that only some of the CPUs listed have -> the CPUs that lack them."""
     withheld: list[str] = Field(default_factory=list)
-    """Words that every CPU listed has, and that the kernel does not promise to programs."""
+    """Features that every CPU listed has, and that the kernel does not report to programs."""
     unseen_cpus: list[int] = Field(default_factory=list)
-    """CPUs that the phone has, and of which /proc/cpuinfo says nothing: they were off."""
+    """CPUs that /proc/cpuinfo does not list: they were off."""
     clusters: list[Cluster]
-    """Fastest first."""
+    """The clusters, fastest first."""
     cpu_count: int
     memory_mb: int
     available_mb: int
@@ -59,28 +59,28 @@ class Phone(Record):
     """Thermal zone -> temperature."""
     battery: Battery
     emulated: bool
-    """Not hardware: what it says of speed is nothing."""
+    """Whether this is an emulated phone, whose speed means nothing."""
     bionic: bool = False
-    """Android's loader is there: it runs what an NDK made. Without it a program must be static."""
+    """Whether the phone has Android's loader, which programs built by an NDK need; others must be static."""
     mark: str = ""
-    """A random number that smoothdroid keeps on the phone, in the folder of the user that it works as there."""
+    """A random number that smoothdroid keeps on the phone, in its folder there."""
 
 
 def describe(target: Target) -> Phone:
-    """Ask a phone what it is. Raises CommandFailed when the answer makes no sense."""
+    """Describe a phone. Raises CommandFailed when its answer makes no sense."""
     text = target.run(["sh", "-c", DESCRIBE.read_text(encoding="utf-8"), "describe", target.root], timeout_s=60).stdout
     return parse(text, target.name, target.kind)
 
 
 def parse(text: str, target: str, transport: str = "adb") -> Phone:
-    """The output of describe.sh -> Phone. Raises CommandFailed when a part that every Linux has is missing."""
+    """Parse the output of describe.sh. Raises CommandFailed when a section that every Linux has is missing."""
     parts = re.split(r"^==(\w+)$", _readable(text, target), flags=re.MULTILINE)
     section = {name: body.strip("\n") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
     properties = parse_properties(section.get("getprop", ""))
     try:
         kernel_name, kernel, machine = section["uname"].split()
         memory = dict(re.findall(r"^(\w+):[ \t]+([0-9]{1,12}) kB", section["meminfo"], flags=re.MULTILINE))
-        # Kernels before 3.14 do not say what is available.
+        # Kernels before 3.14 have no MemAvailable.
         available_mb = int(memory.get("MemAvailable") or memory["MemFree"]) // 1024
         total_mb = int(memory["MemTotal"]) // 1024
         free_mb = _kilobytes(section["df"].splitlines()[-1].split()[-3]) // 1024
@@ -118,7 +118,7 @@ def parse(text: str, target: str, transport: str = "adb") -> Phone:
 
 
 def _readable(text: str, target: str) -> str:
-    """The answer without what no tool prints: control characters, endless lines. Raises CommandFailed for too much."""
+    """Remove control characters and endless lines from an answer. Raises CommandFailed when it is too large."""
     if len(text) > LONGEST_ANSWER:
         raise CommandFailed(target, ["describe"], 0, stderr=f"the phone's answer has {len(text) >> 20} MiB")
     plain = re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "", text)
@@ -126,19 +126,19 @@ def _readable(text: str, target: str) -> str:
 
 
 def _kilobytes(text: str) -> int:
-    """Raises ValueError when it is none."""
+    """Parse a size in kB. Raises ValueError for other text."""
     if not re.fullmatch("[0-9]{1,12}", text):
-        raise ValueError(f"a size in kB, and says {text[:40]!r}")
+        raise ValueError(f"a size in kB: df reports {text[:40]!r}")
     return int(text)
 
 
 def parse_properties(getprop: str) -> dict[str, str]:
-    """Android's properties; those whose value has several lines are left out."""
+    """Parse Android's properties, without those whose value has several lines."""
     lines = (line[1:-1].partition("]: [") for line in getprop.split("\n") if line[:1] == "[" and line[-1:] == "]")
     return {name: value for name, found, value in lines if found}
 
 
 def _host_model(cpuinfo: str) -> str:
-    """A workstation's CPU, for `local:`."""
+    """Return the name of a workstation's CPU, for `local:`."""
     name = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
     return name[1].strip() if name else ""

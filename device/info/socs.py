@@ -1,4 +1,4 @@
-"""Phone SoCs: what their memory and their cores can deliver at most, as far as public sources tell."""
+"""Phone SoCs: the peak bandwidth of their memory and the peak throughput of their cores, from public sources."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ SOCS = Path(__file__).with_name("data") / "socs.toml"
 CORES = Path(__file__).with_name("data") / "cores.toml"
 
 CACHES_MB = 64
-"""More than the caches of any phone hold: what is smaller need not be read from DRAM for each token."""
+"""An upper limit of a phone's caches: fewer bytes need not be read from DRAM for each token."""
 
 OPERATIONS = {"f32": 8, "f16": 16, "dotprod": 32, "i8mm": 64}
-"""Multiplications and additions of one vector instruction of 128 bits, by what it multiplies: 4 floats, 8 halves, or
+"""The multiplications and additions of one vector instruction of 128 bits, by operand type: 4 floats, 8 halves, or
 8-bit integers in sums of four (SDOT) or in two rows times two columns of eight (SMMLA)."""
 
 
 @dataclass(frozen=True)
 class Core:
-    """One row of cores.toml."""
+    """A kind of core: one row of cores.toml."""
 
     name: str
     pipes: int
-    """Vector operations of 128 bits in a cycle."""
+    """The vector operations of 128 bits in a cycle."""
     int8: str
-    """Its widest instruction for 8-bit integers: dotprod or i8mm."""
+    """The widest instruction for 8-bit integers: dotprod or i8mm."""
     source: str
 
 
 @dataclass(frozen=True)
 class CoresOfASoc:
-    """Cores of one kind and clock."""
+    """The cores of a SoC of one kind and clock."""
 
     core: Core
     cores: int
     ghz: float
-    """The highest."""
+    """The highest clock."""
 
 
 @dataclass(frozen=True)
 class Soc:
-    """One row of socs.toml."""
+    """A SoC: one row of socs.toml."""
 
     name: str
-    """As people call it."""
+    """The marketing name."""
     codes: tuple[str, ...]
-    """As phones call it."""
+    """The names that phones report."""
     peak_gb_s: float
-    """10^9 bytes a second: transfers a second times the width of the bus; no access pattern reaches it."""
+    """The peak bandwidth in 10^9 bytes a second: transfer rate times bus width; no access pattern reaches it."""
     dram: str
     dram_source: str
     clusters: tuple[CoresOfASoc, ...] = ()
-    """Nothing where no source tells all of them."""
+    """Empty where no source describes all cores."""
     clusters_source: str = ""
 
     def decode_ceiling(self, bytes_per_token: int) -> float | None:
-        """Tokens/s that its DRAM allows at most, or None where the caches may hold what a token reads."""
+        """Return the tokens/s that the DRAM allows at most; None where the caches may hold the bytes of a token."""
         return self.peak_gb_s * 1e9 / bytes_per_token if bytes_per_token >= CACHES_MB * 1e6 else None
 
     def operations_per_s(self, kind: str) -> float | None:
-        """Multiplications and additions a second, all cores at their highest clock; None where they are not known.
+        """Return the multiplications and additions a second of all cores at their highest clock; None where unknown.
 
-        `kind`: int8, f16 or f32. llama.cpp runs one build on all cores, so the least of them says which instruction
-        multiplies integers.
+        `kind` is int8, f16 or f32. llama.cpp runs one build on all cores, so the least capable core decides which
+        instruction multiplies integers.
         """
         if not self.clusters:
             return None
@@ -77,27 +77,27 @@ class Soc:
 
 
 def find(soc: str) -> Soc | None:
-    """The row for what a phone calls its SoC, or None where its memory is not known.
+    """Return the row for the SoC name that a phone reports; None where the SoC is unknown.
 
-    A bin of a chip has its memory: `SM8550-AC` and `SM8550P` are `SM8550`.
+    A bin of a chip has the chip's memory: `SM8550-AC` and `SM8550P` are `SM8550`.
     """
-    asked = _plain(soc)
+    name = _plain(soc)
     rows = _by_code()
-    bin_of = re.match(r"(sm\d{4}|mt\d{4}|s5e\d{4})", asked)
-    return rows.get(asked) or (rows.get(bin_of[1]) if bin_of else None)
+    bin_of = re.match(r"(sm\d{4}|mt\d{4}|s5e\d{4})", name)
+    return rows.get(name) or (rows.get(bin_of[1]) if bin_of else None)
 
 
 def named(soc: str) -> Soc | None:
-    """The row for what a phone or a person calls a SoC: `SM8550`, `Snapdragon 8 Gen 2`, `8 gen 2`."""
-    asked = _plain(soc)
+    """Return the row for a SoC name of a phone or a person: `SM8550`, `Snapdragon 8 Gen 2`, `8 gen 2`."""
+    name = _plain(soc)
     names = {_plain(row.name): row for row in everything()}
-    ends = [row for name, row in names.items() if asked and name.endswith(asked)]
-    return find(soc) or names.get(asked) or (ends[0] if len(ends) == 1 else None)
+    ends = [row for full, row in names.items() if name and full.endswith(name)]
+    return find(soc) or names.get(name) or (ends[0] if len(ends) == 1 else None)
 
 
 @cache
 def everything() -> tuple[Soc, ...]:
-    """All rows, in the order of the file."""
+    """Return all rows, in the order of the file."""
     cores = {row["name"]: Core(**row) for row in tomllib.loads(CORES.read_text(encoding="utf-8"))["core"]}
     return tuple(_soc(row, cores) for row in tomllib.loads(SOCS.read_text(encoding="utf-8"))["soc"])
 

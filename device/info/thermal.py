@@ -9,29 +9,29 @@ from collections.abc import Mapping, Sequence
 
 from smoothdroid.device.info.readings import ERROR_VALUES, PLAUSIBLE_CELSIUS, Cleaned, Series, clean, number, within
 
-# Zones of Pixels and Snapdragons that are currents, voltages, percents, counts and differences of temperatures.
+# Zones of Pixels and Snapdragons that hold currents, voltages, percents, counts and differences of temperatures.
 NO_TEMPERATURE = re.compile(r"(soft_)?ocp_.*|vdroop\d|smpl_gm|batoilo|socd?|[vi]bat|battery_cycle|.*-MINUS-.*")
 
-JUMP_CELSIUS = 40.0  # up and down again within two samples: more than a core that begins or ends its work
-EDGE_JUMP_CELSIUS = 60.0  # of the first or the last reading, which has neighbours on one side only
-NEIGHBOURS_CELSIUS = 20.0  # so close are the readings around a jump to each other
-NEIGHBOUR_S = 3.0  # readings further apart say nothing of each other
+JUMP_CELSIUS = 40.0  # a jump and its return within two samples: more than a core causes that begins or ends its work
+EDGE_JUMP_CELSIUS = 60.0  # a jump of the first or the last reading, which has neighbours on one side only
+NEIGHBOURS_CELSIUS = 20.0  # the readings before and after a jump differ by no more
+NEIGHBOUR_S = 3.0  # readings further apart are not compared
 
 STUCK_READINGS = 3
-"""A sensor is called stuck after so many readings, one second apart, that are all the same."""
+"""The number of equal readings, one second apart, from which a sensor counts as stuck."""
 
 STUCK_GAP_CELSIUS = 50.0
-"""A stuck sensor is at least so far above every other: a hot core warms its neighbours and the skin."""
+"""The least distance of a stuck sensor from every other: a hot core warms its neighbours and the skin."""
 
 SHUTDOWN_CELSIUS = 115.0
-"""A phone that is as hot as this switches itself off (Exynos 115, MediaTek 117 degrees)."""
+"""The temperature at which a phone switches itself off (Exynos 115, MediaTek 117 degrees)."""
 
 SHUTDOWN_GAP_CELSIUS = 20.0
-"""So far above every other is enough for a sensor at SHUTDOWN_CELSIUS."""
+"""The least distance from every other sensor for a stuck one at SHUTDOWN_CELSIUS."""
 
 
 def parse_temperatures(thermal: str) -> dict[str, float]:
-    """Zone -> degrees Celsius, from lines "VALUE TYPE"; what is no temperature is left out."""
+    """Parse lines "VALUE TYPE" into degrees Celsius by zone, without values that are not temperatures."""
     celsius: dict[str, float] = {}
     seen: Counter[str] = Counter()
     for line in thermal.split("\n"):
@@ -46,7 +46,7 @@ def parse_temperatures(thermal: str) -> dict[str, float]:
 
 
 def per_degree(value: float) -> int:
-    """How many of a thermal zone's units are a degree Celsius, from the size of its value.
+    """Return how many of a thermal zone's units are a degree Celsius, from the size of its value.
 
     sysfs documents millidegrees; some drivers write whole degrees or tenths.
     """
@@ -54,22 +54,22 @@ def per_degree(value: float) -> int:
 
 
 def is_temperature(celsius: float) -> bool:
-    """Whether a sensor in a phone can mean it."""
+    """Return whether a sensor in a phone can have this temperature."""
     return within(celsius, PLAUSIBLE_CELSIUS)
 
 
 def zone_unit(raw: Sequence[float | None]) -> int | None:
-    """How many units a degree is, from the median of a zone's plausible readings; None where it has none."""
-    said = (value for value in raw if value and value not in ERROR_VALUES)
-    known = [value for value in said if is_temperature(value / per_degree(value))]
+    """Return how many units a degree is, from the median of the plausible readings; None where there are none."""
+    answers = (value for value in raw if value and value not in ERROR_VALUES)
+    known = [value for value in answers if is_temperature(value / per_degree(value))]
     return per_degree(statistics.median(known)) if known else None
 
 
 def temperatures(raw: Sequence[float | None], time_s: Sequence[float], unit: int | None = None) -> Cleaned:
-    """A thermal zone's readings in degrees Celsius, taken at `time_s`. An absent sensor reads 0.
+    """Convert a thermal zone's readings, taken at `time_s`, to degrees Celsius. An absent sensor reads 0.
 
-    Without `unit`, how many of the zone's units are a degree follows from the readings. Nothing is plausible of a zone
-    that is no temperature: most of its readings are beyond PLAUSIBLE_CELSIUS.
+    `unit` is how many of the zone's units are a degree; by default it is derived from the readings. Every reading is
+    dropped where most are beyond PLAUSIBLE_CELSIUS: such a zone is not a temperature.
     """
     unit = unit or zone_unit(raw)
     nothing = Cleaned([None] * len(raw))
@@ -79,7 +79,7 @@ def temperatures(raw: Sequence[float | None], time_s: Sequence[float], unit: int
     known = [value for value in cleaned.values if value is not None]
     if not known or len(known) < cleaned.dropped:
         return nothing
-    # A zone that is far from 0 does not read 0 between two readings: that is a sensor without an answer.
+    # A zone far from 0 does not read 0 between two readings: its sensor did not answer.
     zeros = sum(value == 0 for value in raw) if statistics.median(known) > 10 else 0
     spikes = _spikes(cleaned.values, time_s)
     values = [None if index in spikes else value for index, value in enumerate(cleaned.values)]
@@ -87,9 +87,9 @@ def temperatures(raw: Sequence[float | None], time_s: Sequence[float], unit: int
 
 
 def stuck(readings: Mapping[str, Sequence[float]], least: float = PLAUSIBLE_CELSIUS[0]) -> dict[str, float]:
-    """The sensors that are stuck far above all others, each with the value at which it is.
+    """Return the sensors that are stuck far above all others, each with its value.
 
-    `readings` has those of each sensor, in degrees Celsius. A stuck sensor is at `least` or above and has the same
+    `readings` holds those of each sensor, in degrees Celsius. A stuck sensor is at `least` or above and has the same
     value in all of its readings, STUCK_READINGS or more. It is STUCK_GAP_CELSIUS above every other and the only one
     there, as a hot core has hot neighbours; or it is at SHUTDOWN_CELSIUS or more, SHUTDOWN_GAP_CELSIUS above the rest.
     """
@@ -110,7 +110,7 @@ def _is_gap(above: float, below: float) -> bool:
 
 
 def _spikes(values: Series, time_s: Sequence[float]) -> set[int]:
-    """Readings that alone jump away from those around them, which agree with each other."""
+    """Return the indices of single readings that differ from those around them, which agree with each other."""
     known = [index for index, value in enumerate(values) if value is not None]
     found = set()
     for place, index in enumerate(known):

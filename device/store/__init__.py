@@ -1,1 +1,1 @@
-"""Files on a phone, identified by content: upload, inventory, programs with their libraries."""
+"""The store of files on a phone, identified by content: upload, inventory, programs with their libraries."""

@@ -1,4 +1,4 @@
-"""A program of ours on a phone: a single file, or with the libraries that it loads."""
+"""The installation of a program on a phone: a single file, or one with the libraries that it loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smoothdroid.device.store import upload
 from smoothdroid.device.transport.target import Progress, Target
 
 File = tuple[Path, str]
-"""A file of this machine, and its sha256."""
+"""A file on the workstation, and its sha256."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Installed:
 
     path: str
     env: Mapping[str, str] = field(default_factory=dict)
-    """What it must be run with."""
+    """The environment that it must run with."""
 
 
 def install(
-    target: Target, program: File, beside: Sequence[File] = (), *, progress: Progress | None = None
+    target: Target, program: File, libraries: Sequence[File] = (), *, progress: Progress | None = None
 ) -> Installed:
-    """Put `program` on the phone unless it is there, with `beside`, all that must lie in one folder with it.
+    """Install `program` on the phone unless it is there, in one folder with `libraries`.
 
-    llama.cpp looks for its kernels beside the program, and says nothing when none is there. Android's loader finds
-    libraries through LD_LIBRARY_PATH. Raises what store.ensure raises.
+    llama.cpp looks for its kernels in the program's folder, and reports nothing when none is there. Android's loader
+    finds libraries through LD_LIBRARY_PATH. Raises the errors of `upload.ensure`.
     """
-    if not beside:
+    if not libraries:
         return Installed(upload.ensure(target, *program, executable=True, progress=progress))
-    files = sorted({program, *beside}, key=lambda file: file[0].name)
+    files = sorted({program, *libraries}, key=lambda file: file[0].name)
     group = hashlib.sha256(" ".join(f"{file.name}:{sha256}" for file, sha256 in files).encode()).hexdigest()
     remote = {
         file.name: upload.ensure(target, file, sha256, executable=True, progress=progress, group=group)

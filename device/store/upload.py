@@ -1,4 +1,4 @@
-"""Files on the phone, by content: what is there whole is not sent again, what came in part is gone on with."""
+"""The upload of files to a phone's store: verified by content, continued when cut off, never sent twice."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from smoothdroid.device.transport.target import Progress, Target, remove
 
 LOG = logging.getLogger("smoothdroid")
 RESERVE_BYTES = 256 << 20  # left free on the phone: Android starts to complain and to kill below about that
-CHUNK = 32 << 20  # what is wrong is found, and sent again, from the beginning of one of these on
-MOST_TRIES = 3  # of a file that arrives wrong: a cable that spoils more than that is broken
-SETTLED_S = 10.0  # what has not arrived so long after it was sent does not come any more
-TAKE_OVER_S = 15.0  # a sender that gets nothing through for so long has lost its connection, and has not noticed
-MOST_WAITS = 5  # for somebody else who sends the same file, and does not come to an end
+CHUNK = 32 << 20  # bytes; a damaged file is sent again from the beginning of the first damaged chunk
+MOST_TRIES = 3  # of a file that arrives damaged: a cable that damages more than that is broken
+SETTLED_S = 10.0  # bytes that have not arrived this long after they were sent are lost
+TAKE_OVER_S = 15.0  # a sender without progress for this long has lost its connection, and has not noticed
+MOST_WAITS = 5  # for another sender of the same file
 POLL_S = 0.05
 BLOCK = 64 << 10
-SAMPLES = 32  # blocks of a file that is only sampled: a process each on the phone, some milliseconds
+SAMPLES = 32  # blocks that are compared of a sampled file: each takes a process on the phone, some milliseconds
 NOTHING = -1  # the size of a file that is not there
-SLOWEST_HASH = 20e6  # bytes in a second, of a little core without instructions for it
+SLOWEST_HASH = 20e6  # bytes in a second, on a little core without instructions for it
 
-# FOLDER NAME PART ALONE TOOLS: what is there of a file, in one line: `whole NAME`, `part SIZE` or `busy`, or nothing.
-# Whole is what has the size and the time that were noted when it was verified; what has others is looked at as a part
-# is. A file that is alone in its folder may be called otherwise. Before all: `lacks TOOL`, for each that is not there.
+# FOLDER NAME PART ALONE TOOLS: prints the state of a file in one line, `whole NAME`, `part SIZE` or `busy`, or nothing
+# where it is absent. A file is whole when its size and time are those recorded when it was verified; otherwise it is
+# treated as a part. With ALONE, the folder's only file may have another name. For each missing tool the only output is
+# a line `lacks TOOL`.
 _LOOK = f"""
 folder=$1 name=$2 part=$3 alone=$4
 set -- $5
 lacking=$({required_tools.LOOK})
 [ "$lacking" ] && echo "$lacking" && exit
 cd "$folder" 2>/dev/null || exit 0
-chmod go-rwx . .. ../.. ./* 2>/dev/null # an earlier version let others read
+chmod go-rwx . .. ../.. ./* 2>/dev/null # an earlier version let other users read
 if [ "$alone" ] && [ ! -f "$name" ]; then
   for name in *; do [ -f "$name" ] && break; done
 fi
@@ -57,8 +58,8 @@ fi
 }} 9>>"$part.lock"
 echo "part $(stat -c %s "$part")"
 """
-# FOLDER PART NAME MODE: on flash before it is seen, so that a phone that loses power has no file of zeros. The shell
-# that took its last bytes may still be at its end, and what somebody has open for writing cannot be run.
+# FOLDER PART NAME MODE: publishes a part under its name, once it is on flash, so that a phone that loses power has no
+# file of zeros. It waits for the shell that received the last bytes: a file that is open for writing cannot be run.
 _PUBLISH = """
 cd "$1" || exit
 waited=0
@@ -70,7 +71,7 @@ chmod "$4" "$2" && { fsync "$2" || sync "$2" || sync || :; } 2>/dev/null && mv "
   { [ -f "$3" ]; exit; } # somebody else was faster
 stat -c '%s %Y' "$3" >".$3.new" && mv ".$3.new" ".$3.whole" && rm -f "$2".*
 """
-# FILE MIB COUNT: the sha256 of each chunk of so many MiB. By dd: Android 8.0's toybox has no `head -c`.
+# FILE MIB COUNT: prints the sha256 of each chunk of MIB MiB. It uses dd: Android 8.0's toybox has no `head -c`.
 _CHUNKS = """
 i=0
 while [ $i -lt "$3" ]; do
@@ -78,7 +79,7 @@ while [ $i -lt "$3" ]; do
   i=$((i + 1))
 done <"$1"
 """
-# FILE SIZE NUMBER...: the sha256 of its blocks of this size with these numbers, one after the other.
+# FILE SIZE NUMBER...: prints the sha256 of the concatenated blocks of this size with these numbers.
 _BLOCKS = """
 file=$1 size=$2
 shift 2
@@ -86,9 +87,9 @@ for number; do
   dd if="$file" bs="$size" skip="$number" count=1 2>/dev/null
 done | sha256sum
 """
-# FOLDER NAME PART: what was whole is a part again.
+# FOLDER NAME PART: makes a whole file a part.
 _TAKE_BACK = 'cd "$1" && rm -f ".$2.whole" && mv "$2" "$3"'
-# PART: ends who takes it, with all that it started.
+# PART: kills the receiver of a part, with its children.
 _TAKE_OVER = 'read -r group _ <"$1.holder" && kill -9 "-$group"'
 
 
@@ -102,16 +103,16 @@ def ensure(
     group: str | None = None,
     sampled: bool = False,
 ) -> str:
-    """Put `source`, whose hash is `sha256`, on the phone unless it is there; returns its path over there.
+    """Put `source`, whose hash is `sha256`, on the phone unless it is there; return its path on the phone.
 
-    The file lies in a folder named by its hash, whatever it is called, and is seen there only whole and verified. One
-    that was cut off is continued. `group`, the hash of several files, puts them all into one folder, by their names.
-    One that is there is hashed again: flash loses bytes, and a file system that is repaired after a power loss can keep
-    size and time and lose the content. With `sampled`, only SAMPLES of its blocks, chosen at random, are compared, and
-    all of it when they differ. What is wrong is sent again, with a warning.
-    Raises BadInput when the phone has too little space or the file changed, PhoneBusy when somebody else sends it,
-    CommandFailed when what arrives is not what is sent, NoPhone when the phone lacks a tool
-    (device/info/required_tools.py).
+    The file's folder is named by its hash, and the file appears there only when complete and verified. An upload that
+    was cut off is continued. `group`, the hash of several files, puts them all into one folder, by their names. A file
+    that is there is hashed again: flash loses bytes, and a file system repaired after a power loss may keep size and
+    time but lose the content. With `sampled`, SAMPLES random blocks are compared first, and the whole file when they
+    differ. Damaged chunks are sent again, with a warning.
+
+    Raises BadInput when the phone has too little space or the file changed, PhoneBusy when another process sends it,
+    CommandFailed when it arrives damaged, NoPhone when the phone lacks a tool (device/info/required_tools.py).
     """
     folder = f"{target.root}/store/{(group or sha256)[: inventory.ID_LENGTH]}"
     sending = _Sending(target, source, sha256, folder, f".{sha256[: inventory.ID_LENGTH]}.part", progress)
@@ -137,14 +138,14 @@ def ensure(
 
 @dataclass(frozen=True)
 class _Sending:
-    """A file on its way to the phone."""
+    """The upload of one file to a folder on the phone."""
 
     target: Target
     source: Path
     sha256: str
     folder: str
     part: str
-    """Its name while it is not whole."""
+    """The name of the file while it is not whole."""
     progress: Progress | None
 
     @property
@@ -156,40 +157,40 @@ class _Sending:
         return f"{self.folder}/{self.part}"
 
     def look(self, *, alone: bool) -> tuple[str | None, int]:
-        """The name of the file where it is there whole; how many bytes of it are there where it is not, or NOTHING."""
+        """Return the name of the whole file, or else None and the size of its part; NOTHING without a part."""
         argv = ["sh", "-c", _LOOK, "look", self.folder, self.source.name, self.part, "alone" if alone else ""]
         argv.append(" ".join(tool.name for tool in required_tools.TOOLS))
-        said = self.target.run(argv).stdout.removesuffix("\n")
-        word, _, rest = said.partition(" ")
-        if word == "whole" and rest and "/" not in rest and "\n" not in rest:
+        answer = self.target.run(argv).stdout.removesuffix("\n")
+        state, _, rest = answer.partition(" ")
+        if state == "whole" and rest and "/" not in rest and "\n" not in rest:
             return rest, 0
-        if word == "part" and re.fullmatch(r"\d{1,18}", rest):
+        if state == "part" and re.fullmatch(r"\d{1,18}", rest):
             return None, int(rest)
-        if word == "busy":
-            raise PhoneBusy(f"{self.target.name}: somebody else is sending {self.source.name}")
-        if word == "lacks":
-            required_tools.refuse(self.target, said)
-        if said:
-            raise self._failed(f"the phone said {said[:80]!r} of what it has")
+        if state == "busy":
+            raise PhoneBusy(f"{self.target.name}: another process is sending {self.source.name}")
+        if state == "lacks":
+            required_tools.refuse(self.target, answer)
+        if answer:
+            raise self._failed(f"the phone reported {answer[:80]!r} as the state of the file")
         self.target.run(["mkdir", "-p", self.folder])
         return None, NOTHING
 
     def is_intact(self, name: str, *, sampled: bool) -> bool:
-        """Whether the file that is there as `name` still has the content that it was verified with."""
+        """Return whether the whole file on the phone still has the content that it was verified with."""
         path, count = f"{self.folder}/{name}", -(-self.total // BLOCK)
         if sampled and count > SAMPLES:
             numbers = [0, *sorted(random.sample(range(1, count - 1), SAMPLES - 2)), count - 1]
             argv = ["sh", "-c", _BLOCKS, "blocks", path, str(BLOCK), *map(str, numbers)]
             if self.target.run(argv, check=False).stdout[:64] == self._hash_of_blocks(numbers):
                 return True
-        # A file that cannot be read, because flash failed or somebody removed it, has no hash.
+        # A file that cannot be read, because flash failed or it was removed, has no hash.
         hashed = self.target.run(["sha256sum", path], check=False, timeout_s=hashing_s(self.total))
         return hashed.stdout[:64] == self.sha256
 
     def take_back(self, name: str) -> int:
-        """Make the changed file `name` a part, of which what is right is kept; returns its size, or NOTHING."""
+        """Make the changed file `name` a part, so that its good chunks are kept; return its size, or NOTHING."""
         LOG.warning(
-            "%s: %s changed on the phone since it was verified there: what is wrong of it is sent again",
+            "%s: %s changed on the phone since it was verified there: its damaged chunks are sent again",
             self.target.name,
             name,
         )
@@ -205,7 +206,7 @@ class _Sending:
         return hashed.hexdigest()
 
     def send(self, arrived: int) -> None:
-        """Send what is missing behind the `arrived` bytes, until the phone's own sha256sum is that of the file."""
+        """Send the bytes after the first `arrived` ones, until the hash that the phone computes is the file's."""
         for _ in range(MOST_TRIES):
             right = self._right(min(arrived, self.total)) if arrived > 0 else 0
             if right < arrived:
@@ -217,12 +218,12 @@ class _Sending:
             if self._hashes(["sha256sum", self._path], arrived) == [self.sha256]:
                 return
             if sha256_of(self.source) != self.sha256:
-                raise BadInput(f"{self.source} changed since it was looked at: run the command again")
+                raise BadInput(f"{self.source} changed while it was sent: run the command again")
         remove(self.target, self._path)
-        raise self._failed(f"what arrived is not what was sent, {MOST_TRIES} times: try another cable")
+        raise self._failed(f"it arrived damaged {MOST_TRIES} times: try another cable")
 
     def wait(self) -> None:
-        """While somebody else sends the same file: until it gets nothing more through, or has come to an end."""
+        """Wait until the other sender of the file has finished, or makes no more progress and is ended."""
         seen, since = -1, time.monotonic()
         while (size := self._size()) != seen or time.monotonic() - since < TAKE_OVER_S:
             if size != seen:
@@ -232,11 +233,11 @@ class _Sending:
             if self.progress:
                 self.progress(size, self.total)
             time.sleep(10 * POLL_S)
-        # Over there a shell still waits for the rest of what a dead connection sent.
+        # On the phone a shell still waits for the rest of a file from a dead connection.
         self.target.run(["sh", "-c", _TAKE_OVER, "take-over", self._path], check=False)
 
     def _right(self, arrived: int) -> int:
-        """How many of the bytes that are there, from the first on, are the file's own."""
+        """Return how many of the bytes on the phone, from the first on, are the file's."""
         count = -(-arrived // CHUNK)
         argv = ["sh", "-c", _CHUNKS, "chunks", self._path, str(CHUNK >> 20), str(count)]
         there = self._hashes(argv, arrived)
@@ -250,12 +251,12 @@ class _Sending:
         return right
 
     def _hashes(self, argv: Sequence[str], size: int) -> list[str]:
-        """What the phone says of a part of so many bytes, a hash a line. Raises PhoneBusy when the part is gone."""
+        """Return the hashes that a command prints of a part of `size` bytes. Raises PhoneBusy when the part is gone."""
         try:
             done = self.target.run(argv, timeout_s=hashing_s(size))
         except CommandFailed as error:
             if self._size() < 0:
-                raise PhoneBusy(f"{self.target.name}: somebody else has sent {self.source.name}") from error
+                raise PhoneBusy(f"{self.target.name}: another process has sent {self.source.name}") from error
             raise
         return [line[:64] for line in done.stdout.splitlines()]
 
@@ -266,7 +267,7 @@ class _Sending:
             return False
 
     def _settled(self) -> int:
-        """The size of what is there, when all has been written."""
+        """Wait until everything sent is written, and return the size. Raises TargetLost when bytes are missing."""
         size, since = self._size(), time.monotonic()
         while size < self.total:
             if (now := self._size()) > size:
@@ -280,9 +281,9 @@ class _Sending:
         return size
 
     def _size(self) -> int:
-        """Bytes that are there; NOTHING where there is no such file."""
-        said = self.target.run(["stat", "-c", "%s", self._path], check=False).stdout.strip()
-        return int(said) if re.fullmatch(r"\d{1,18}", said) else NOTHING
+        """Return the size of the part; NOTHING where there is none."""
+        size = self.target.run(["stat", "-c", "%s", self._path], check=False).stdout.strip()
+        return int(size) if re.fullmatch(r"\d{1,18}", size) else NOTHING
 
     def _check_room(self, missing: int) -> None:
         if free_bytes(self.target, self.folder) < missing + RESERVE_BYTES:
@@ -291,15 +292,15 @@ class _Sending:
     def _too_little(self, missing: int) -> BadInput:
         free, idle = (
             free_bytes(self.target, self.folder),
-            [one for one in inventory.listing(self.target) if not one.busy],
+            [entry for entry in inventory.listing(self.target) if not entry.busy],
         )
-        largest = sorted(idle, key=lambda one: -one.size_bytes)[:3]
-        shown = ", ".join(f"{one.name} ({one.size_bytes >> 20} MiB)" for one in largest)
+        largest = sorted(idle, key=lambda entry: -entry.size_bytes)[:3]
+        shown = ", ".join(f"{entry.name} ({entry.size_bytes >> 20} MiB)" for entry in largest)
         room = f"`smoothdroid phone clean` can remove {shown}" if shown else "there is nothing that could be removed"
         return BadInput(
             f"{self.target.name} has {free >> 20} MiB free where {self.source.name} ({missing >> 20} MiB to send) "
             f"should go, and {RESERVE_BYTES >> 20} MiB should stay free. Remove files on the phone; in "
-            f"{self.target.root}/store {room}. What was sent is kept"
+            f"{self.target.root}/store {room}. The part that was sent is kept"
         )
 
     def _failed(self, why: str) -> CommandFailed:
@@ -307,14 +308,14 @@ class _Sending:
 
 
 def hashing_s(size: int) -> float:
-    """How long a phone may take to hash so many bytes, or to write them to its flash."""
+    """Return the seconds that a phone may take to hash `size` bytes, or to write them to its flash."""
     return 60 + size / SLOWEST_HASH
 
 
 def free_bytes(target: Target, folder: str) -> int:
-    """Free space of the file system that holds `folder`, in bytes, as `df` tells it."""
+    """Return the free space of the file system that holds `folder`, in bytes, as `df` reports it."""
     lines = target.run(["df", "-k", folder]).stdout.splitlines()
-    # Counted from the end: the device's name may stand on a line of its own, and a mount point has no space.
+    # Fields are counted from the end: the device's name may stand on a line of its own, and a mount point has no space.
     words = lines[-1].split() if lines else []
     if len(words) < 4 or not words[-3].isdigit():
         raise CommandFailed(target.name, ["df", "-k", folder], 0, stderr=f"no free space in: {lines}")

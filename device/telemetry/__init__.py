@@ -1,1 +1,1 @@
-"""What a phone did while a cell ran: temperatures, frequencies, battery, memory, CPU masks."""
+"""The samples of a phone while a cell ran: temperatures, frequencies, battery, memory, CPU masks."""

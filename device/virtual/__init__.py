@@ -1,7 +1,8 @@
 """The emulated phone: Debian's adbd and OpenSSH's sshd in an Android-like root, showing one real phone's facts.
 
-What it is not: a phone's kernel, SELinux or speed. arm64 binaries run under qemu-user, on the workstation's CPUs.
-Whoever can reach this machine's loopback can reach the phone's adbd, which asks for no key; nobody else can.
+It has neither a phone's kernel nor its SELinux nor its speed: arm64 binaries run under qemu-user, on the
+workstation's CPUs.
+Only users of this machine's loopback can reach the phone's adbd, which asks for no key.
 """
 
 from smoothdroid.device.virtual.host import missing_requirements

@@ -1,4 +1,4 @@
-"""Starting one emulated phone: write its files, start its first process, wait until its daemons answer."""
+"""The start of an emulated phone: its files, its first process, and the wait until its daemons answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ F: the kernel opens qemu now, so it need not be in the phone's tree; P: qemu lea
 
 
 def prepare(folder: Path, facts: Profile) -> None:
-    """Write the phone's own files. What it stored (data/) and its keys stay from an earlier run."""
+    """Write the phone's own files. Its storage (data/) and its keys stay from an earlier run."""
     for name in ("proc", "sys", "etc"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "running.json").unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def prepare(folder: Path, facts: Profile) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        # The phone's users read them, whatever this process's umask.
+        # The phone's users must be able to read them, so the mode does not depend on this process's umask.
         path.chmod(0o644)
         for parent in path.parents:
             if parent == folder:
@@ -68,17 +68,17 @@ def boot(name: str, profile: str, facts: Profile, folder: Path, root_tree: Path)
     """
     log = folder / "log"
     with log.open("wb") as output:
-        # In this session, which init.py leaves.
+        # It starts in this session, which init.py leaves.
         process = start_as_root(_init_command(name, profile, facts, folder, root_tree), output)
     try:
-        # Somebody must wait for it, or it stays a zombie of this process once the phone is stopped.
+        # Without a wait, it would stay a zombie of this process after the phone is stopped.
         threading.Thread(target=process.wait, daemon=True).start()
         return _await(process, folder)
     except TimeoutError as error:
         kill(folder)
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(nothing)"]
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["(empty)"]
         raise SmoothdroidError(
-            f"the phone {name!r} did not start: {error}. The end of {log}:\n  " + "\n  ".join(said[-8:])
+            f"the phone {name!r} did not start: {error}. The end of {log}:\n  " + "\n  ".join(lines[-8:])
         ) from error
     except BaseException:  # Ctrl-C too
         kill(folder)
@@ -87,10 +87,10 @@ def boot(name: str, profile: str, facts: Profile, folder: Path, root_tree: Path)
 
 def _init_command(name: str, profile: str, facts: Profile, folder: Path, root_tree: Path) -> list[str]:
     unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
-    # -I: root must not import what lies in the current folder or in the user's site-packages.
+    # -I: root must not import modules from the current folder or the user's site-packages.
     init = [sys.executable, "-I", str(INIT), f"--folder={folder}", f"--name={name}", f"--profile={profile}"]
     init += [f"--tree={root_tree}", f"--adbd={tree.ADBD}", f"--ssh-port={render.INNER_SSH_PORT}"]
-    # From its name, so that a phone comes back at the address where it was.
+    # Derived from the name, so that a phone has the same ports after its next start.
     init += [f"--first-port={zlib.crc32(name.encode())}"]
     init += [f"--shell-uid={render.SHELL_UID}", f"--termux-uid={render.TERMUX_UID}", f"--app={render.TERMUX_APP}"]
     init += [f"--env={key}={value}" for key, value in render.environment(facts).items()]
@@ -100,9 +100,9 @@ def _init_command(name: str, profile: str, facts: Profile, folder: Path, root_tr
 
 
 def _await(process: subprocess.Popen[bytes], folder: Path) -> VirtualPhone:
-    """Wait until both daemons answer. Raises TimeoutError, saying what did not happen."""
+    """Wait until both daemons answer. Raises TimeoutError, which names the one that did not."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    waiting_for = "its first process said nothing"
+    waiting_for = "its first process did not report"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise TimeoutError(f"its first process ended with status {process.returncode}")
@@ -117,7 +117,7 @@ def _await(process: subprocess.Popen[bytes], folder: Path) -> VirtualPhone:
 
 
 def _adbd_answers(port: int) -> bool:
-    """Whether an adbd answers the first message of adb's protocol (AOSP, packages/modules/adb/protocol.txt)."""
+    """Return whether an adbd answers the first message of adb's protocol (AOSP, packages/modules/adb/protocol.txt)."""
     banner = b"host::\0"
     connect = int.from_bytes(b"CNXN", "little")
     hello = struct.pack("<6I", connect, 0x01000000, 4096, len(banner), sum(banner), connect ^ 0xFFFFFFFF)
@@ -129,7 +129,7 @@ def _sshd_answers(port: int) -> bool:
 
 
 def _answer(port: int, hello: bytes) -> bytes:
-    """The first four bytes that a port sends, after it was sent `hello`; fewer when it sends no four."""
+    """Send `hello` to a port and return the first four bytes of its answer; fewer when it sends less."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
         connection.sendall(hello)
         return connection.recv(4, socket.MSG_WAITALL)

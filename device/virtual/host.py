@@ -1,4 +1,4 @@
-"""What running a phone asks of the workstation: Linux, Debian's tools, and root."""
+"""The requirements of an emulated phone on the workstation (Linux, Debian's tools, root), and commands as root."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from smoothdroid.device.common.errors import BadInput
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""The keys that Debian's archive is signed with: what root trusts here."""
+"""The keys that Debian's archive is signed with."""
 
 QEMU = Path("/usr/bin/qemu-aarch64-static")
 
@@ -25,11 +25,11 @@ _PACKAGES: dict[str, Callable[[], bool]] = {
     "util-linux": lambda: shutil.which("unshare") is not None,
     "mount": lambda: shutil.which("mount") is not None,
 }
-"""Debian's package, and whether what this needs of it is there. An arm64 workstation needs no qemu."""
+"""Each Debian package -> a check for the part that is needed of it. An arm64 workstation needs no qemu."""
 
 
 def missing_requirements() -> list[str]:
-    """What keeps this machine from running an emulated phone, one sentence each; empty when nothing does."""
+    """List why this machine cannot run an emulated phone, one sentence each; empty when it can."""
     if sys.platform != "linux":
         return [f"The emulated phone needs Linux; this is {platform.system()}."]
     if platform.machine() not in ("x86_64", "aarch64"):
@@ -49,31 +49,31 @@ def missing_requirements() -> list[str]:
 
 
 def require_all() -> None:
-    """Raises BadInput, with every reason, when this machine cannot run an emulated phone."""
+    """Raise BadInput, with every reason, when this machine cannot run an emulated phone."""
     missing = missing_requirements()
     if missing:
         raise BadInput("\n".join(missing))
 
 
 def as_root(argv: Sequence[str]) -> list[str]:
-    """The command as root runs it: itself, or through sudo without a question."""
+    """Return the command as root runs it: unchanged for root, or else through sudo without a password prompt."""
     return list(argv) if os.geteuid() == 0 else ["sudo", "-n", "--", *argv]
 
 
 def start_as_root(argv: Sequence[str], output: BinaryIO) -> subprocess.Popen[bytes]:
-    """Start the command as root, in a process group of its own: what it starts can be ended with it.
+    """Start the command as root, in a process group of its own, so that its children can be killed with it.
 
-    Not in a session of its own: sudo remembers a password per terminal.
+    It shares the session: sudo remembers a password per terminal.
     """
-    # Python 3.10 has no better; setpgrp wants no lock that another thread may hold, so a fork beside threads is safe.
-    group: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
-    return subprocess.Popen(as_root(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **group)
+    return subprocess.Popen(
+        as_root(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+    )
 
 
 def kill_as_root(targets: Sequence[int]) -> list[str]:
-    """The command that kills processes, and with a negative number process groups.
+    """Return the command that kills processes; a negative number is a process group.
 
-    By the shell's own `kill`: the program of that name is in a package that a bare machine lacks.
+    It uses the `kill` built into the shell: the program is in a package that a minimal machine lacks.
     """
     return as_root(["sh", "-c", 'kill -9 "$@"', "sh", *map(str, targets)])
 

@@ -1,10 +1,10 @@
-"""The first process of an emulated phone. Stand-alone: runs as root with the system's view of Python, no packages.
+"""The first process of an emulated phone: a script that runs as root, with Python's standard library only.
 
-It starts in mount, PID, UTS and IPC namespaces of its own (phone.py calls unshare), lays the phone's root out,
+It starts in mount, PID, UTS and IPC namespaces of its own (phone.py calls unshare), builds the phone's root,
 starts adbd and sshd there as Android's users, and forwards two loopback ports of the workstation to them.
 When it ends, the kernel ends every process of the phone, and the mounts go with their namespace.
 
-Debian's adbd listens on all interfaces, asks nobody for a key, and has no option for it. So the phone gets a
+Debian's adbd listens on all interfaces without a key, and has no option against that. So the phone gets a
 network of its own too, with nothing in it but a loopback: the only way in is the forward from the
 workstation's 127.0.0.1. (adbd also listens on vsock, which a hypervisor can reach; no namespace holds that.)
 """
@@ -30,21 +30,22 @@ from pathlib import Path
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 PORTS = range(20000, 30000)
-"""Below the kernel's ephemeral ports (32768 and up), so that a phone finds its own port free again; and not
-5554 to 5585, where the adb server looks for emulators by itself and would list the phone a second time."""
+"""The ports of emulated phones: below the kernel's ephemeral ports (32768 and up), so that a phone finds its own
+port free again; and not 5554 to 5585, where the adb server looks for emulators by itself and would list the phone
+twice."""
 
 APP_FOLDERS = ("files/home", "files/usr/tmp")
-"""What Termux has in its app's folder: its user's home, and $PREFIX with a place for temporary files."""
+"""The folders in Termux's app folder: its user's home, and $PREFIX/tmp for temporary files."""
 
 
 def main() -> int:
-    """Become the phone; returns when one of its daemons ended."""
+    """Become the phone; return when one of its daemons ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the phone's name")
     parser.add_argument("--tree", type=Path, required=True, help="the read-only root tree")
     parser.add_argument("--folder", type=Path, required=True, help="this phone's files")
     parser.add_argument("--first-port", type=int, required=True, help="the port to try first, as an offset")
-    parser.add_argument("--profile", required=True, help="which phone it plays")
+    parser.add_argument("--profile", required=True, help="the phone's profile")
     parser.add_argument("--binfmt", help="how to register qemu with the kernel, where the CPU is not arm64")
     parser.add_argument("--adbd", required=True, help="adbd's path in the tree")
     parser.add_argument("--shell-uid", type=int, required=True)
@@ -55,9 +56,9 @@ def main() -> int:
     args = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    os.setsid()  # away from the terminal that it was started from
+    os.setsid()  # leave the terminal that it was started from
     os.umask(0o022)
-    # /proc is still the workstation's: these are the number and the time (proc(5), field 22) that it knows.
+    # /proc is still the workstation's: this is the process's number and start time (proc(5), field 22) there.
     pid = int(os.readlink("/proc/self"))
     start_ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     adb_listener, adb_port = listen(args.first_port)
@@ -96,19 +97,19 @@ def main() -> int:
 
     while True:
         ended, status = os.wait()  # orphans of the phone are this process's children too
-        if again := daemons.pop(ended, None):
-            print(f"{again.__name__} ended with status {os.waitstatus_to_exitcode(status)}", file=sys.stderr)
+        if restart := daemons.pop(ended, None):
+            print(f"{restart.__name__} ended with status {os.waitstatus_to_exitcode(status)}", file=sys.stderr)
             if not os.WIFSIGNALED(status):
                 return 1
-            daemons[again()] = again  # as Android's init does with an adbd that was killed
+            daemons[restart()] = restart  # as Android's init does with an adbd that was killed
 
 
 def listen(offset: int) -> tuple[socket.socket, int]:
-    """A listening socket on the workstation's loopback, at the first free port from the offset on."""
+    """Listen on the workstation's loopback, on the first free port from the offset on; return socket and port."""
     for step in range(len(PORTS)):
         port = PORTS[(offset + step) % len(PORTS)]
         listener = socket.socket()
-        # Without it, a phone that was just stopped would leave its ports unusable for a minute.
+        # Otherwise a phone that was just stopped would leave its ports unusable for a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -130,7 +131,7 @@ def own_network() -> None:
 
 
 def mount(*arguments: str | Path) -> None:
-    """mount(8), which raises when it fails."""
+    """Call mount(8). Raises CalledProcessError when it fails."""
     subprocess.run(["mount", *arguments], check=True)
 
 
@@ -140,9 +141,9 @@ def bind(source: str | Path, place: Path, options: str = "bind") -> None:
 
 
 def register_binfmt(line: str, place: Path) -> None:
-    """Have the kernel run arm64 binaries through qemu, unless somebody arranged for that already.
+    """Have the kernel run arm64 binaries through qemu, unless a handler for them exists already.
 
-    Only a handler with flag F serves: the kernel keeps its interpreter open, so the phone needs none in its
+    Only a handler with flag F works: the kernel keeps its interpreter open, so the phone needs none in its
     tree. The file system is mounted inside this namespace, so the workstation is left with no mount of it.
     """
     mount("-t", "binfmt_misc", "binfmt_misc", place)
@@ -162,11 +163,11 @@ def register_binfmt(line: str, place: Path) -> None:
 
 
 def make_root(args: argparse.Namespace) -> None:
-    """The phone's root: the shared tree read-only, this phone's own files, /proc, /dev, and /data to write to."""
+    """Build the phone's root: the shared tree read-only, this phone's own files, /proc, /dev, and a writable /data."""
     root: Path = args.folder / "root"
     data: Path = args.folder / "data"
     make_data(data, args)
-    # sshd reads its host key as Termux's user, and takes it only if no one else can.
+    # sshd reads its host key as Termux's user, and refuses a key that other users can read.
     host_key: Path = args.folder / "etc/ssh/host_key"
     shutil.copyfile(args.folder / "host_key", host_key)
     give(host_key, args.termux_uid, 0o600)
@@ -178,7 +179,7 @@ def make_root(args: argparse.Namespace) -> None:
     (root / "lib64").symlink_to("usr/lib64")
     for name in ("usr", "system"):
         bind(args.tree / name, root / name, "bind,ro")
-    # Bound, not copied: a test that changes a temperature in the phone's folder changes it on the phone.
+    # Bound rather than copied, so that a test can change a temperature on the phone in the phone's folder.
     for name in ("etc", "sys"):
         bind(args.folder / name, root / name, "bind,ro")
     bind(data, root / "data")
@@ -186,7 +187,7 @@ def make_root(args: argparse.Namespace) -> None:
     bind(data / "media/0", root / "sdcard", "bind,noexec,nosuid,nodev")
     # Users see their own processes only, but for the group readproc, which Android's shell is in.
     mount("-t", "proc", "-o", "nosuid,nodev,noexec,hidepid=2,gid=3009", "proc", root / "proc")
-    # The workstation's own would tell of no reboot of the phone.
+    # The workstation's boot id would not change when the phone reboots.
     (args.folder / "proc/boot_id").write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
     for name, place in (("cpuinfo", "cpuinfo"), ("meminfo", "meminfo"), ("boot_id", "sys/kernel/random/boot_id")):
         bind(args.folder / "proc" / name, root / "proc" / place, "bind,ro")
@@ -195,9 +196,9 @@ def make_root(args: argparse.Namespace) -> None:
 
 
 def make_data(data: Path, args: argparse.Namespace) -> None:
-    """The folders below /data with the owners that Android gives them.
+    """Create the folders below /data with the owners that Android gives them.
 
-    Root touches no folder whose parent a user of the phone owns: a link planted there would lead it astray.
+    Root changes no folder whose parent a user of the phone owns: that user could plant a link there.
     """
     for folder, uid, mode in (
         (data, 0, 0o755),
@@ -228,7 +229,7 @@ def give(path: Path, uid: int, mode: int) -> None:
 
 
 def make_dev(dev: Path) -> None:
-    """The few devices that a phone's shell needs."""
+    """Create the few devices that a phone's shell needs."""
     mount("-t", "tmpfs", "-o", "mode=755,size=64k,nosuid", "dev", dev)
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         (dev / name).touch()
@@ -242,24 +243,24 @@ def make_dev(dev: Path) -> None:
 
 
 def start(argv: list[str], root: Path, uid: int, groups: list[int], env: dict[str, str]) -> int:
-    """Start a daemon inside the phone as one of its users; returns its process id."""
+    """Start a daemon inside the phone as one of its users; return its process id."""
     chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if chroot is None:
         raise SystemExit("there is no chroot command")
     enter = [chroot, f"--userspec={uid}:{uid}", f"--groups={','.join(map(str, groups))}", str(root)]
     no_input = (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)
-    # Python ignores these two, and what it starts would too.
+    # Python ignores these two signals, and its children would inherit that.
     default = [signal.SIGPIPE, signal.SIGXFSZ]
     return os.posix_spawn(chroot, [*enter, *argv], env, file_actions=[no_input], setsigdef=default)
 
 
 def forward(listener: socket.socket, inner_port: int) -> None:
-    """Carry every connection to the listener on to the phone's loopback, for ever."""
+    """Forward every connection to the listener to the phone's loopback; never returns."""
     while True:
         outer, _ = listener.accept()
         try:
             inner = socket.create_connection(("127.0.0.1", inner_port))
-        except OSError:  # the daemon does not listen yet, or no more: the caller sees a closed connection
+        except OSError:  # the daemon does not listen now: the caller sees a closed connection
             outer.close()
             continue
         for end in (outer, inner):
@@ -270,7 +271,7 @@ def forward(listener: socket.socket, inner_port: int) -> None:
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy one direction until its end, and pass the end on."""
+    """Copy one direction of a connection until its end, then close that direction."""
     buffer = memoryview(bytearray(1 << 18))
     with contextlib.suppress(OSError):
         while count := source.recv_into(buffer):
@@ -280,7 +281,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def report(path: Path, state: dict[str, str | int]) -> None:
-    """Tell the workstation, in one move, so that nobody reads half of it."""
+    """Write the state for the workstation, atomically, so that no reader sees a part of it."""
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(state), encoding="utf-8")
     draft.rename(path)

@@ -1,4 +1,4 @@
-"""Emulated phones: start one, stop one, see which run. Their files are in the cache, below phones/NAME/."""
+"""Emulated phones: started, stopped, rebooted and listed. Their files are in the cache, below phones/NAME/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start(
 ) -> VirtualPhone:
     """Start a phone and wait until its adbd and its sshd answer; a running one is returned as it is.
 
-    What was stored on a phone by this name is there again. Raises BadInput for a wrong name or profile, for a
+    Files stored earlier on a phone by this name are kept. Raises BadInput for a wrong name or profile, for a
     phone that runs with another profile, and on a machine that cannot run one; SmoothdroidError when the start
     fails. A start that fails or is interrupted leaves no process and no mount.
     """
@@ -40,7 +40,7 @@ def start(
                     f"`smoothdroid phone stop {name}` first, or choose another name"
                 )
             return phone
-        kill(folder)  # what a start that was itself killed may have left
+        kill(folder)  # a start that was killed may have left processes
         root_tree = tree.ensure(say)
         say(f"starting the phone {name!r} ({facts.model})")
         prepare(folder, facts)
@@ -48,9 +48,9 @@ def start(
 
 
 def stop(name: str, *, erase: bool = False) -> bool:
-    """End a phone: no process and no mount is left. False when none by that name ran.
+    """End a phone, with all its processes and mounts; return whether one by that name ran.
 
-    What was stored on it stays for its next start, unless `erase`.
+    Its stored files stay for its next start, unless `erase`.
     """
     folder = folder_of(name)
     with _lock():
@@ -58,15 +58,15 @@ def stop(name: str, *, erase: bool = False) -> bool:
         kill(folder)
         (folder / "running.json").unlink(missing_ok=True)
         if erase and folder.exists():
-            # The phone's users own what is below data/, so it takes root; never across a mount.
+            # The phone's users own the files below data/, so only root can remove them; mounts are never crossed.
             subprocess.run(as_root(["rm", "-rf", "--one-file-system", "--", str(folder)]), check=True)
     return phone is not None
 
 
 def reboot(name: str) -> VirtualPhone:
-    """End a running phone as a loss of power does, and start it again: the same store and ports, another boot id.
+    """End a running phone like a loss of power, and start it again: same storage and ports, new boot id.
 
-    Raises NotRunning when none by that name runs.
+    Raises NotRunning when no phone by that name runs.
     """
     phone = get(name)
     with _lock():
@@ -77,13 +77,13 @@ def reboot(name: str) -> VirtualPhone:
 
 
 def running() -> list[VirtualPhone]:
-    """The phones that are alive now, by name."""
-    found = (read(path.parent) for path in sorted(phones_folder().glob("*/running.json")))
-    return [phone for phone in found if phone]
+    """List the running phones, by name."""
+    phones = (read(path.parent) for path in sorted(phones_folder().glob("*/running.json")))
+    return [phone for phone in phones if phone]
 
 
 def get(name: str) -> VirtualPhone:
-    """The running phone by that name. Raises NotRunning when it is switched off, BadInput when there never was one."""
+    """Return a running phone. Raises NotRunning when it is stopped, BadInput when there never was one by that name."""
     folder = folder_of(name)
     if phone := read(folder):
         return phone
@@ -93,7 +93,7 @@ def get(name: str) -> VirtualPhone:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """Starts and stops take turns: two of one name would get in each other's way."""
+    """Hold the lock that lets only one process start or stop phones at a time."""
     cache_root().mkdir(parents=True, exist_ok=True)
     with exclusive(cache_root() / "phones.lock", wait=True):
         yield

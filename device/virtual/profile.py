@@ -1,4 +1,4 @@
-"""A profile: one real phone's facts, in a TOML file. Adding a phone is adding a file to device/virtual/profiles/."""
+"""Profiles of emulated phones: one real phone's facts in a TOML file of device/virtual/profiles/."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic import model_validator as check_whole
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.common.record import Record
 
 EMULATED = "smoothdroid.emulated"
-"""The property that the emulated phone sets, and no real phone has."""
+"""The property that only an emulated phone has."""
 
 PROFILES = Path(__file__).with_name("profiles")
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\n]*$")]
-"""A value that ends up on one line of a file on the phone."""
+"""A value that is written to one line of a file on the phone."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CpuInfo(_Strict):
-    """What all blocks of /proc/cpuinfo have in common."""
+class CpuInfo(Record):
+    """The lines that all blocks of /proc/cpuinfo share."""
 
     bogomips: Line
     features: Line
 
 
-class Cluster(_Strict):
-    """CPUs of one kind that share a clock."""
+class ClusterFacts(Record):
+    """The CPUs of one kind that share a clock."""
 
     cpus: Annotated[str, StringConstraints(pattern=r"^\d+(-\d+)?$")]
     implementer: int
@@ -44,25 +41,29 @@ class Cluster(_Strict):
 
     @property
     def numbers(self) -> range:
-        """The CPUs' numbers: "4-7" is 4, 5, 6, 7."""
+        """The numbers of the CPUs: "4-7" is 4, 5, 6, 7."""
         first, _, last = self.cpus.partition("-")
         return range(int(first), int(last or first) + 1)
 
 
-class Memory(_Strict):
+class Memory(Record):
+    """The phone's memory, as /proc/meminfo has it."""
+
     total_kb: int = Field(gt=0)
     available_kb: int = Field(gt=0)
 
 
-class ThermalZone(_Strict):
+class ThermalZone(Record):
+    """A thermal zone, in sysfs and in Android's service."""
+
     type: Line
     millicelsius: int
     hal_type: int
-    """mType in `dumpsys thermalservice`: 0 CPU, 1 GPU, 2 battery, 3 skin, 9 NPU, -1 other."""
+    """The mType in `dumpsys thermalservice`: 0 CPU, 1 GPU, 2 battery, 3 skin, 9 NPU, -1 other."""
 
 
-class Battery(_Strict):
-    """A battery as sysfs has it: units as in the names, current in the sign that the phone uses."""
+class BatteryFacts(Record):
+    """The battery in sysfs: units as in the names, the current with the sign that the phone uses."""
 
     status: Annotated[str, StringConstraints(pattern=r"^(Charging|Discharging|Not charging|Full|Unknown)$")]
     level_percent: int = Field(ge=0, le=100)
@@ -73,24 +74,24 @@ class Battery(_Strict):
     technology: Line
 
 
-class Profile(_Strict):
-    """One real phone's facts."""
+class Profile(Record):
+    """The facts of one real phone."""
 
     name: Line
     model: Line
     qemu_cpu: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,=-]+$")]
-    """QEMU_CPU for arm64 binaries."""
+    """The value of QEMU_CPU, for arm64 binaries."""
     cpuinfo: CpuInfo
-    cluster: list[Cluster] = Field(min_length=1)
+    cluster: list[ClusterFacts] = Field(min_length=1)
     memory: Memory
     thermal_zone: list[ThermalZone]
-    battery: Battery
+    battery: BatteryFacts
     properties: dict[str, Line]
 
     @field_validator("properties")
     @classmethod
     def _names_are_plain(cls, properties: dict[str, str]) -> dict[str, str]:
-        # They are kept as name=value lines, so neither may stand in a name.
+        # Properties are stored as name=value lines.
         for name in properties:
             if "=" in name or "\n" in name:
                 raise ValueError(f"a property's name cannot hold '=' or a line break: {name!r}")
@@ -105,14 +106,14 @@ class Profile(_Strict):
 
 
 def profiles() -> list[str]:
-    """The names of the profiles that come with smoothdroid."""
+    """List the names of the profiles that come with smoothdroid."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def load(name: str) -> Profile:
-    """A profile by its name, or by the path of a TOML file.
+    """Load a profile by its name, or by the path of a TOML file.
 
-    Raises BadInput when there is none by that name, or when the file is not a profile.
+    Raises BadInput when there is no profile by that name, or when the file is not a profile.
     """
     path = Path(name)
     if path.suffix != ".toml":

@@ -1,13 +1,13 @@
-"""A profile as the files of a phone: what /proc, /sys and /etc hold. Pure: facts in, texts out."""
+"""The files of an emulated phone below /proc, /sys and /etc, rendered from its profile."""
 
 from __future__ import annotations
 
 import hashlib
 
-from smoothdroid.device.virtual.profile import EMULATED, Cluster, Profile
+from smoothdroid.device.virtual.profile import EMULATED, ClusterFacts, Profile
 
 SHELL_UID = 2000
-"""Android's `shell`, which an adb shell runs as."""
+"""The id of Android's user `shell`, which an adb shell runs as."""
 
 TERMUX_UID = 10217
 TERMUX_USER = "u0_a217"
@@ -19,7 +19,7 @@ TERMUX_TMP = f"{TERMUX_PREFIX}/tmp"  # noqa: S108 - a folder of the phone
 TERMUX_HOME = f"/data/data/{TERMUX_APP}/files/home"
 
 INNER_SSH_PORT = 8022
-"""Where sshd listens inside the phone's own network: Termux's port."""
+"""The port of sshd inside the phone's own network, as in Termux."""
 
 _GROUPS = {"shell": SHELL_UID, "log": 1007, "adb": 1011, "sdcard_rw": 1015, "inet": 3003, "readproc": 3009}
 _CPU = "sys/devices/system/cpu"
@@ -27,12 +27,12 @@ _BATTERY = "sys/class/power_supply/battery"
 
 
 def serial_number(phone: str) -> str:
-    """The serial number of the phone by this name: several side by side must be different phones."""
+    """Return the serial number of the phone by this name; phones that run side by side differ in it."""
     return "EMU" + hashlib.sha256(phone.encode()).hexdigest()[:11].upper()
 
 
 def cpuinfo(profile: Profile) -> str:
-    """/proc/cpuinfo as an arm64 kernel prints it (arch/arm64/kernel/cpuinfo.c, c_show)."""
+    """Render /proc/cpuinfo as an arm64 kernel prints it (arch/arm64/kernel/cpuinfo.c, c_show)."""
     return "".join(
         f"processor\t: {number}\n"
         f"BogoMIPS\t: {profile.cpuinfo.bogomips}\n"
@@ -48,7 +48,7 @@ def cpuinfo(profile: Profile) -> str:
 
 
 def environment(profile: Profile) -> dict[str, str]:
-    """What every process of the phone has in its environment."""
+    """Return the environment of every process of the phone."""
     return {
         "PATH": "/system/bin",
         "ANDROID_ROOT": "/system",
@@ -59,7 +59,7 @@ def environment(profile: Profile) -> dict[str, str]:
 
 
 def files(profile: Profile, phone: str, ssh_key: str) -> dict[str, str]:
-    """The phone's own files by their path below /: below proc/, sys/ and etc/.
+    """Render the phone's own files, by their path below /: proc/, sys/ and etc/.
 
     `ssh_key` is the public key that may log in, in OpenSSH's form.
     """
@@ -96,7 +96,7 @@ def _cpus(profile: Profile) -> dict[str, str]:
     return texts
 
 
-def _cpufreq(cluster: Cluster) -> dict[str, str | int]:
+def _cpufreq(cluster: ClusterFacts) -> dict[str, str | int]:
     lowest, highest = min(cluster.frequencies_khz), max(cluster.frequencies_khz)
     cpus = " ".join(str(number) for number in cluster.numbers)
     return {
@@ -106,7 +106,7 @@ def _cpufreq(cluster: Cluster) -> dict[str, str | int]:
         "cpuinfo_max_freq": highest,
         "scaling_min_freq": lowest,
         "scaling_max_freq": highest,
-        # As when it computes: what is measured on an idle phone is nothing, and files do not know which it is.
+        # The clock of a busy phone: the file is constant, and only a busy phone is measured.
         "scaling_cur_freq": highest,
         "scaling_available_frequencies": " ".join(str(khz) for khz in cluster.frequencies_khz),
         "scaling_governor": cluster.governor,
@@ -146,7 +146,7 @@ def _accounts() -> dict[str, str]:
     }
     return {
         "etc/passwd": "".join(f"{n}:x:{u}:{u}::{home}:/system/bin/sh\n" for n, (u, home) in users.items()),
-        # No group `tty`: with one, sshd wants to give terminals to it, and only root may.
+        # There is no group `tty`: with one, sshd would assign terminals to it, which only root can do.
         "etc/group": "".join(f"{n}:x:{g}:\n" for n, g in {"root": 0, TERMUX_USER: TERMUX_UID, **_GROUPS}.items()),
     }
 
@@ -168,11 +168,11 @@ def _sshd_config(profile: Profile) -> str:
             "UseDNS no",
             "AuthenticationMethods publickey",
             "AuthorizedKeysFile /etc/ssh/authorized_keys",
-            # That file belongs to whoever started the phone; nobody on the phone can write it.
+            # That file belongs to the user who started the phone; no user of the phone can write it.
             "StrictModes no",
             "PrintMotd no",
             "PrintLastLog no",
-            # Else sshd turns away, for a while, a workstation whose tests were refused a few times.
+            # Otherwise sshd refuses, for a while, a workstation whose tests failed to log in a few times.
             "PerSourcePenalties no",
             "Subsystem sftp internal-sftp",
             "SetEnv " + " ".join(f'"{name}={value}"' for name, value in environ.items()),

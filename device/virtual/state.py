@@ -1,4 +1,4 @@
-"""Which emulated phones there are: their folders, what says that one runs, and its processes."""
+"""The state of emulated phones: their folders, whether each one runs, and its processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smoothdroid.device.virtual import render
 from smoothdroid.device.virtual.host import kill_as_root
 
 INIT = Path(__file__).parent / "init.py"
-"""What a phone's first process runs."""
+"""The script of a phone's first process."""
 
 STOP_TIMEOUT_S = 10.0
 
@@ -30,20 +30,21 @@ class VirtualPhone:
     profile: str
     """A shipped profile's name, or the path of a TOML file."""
     pid: int
-    """Its first process, as this machine numbers it. Kill it, and the whole phone is gone."""
+    """The phone's first process, by this machine's number; killing it ends the whole phone."""
     adb_port: int
     ssh_port: int
     ssh_user: str
     folder: Path
-    """Its files. What is changed below `sys/` there, in place, changes on the phone."""
+    """The folder of the phone's files. A file below `sys/` that is changed in place changes on the phone."""
 
     @property
     def adb_address(self) -> str:
-        """What `adb connect` takes."""
+        """The argument of `adb connect`."""
         return f"127.0.0.1:{self.adb_port}"
 
     @property
     def ssh_url(self) -> str:
+        """The target that `--on` takes."""
         return f"ssh://{self.ssh_user}@127.0.0.1:{self.ssh_port}"
 
     @property
@@ -58,24 +59,24 @@ class VirtualPhone:
 
 
 def phones_folder() -> Path:
-    """Where each phone has its folder; absolute, because it is handed to processes that run elsewhere."""
+    """Return the folder that holds each phone's folder; absolute, because processes with other folders get it."""
     return cache_root().resolve() / "phones"
 
 
 def folder_of(name: str) -> Path:
-    """The folder of the phone by this name. Raises BadInput for what cannot be a name."""
+    """Return the folder of the phone by this name. Raises BadInput for text that cannot be a name."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
         raise BadInput(f"{name!r} cannot be a phone's name: at most 31 of a-z, 0-9 and '-', not starting with '-'")
     return phones_folder() / name
 
 
 def read(folder: Path) -> VirtualPhone | None:
-    """The phone of this folder, when it is alive."""
+    """Return the phone of this folder; None when it does not run."""
     try:
         state = json.loads((folder / "running.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    # Process ids are used again; with the time of its start, this one is meant and no other.
+    # Process ids are reused; the id and the start time together identify a process.
     if _start_ticks(state["pid"]) != state["start_ticks"]:
         return None
     return VirtualPhone(
@@ -90,7 +91,7 @@ def read(folder: Path) -> VirtualPhone | None:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), field 22); None when it is dead."""
+    """Return the start time of a process in clock ticks since boot (proc(5), field 22); None when it is dead."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -107,20 +108,20 @@ def kill(folder: Path) -> None:
     while pids := processes(folder):
         if time.monotonic() > deadline:
             raise SmoothdroidError(f"the phone {folder.name!r} does not end: processes {pids} are still there")
-        # A process that ended meanwhile makes kill fail; the next look says who is left.
+        # A process that ended meanwhile makes kill fail; the loop checks which are left.
         subprocess.run(kill_as_root(pids), capture_output=True, check=False)
         time.sleep(0.02)
 
 
 def processes(folder: Path) -> list[int]:
-    """The processes that were started to be this phone: its first one, and unshare and sudo above it."""
-    its_folder = os.fsencode(f"--folder={folder}")
-    # The end of its path only: another checkout of smoothdroid may have started it.
-    its_init = os.fsencode("/".join(INIT.parts[-3:]))
+    """List the processes that run this phone: its first one, and unshare and sudo above it."""
+    folder_option = os.fsencode(f"--folder={folder}")
+    # Only the end of the path is compared: another checkout of smoothdroid may have started the phone.
+    init_path = os.fsencode("/".join(INIT.parts[-3:]))
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             arguments = path.read_bytes().split(b"\0")
-            if its_folder in arguments and any(argument.endswith(its_init) for argument in arguments):
+            if folder_option in arguments and any(argument.endswith(init_path) for argument in arguments):
                 found.append(int(path.parent.name))
     return found

@@ -1,6 +1,6 @@
-"""The root tree that all phones share, read-only: Debian's adbd, sshd, mksh and toybox laid out like Android.
+"""The read-only root tree of all emulated phones: Debian's adbd, sshd, mksh and toybox laid out like Android.
 
-It is made once, from Debian's signed packages, and kept in the cache under a hash of what makes it.
+It is built once, from Debian's signed packages, and cached under a hash of its inputs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smoothdroid.device.virtual.host import KEYRING, as_root, kill_as_root, star
 SUITE = "trixie"
 PACKAGES = ("adbd", "coreutils", "libc-bin", "mksh", "openssh-server", "original-awk", "toybox")
 LAYOUT = 2
-"""Goes up when the code below lays the tree out differently."""
+"""The version of the layout, to be increased when the code below changes it."""
 
 ADBD = "usr/lib/android-sdk/platform-tools/adbd"
 
@@ -36,15 +36,15 @@ _PROGRAMS = {
     "usr/bin/original-awk": "system/bin/awk",  # the awk that Android has too
     "usr/bin/dd": "system/bin/dd",
 }
-"""Where a program lies in Debian's package, and where on the phone."""
+"""The path of a program in Debian's package -> its path on the phone."""
 
 _LOADERS = {"x86_64": "usr/lib64/ld-linux-x86-64.so.2", "aarch64": "usr/lib/ld-linux-aarch64.so.1"}
 
 _LOCALE = "usr/lib/locale/C.utf8"
-"""Android's tools take all text for UTF-8; Debian's do with this locale, and mksh complains without it."""
+"""The locale in which Debian's tools read all text as UTF-8, as Android's do; mksh prints an error without it."""
 
 _SCRIPTS = Path(__file__).parent / "system_bin"
-"""What Android has and Debian has not, or what must answer for the phone and not for the workstation."""
+"""The scripts that replace commands of Android which Debian lacks, or which would report the workstation."""
 
 _ANDROID_TOOLS = """
 [ acpi base64 basename blkdiscard blkid blockdev cal cat chattr chgrp chmod chown chroot chrt cksum clear cmp
@@ -58,7 +58,7 @@ sha1sum sha224sum sha256sum sha384sum sha512sum sleep sort split stat strings sw
 tail tar tee test time timeout top touch true truncate tty tunctl uclampset ulimit umount uniq unix2dos unlink
 unshare uptime usleep uudecode uuencode uuidgen vconfig vmstat watch wc which whoami xargs xxd yes zcat
 """
-"""Toybox commands that Android 14 has (AOSP, system/core/shell_and_utilities/README.md).
+"""The toybox commands that Android 14 has (AOSP, system/core/shell_and_utilities/README.md).
 
 Debian's toybox has more (wget, factor), which a phone lacks, and lacks some (dd, diff, expr, gzip, tr), which
 it builds only from toybox's "pending" folder: dd is GNU's here, and a script keeps to what both have of the rest.
@@ -66,9 +66,9 @@ it builds only from toybox's "pending" folder: dd is GNU's here, and a script ke
 
 
 def ensure(on_step: Callable[[str], None]) -> Path:
-    """The tree, made now when the cache lacks it (some seconds, and 40 MB of downloads).
+    """Return the tree, building it when the cache lacks it (some seconds, and 40 MB of downloads).
 
-    Raises SmoothdroidError when it cannot be made. Safe to call from several processes, and to be killed in.
+    Raises SmoothdroidError when it cannot be built. Safe to call from several processes, and to kill.
     """
     folder = cache_root().resolve() / "phone-tree"
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ def ensure(on_step: Callable[[str], None]) -> Path:
     if tree.exists():
         return tree
     with exclusive(folder / "lock", wait=True):
-        if tree.exists():  # another process made it meanwhile
+        if tree.exists():  # another process built it meanwhile
             return tree
-        for leftover in folder.glob("making-*"):  # of a maker that was killed: the lock is ours, so it is dead
+        for leftover in folder.glob("making-*"):  # of a process that was killed: this one holds the lock
             _remove(leftover)
         on_step(f"making the phone's root tree from Debian {SUITE} (once)")
         making = Path(tempfile.mkdtemp(prefix="making-", dir=folder))
@@ -116,15 +116,15 @@ def _extract(debian: Path, log: Path) -> None:
             subprocess.run(kill_as_root([-process.pid]), check=False)
             raise
     if status != 0:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise SmoothdroidError(
             f"mmdebstrap could not fetch the phone's packages (status {status}); it needs Debian's mirrors:\n  "
-            + "\n  ".join(said[-8:])
+            + "\n  ".join(lines[-8:])
         )
 
 
 def _lay_out(debian: Path, phone: Path) -> None:
-    """Copy what the phone needs out of Debian's tree: 20 MB of 100, and no perl, no systemd."""
+    """Copy the files that the phone needs out of Debian's tree: 20 MB of 100, without perl and systemd."""
     loader = _LOADERS[platform.machine()]
     libraries = list((debian / "usr/lib").glob("*-linux-gnu"))
     if len(libraries) != 1:
@@ -162,5 +162,5 @@ def _lay_out(debian: Path, phone: Path) -> None:
 def _copy(source: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, place)
-    # Whatever the source's mode is: no setuid, and readable by the phone's users.
+    # The mode does not depend on the source's: no setuid, and readable by the phone's users.
     place.chmod(0o755)

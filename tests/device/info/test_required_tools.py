@@ -121,7 +121,7 @@ def test_nothing_is_sent_to_a_phone_that_lacks_a_tool(tmp_path: Path, lacking: l
 def test_only_what_names_cpus_needs_taskset(tmp_path: Path) -> None:
     target = Bare(tmp_path, without=["taskset"])
     required_tools.require(target)
-    with pytest.raises(NoPhone, match=r"taskset \(to hold threads to the CPUs of --cpus\)"):
+    with pytest.raises(NoPhone, match=r"taskset \(to restrict threads to the CPUs of --cpus\)"):
         required_tools.require(target, [TASKSET])
 
 

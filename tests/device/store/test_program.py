@@ -60,5 +60,5 @@ def test_a_library_that_changed_underway_is_not_taken(target: LocalTarget, tmp_p
     built = tmp_path / "built"
     bench, library = made(built, "llama-bench", SAYS), made(built, "libllama.so", "1")
     library[0].write_text("2")
-    with pytest.raises(BadInput, match=r"libllama.so changed since it was looked at"):
+    with pytest.raises(BadInput, match=r"libllama.so changed while it was sent"):
         install(target, bench, [bench, library])

@@ -178,7 +178,7 @@ def test_a_chunk_that_was_flipped_on_the_way_is_sent_again(target: Watched, sour
 )
 def test_a_cable_that_spoils_everything_is_given_up_and_leaves_nothing(target: Watched, source: Path) -> None:
     target.spoil = lambda part: flip(part, 0)
-    with pytest.raises(CommandFailed, match="not what was sent, 3 times"):
+    with pytest.raises(CommandFailed, match="arrived damaged 3 times"):
         ensure(target, source, sha256(source))
     assert len(target.sent) == 3
     assert [name for name in files(target) if not name.endswith((".lock", ".holder"))] == []
@@ -190,7 +190,7 @@ def test_a_cable_that_spoils_everything_is_given_up_and_leaves_nothing(target: W
     outcome="an error says so, and no such file is seen on the phone",
 )
 def test_a_file_that_changed_since_it_was_hashed_is_not_there(target: Watched, source: Path) -> None:
-    with pytest.raises(BadInput, match="changed since it was looked at"):
+    with pytest.raises(BadInput, match="changed while it was sent"):
         ensure(target, source, "0" * 64)
     assert source.name not in files(target)
 
@@ -299,7 +299,7 @@ def test_what_is_stored_is_its_users_alone(target: Watched, source: Path) -> Non
 @pytest.mark.parametrize("said", ["whole ../../etc/passwd\n", "whole a\nwhole b\n", "part 1e9\n", "\x1b[2J\n"])
 def test_a_hostile_answer_is_refused(target: Watched, source: Path, said: str) -> None:
     target.look = said
-    with pytest.raises(CommandFailed, match="of what it has"):
+    with pytest.raises(CommandFailed, match="as the state of the file"):
         ensure(target, source, sha256(source))
 
 
