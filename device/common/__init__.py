@@ -1,1 +1,1 @@
-"""What all packages share: errors, file hashes, safe text, the cache folder."""
+"""Code that all packages share: errors, locks, atomic writes, file hashes, safe text, the cache folder."""

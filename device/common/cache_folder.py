@@ -1,4 +1,4 @@
-"""Where this workstation keeps what is dear to make: sources, builds, the emulated phone's tree."""
+"""The workstation's cache folder: sources, builds, downloads and the emulated phone's tree."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import platformdirs
 
 
 def cache_root() -> Path:
-    """The cache folder: $SMOOTHDROID_CACHE, or the user's cache folder (~/.cache/smoothdroid)."""
+    """Return the cache folder: $SMOOTHDROID_CACHE, or the user's cache folder (~/.cache/smoothdroid)."""
     chosen = os.environ.get("SMOOTHDROID_CACHE")
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("smoothdroid")

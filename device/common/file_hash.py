@@ -1,17 +1,17 @@
-"""By what a file is known, here and on a phone."""
+"""The hash by which files are identified, on the workstation and on phones."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-AT_ONCE = 1 << 20  # bytes; a model is not read into memory whole
+AT_ONCE = 1 << 20  # bytes; a model may not fit into memory
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while some := file.read(AT_ONCE):
-            digest.update(some)
+        while piece := file.read(AT_ONCE):
+            digest.update(piece)
     return digest.hexdigest()

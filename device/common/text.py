@@ -1,4 +1,4 @@
-"""Text from phones, files and models, made fit to be shown: nothing in it acts on what stands around it."""
+"""Text from phones, files and models, made safe to print: no control characters, no bidirectional controls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 REPLACEMENT = "\ufffd"
 
-# Control characters but newline and tab; what turns or hides the text around it (Unicode's bidirectional controls, its
-# deprecated ones and its tags); half a character, which no terminal or file can be sent; what XML does not allow.
+# Control characters except newline and tab; what reverses or hides the text around it (Unicode's bidirectional
+# controls, deprecated controls and tags); surrogates, which cannot be encoded; what XML does not allow.
 ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -17,7 +17,7 @@ ACTS = re.compile(
 
 
 def visible(text: str) -> str:
-    """The same text with its lines; what acts instead of being seen becomes a replacement character."""
+    """Return the text with everything that is not displayed as itself replaced by U+FFFD; lines and tabs stay."""
     return ACTS.sub(REPLACEMENT, text)
 
 

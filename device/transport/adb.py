@@ -16,24 +16,24 @@ from smoothdroid.device.transport.shell_target import TRANSFER_TIMEOUT_S, Comman
 
 ROOT = "/data/local/tmp/smoothdroid"
 CONNECT_S = 20.0  # adb itself gives up on an address after about 10 s
-MORE_THAN_ONE = "more than one device"  # what an adb server says to a serial that two phones have
+MORE_THAN_ONE = "more than one device"  # an adb server's reply for a serial that two phones have
 
 _ON_A_NETWORK = r"(\[[0-9A-Fa-f:.%\w]+\]|[^:\s]+):\d{1,5}|\S.*\._adb(-tls-connect)?\._tcp"
-"""The serials of phones on a network, which `adb connect` takes: HOST:PORT, or the name that mDNS gives."""
+"""The serials of phones on a network, as `adb connect` takes them: HOST:PORT or an mDNS name."""
 
 BACK_TO_ANDROID = "let it start Android: choose `Reboot system now` in its menu, or hold the power key for 15 s"
 WHAT_TO_DO = {
     "unauthorized": 'unlock the phone and accept this computer\'s key ("Allow USB debugging?"), then try again',
-    "authorizing": "the phone is still thinking about this computer's key; look at its screen, then try again",
-    "connecting": "adb is still connecting to it: try again in some seconds; if it stays so, connect it anew",
-    "detached": "somebody took it away from adb with `adb detach`: `adb attach` gives it back, or connect it anew",
+    "authorizing": "the phone has not accepted this computer's key yet: look at its screen, then try again",
+    "connecting": "adb is still connecting to it: try again in a few seconds; if that does not help, reconnect it",
+    "detached": "it was released with `adb detach`: run `adb attach`, or reconnect it",
     "bootloader": f"the phone is in its bootloader: {BACK_TO_ANDROID}",
     "recovery": f"the phone is in recovery: {BACK_TO_ANDROID}",
-    "sideload": f"the phone waits for an update (`adb sideload`): {BACK_TO_ANDROID}",
+    "sideload": f"the phone is waiting for an update (`adb sideload`): {BACK_TO_ANDROID}",
     "rescue": f"the phone is in rescue mode: {BACK_TO_ANDROID}",
-    "host": "another computer's adb answers there, not a phone: give the address of the phone itself",
+    "host": "the adb of another computer answers there, not a phone: give the address of the phone itself",
 }
-"""A state in an adb server's list -> what to do about it (AOSP, packages/modules/adb/adb.h, ConnectionState)."""
+"""Advice by the state in an adb server's list (AOSP, packages/modules/adb/adb.h, ConnectionState)."""
 
 
 class AdbTarget(ShellTarget):
@@ -96,32 +96,32 @@ TWINS = "`smoothdroid devices` lists them by their transport ids, as adb:transpo
 
 
 def attached(host: str | None = None, port: int | None = None) -> dict[str, str]:
-    """List the phones of an adb server: what follows `adb:` in a phone's name -> its state (`device`, `offline`, ...).
+    """Return the state (`device`, `offline`, ...) of each phone of an adb server, by what follows `adb:` in its name.
 
-    That is its serial, or `transport:ID` where several phones have the same. Raises Unreachable when there is no
-    server and none can be started, BadInput when the environment names no server.
+    That is its serial, or `transport:ID` where several phones share a serial. Raises Unreachable when there is no
+    server and none can be started, BadInput when the environment names no valid server.
     """
-    return {one.address: one.state for one in _listing(adb_server.at(host, port))}
+    return {phone.address: phone.state for phone in _listing(adb_server.at(host, port))}
 
 
 def attached_already(port: int | None = None) -> dict[str, str]:
-    """List as `attached` does, but start no server: where none runs, nothing is attached. Raises as `attached`."""
+    """Return what `attached` returns, or nothing where no server runs: none is started. Raises as `attached`."""
     return attached(port=port) if adb_server.runs(adb_server.at(port=port)) else {}
 
 
 def parse_listing(short: str, long: str = "") -> dict[str, str]:
-    """Read what `adb devices`, and `adb devices -l` if given, print, into what `attached` returns."""
-    return {one.address: one.state for one in adb_server.read_listing(short, long)}
+    """Parse the output of `adb devices`, and of `adb devices -l` if given, into what `attached` returns."""
+    return {phone.address: phone.state for phone in adb_server.read_listing(short, long)}
 
 
 def twins() -> dict[str, str]:
-    """Each serial that several phones of the default server have -> a sentence about it. Raises as `attached`."""
-    found = [one for one in _listing(adb_server.default()) if one.shared]
-    return {one.serial: _twins(one.serial, found) for one in found}
+    """Return a message about each serial that several phones of the default server share. Raises as `attached`."""
+    phones = [phone for phone in _listing(adb_server.default()) if phone.shared]
+    return {phone.serial: _twins(phone.serial, phones) for phone in phones}
 
 
 def find(wanted: str, server: Server) -> Attached:
-    """The phone with a serial, or with `transport:ID` or `usb:PORT`; one on a network is connected to if need be.
+    """Return the phone with this serial, `transport:ID` or `usb:PORT`, after connecting to one on a network.
 
     Raises Unreachable where there is none, NoPhone where there are several.
     """
@@ -132,66 +132,68 @@ def find(wanted: str, server: Server) -> Attached:
         phones = _listing(server)
         phone = _pick(wanted, phones)
     if phone is None:
-        seen = ", ".join(sorted(one.address for one in phones)) or "none"
-        raise Unreachable(f"adb has no phone {wanted}; it has: {seen}. `smoothdroid devices` lists them")
+        listed = ", ".join(sorted(phone.address for phone in phones)) or "none"
+        raise Unreachable(f"adb has no phone {wanted}; it has: {listed}. `smoothdroid devices` lists them")
     return phone
 
 
 def is_on_a_network(serial: str) -> bool:
-    """Whether a phone with this serial is reached by `adb connect`."""
+    """Return whether a phone with this serial is reached by `adb connect`."""
     return not serial.startswith("transport:") and re.fullmatch(_ON_A_NETWORK, serial) is not None
 
 
 def _pick(wanted: str, phones: Sequence[Attached]) -> Attached | None:
-    found = [one for one in phones if wanted in (one.serial, one.plug, f"transport:{one.transport}")]
-    if len(found) > 1:
-        raise NoPhone(_twins(wanted, found))
-    return found[0] if found else None
+    matches = [phone for phone in phones if wanted in (phone.serial, phone.plug, f"transport:{phone.transport}")]
+    if len(matches) > 1:
+        raise NoPhone(_twins(wanted, matches))
+    return matches[0] if matches else None
 
 
 def _twins(serial: str, phones: Sequence[Attached]) -> str:
-    its = [one for one in phones if one.serial == serial]
-    count = {2: "two", 3: "three"}.get(len(its), str(len(its)))
-    said = f"adb has {count} phones with the serial {serial}"
-    if not all(one.transport for one in its):
-        return f"{said}, and this adb server does not tell them apart: unplug all but one, or update adb"
-    said += f": transport ids {', '.join(one.transport for one in its)}. Name one with --on: "
-    said += ", ".join(f"adb:{one.address}" + (f" (at adb:{one.plug})" if one.plug else "") for one in its)
-    return f"{said}. An id changes when the phone is connected anew" + (
-        ", its USB port does not" if any(one.plug for one in its) else ""
+    twins = [phone for phone in phones if phone.serial == serial]
+    count = {2: "two", 3: "three"}.get(len(twins), str(len(twins)))
+    message = f"adb has {count} phones with the serial {serial}"
+    if not all(phone.transport for phone in twins):
+        return f"{message}, and this adb server cannot tell them apart: unplug all but one, or update adb"
+    message += f": transport ids {', '.join(phone.transport for phone in twins)}. Name one with --on: "
+    message += ", ".join(f"adb:{phone.address}" + (f" (at adb:{phone.plug})" if phone.plug else "") for phone in twins)
+    return f"{message}. An id changes when the phone is reconnected" + (
+        ", its USB port does not" if any(phone.plug for phone in twins) else ""
     )
 
 
 def check_ready(serial: str, state: str) -> None:
-    """Raises Unreachable unless `state` is one in which a phone can work, saying what to do."""
+    """Raise Unreachable with advice unless `state` is one in which a phone can be used."""
     if state != "device":
-        raise Unreachable(f"the phone {serial} is there, but adb calls it `{state}`: {what_to_do(state, serial)}")
+        raise Unreachable(f"the phone {serial} is attached, but adb lists it as `{state}`: {what_to_do(state, serial)}")
 
 
 def what_to_do(state: str, serial: str = "") -> str:
-    """Advice about a phone that adb lists in this state."""
+    """Return advice about a phone that adb lists in this state."""
     by_network = is_on_a_network(serial)
     if "no permissions" in state:
-        return f"this user may not open the USB device: {system.this().fix('udev')}, then plug it in again"
+        return f"this user may not open the USB device: {system.this().fix('udev')}, then plug it back in"
     if state in WHAT_TO_DO:
         return WHAT_TO_DO[state]
-    anew = f"`adb disconnect {serial}`, then `adb connect {serial}`" if by_network else "plug it out and in again"
+    reconnect = (
+        f"`adb disconnect {serial}`, then `adb connect {serial}`" if by_network else "unplug it and plug it back in"
+    )
     if state == "offline":
-        return f"{anew}; if that is not enough, turn {'wireless' if by_network else 'USB'} debugging off and on"
-    return f"smoothdroid does not know this state: let the phone start Android, {anew}"
+        return f"{reconnect}; if that is not enough, turn {'wireless' if by_network else 'USB'} debugging off and on"
+    return f"smoothdroid does not know this state: let the phone start Android, {reconnect}"
 
 
 def connect(address: str, port: int | None = None, *, server: Server | None = None) -> None:
-    """Have an adb server connect to `address`, HOST:PORT: `server`, or that of this machine at `port`, or the default.
+    """Connect an adb server to a phone at HOST:PORT: `server`, or this machine's at `port`, or the default one.
 
-    Raises Unreachable when it cannot.
+    Raises Unreachable when that fails.
     """
     server = server or adb_server.at(port=port)
     client = adb_server.Client(server)
     try:
         answer = client.connect(address, timeout=CONNECT_S)
         if "already" in answer and _state(address, server) == "offline":
-            # What is left of a connection to a phone that went away and came back.
+            # A stale connection to a phone that disappeared and came back.
             client.disconnect(address)
             answer = client.connect(address, timeout=CONNECT_S)
     except (AdbError, OSError, ValueError) as error:
@@ -201,13 +203,13 @@ def connect(address: str, port: int | None = None, *, server: Server | None = No
 
 
 def disconnect(address: str) -> None:
-    """Have the default adb server forget `HOST:PORT`; other phones are left alone."""
+    """Disconnect the default adb server from one phone at HOST:PORT."""
     adb_server.Client(adb_server.default()).disconnect(address)
 
 
 def _state(address: str, server: Server) -> str:
-    """The state of a phone by its address; empty where it is not listed."""
-    return next((one.state for one in _listing(server) if one.serial == address), "")
+    """Return the state of a phone by its address; empty where it is not listed."""
+    return next((phone.state for phone in _listing(server) if phone.serial == address), "")
 
 
 def _how_to_reach(answer: str) -> str:
@@ -223,5 +225,5 @@ def _listing(server: Server, *, detailed: bool = False) -> list[Attached]:
     try:
         return adb_server.listing(server, detailed=detailed)
     except (AdbError, OSError) as error:
-        why = "and none could be started" if server.is_local else "and adb starts one only for `localhost`"
-        raise Unreachable(f"no adb server at {server.shown}, {why}: {error}") from error
+        reason = "and none could be started" if server.is_local else "and adb starts one only for `localhost`"
+        raise Unreachable(f"no adb server at {server.shown}, {reason}: {error}") from error

@@ -1,18 +1,19 @@
-"""adbutils, which can be imported whatever ANDROID_ADB_SERVER_PORT holds: at its import it makes a number of it.
+"""The adbutils library, imported so that any value of ANDROID_ADB_SERVER_PORT is accepted.
 
-All modules import it from here. Which server is asked, adb_server.py decides.
+adbutils converts the variable to a number when it is imported. All modules import adbutils from here;
+adb_server.py chooses the server.
 """
 
 from __future__ import annotations
 
 import os
 
-_said = os.environ.pop("ANDROID_ADB_SERVER_PORT", None)
+_port = os.environ.pop("ANDROID_ADB_SERVER_PORT", None)
 try:
     import adbutils
     from adbutils.errors import AdbConnectionError, AdbError, AdbTimeout
 finally:
-    if _said is not None:
-        os.environ["ANDROID_ADB_SERVER_PORT"] = _said
+    if _port is not None:
+        os.environ["ANDROID_ADB_SERVER_PORT"] = _port
 
 __all__ = ["AdbConnectionError", "AdbError", "AdbTimeout", "adbutils"]

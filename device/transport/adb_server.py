@@ -1,4 +1,4 @@
-"""The adb server: which one, chosen as adb itself chooses, how it is talked to, and which phones it lists."""
+"""Adb servers: the choice of one, as adb itself makes it, connections to it, and its list of phones."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.transport.adb_library import AdbConnectionError, AdbError, AdbTimeout, adbutils
 
 DEFAULT_PORT = 5037
-DEFAULT_SPEC_PORT = 5555  # adb's own, of `tcp:HOST` without a port
-ANSWER_S = 20.0  # a server that says nothing for so long hangs
+DEFAULT_SPEC_PORT = 5555  # adb's own default for `tcp:HOST`
+ANSWER_S = 20.0  # a server that does not answer for this long hangs
 START_S = 20.0
 CONNECT_S = 3.0
 
@@ -32,44 +32,47 @@ class Server:
     spec: str
     """Its address, as `adb -L` takes it."""
     host: str = ""
-    """Empty: this machine."""
+    """The host; empty for this machine."""
     port: int = 0
     path: str = ""
-    """Of a Unix socket; an abstract one begins with a NUL. Such a server has no host and no port."""
+    """The path of a Unix socket; an abstract one begins with a NUL. Such a server has no host and no port."""
 
     @property
     def is_local(self) -> bool:
-        """Whether adb starts it when it does not run (AOSP, packages/modules/adb/socket_spec.cpp)."""
+        """Whether adb starts it if it is not running (AOSP, packages/modules/adb/socket_spec.cpp)."""
         return self.host in ("", "localhost")
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine, and so reaches this machine's ports."""
+        """Whether it runs on this machine and can reach this machine's ports."""
         return self.host in ("", "localhost", "127.0.0.1", "::1")
 
     @property
     def shown(self) -> str:
-        """How a user writes it after the `@` of --on."""
+        """The address as a user writes it after the `@` of --on."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.spec if self.path else f"{host or '127.0.0.1'}:{self.port}"
 
     @property
     def suffix(self) -> str:
-        """The end of its phones' names: empty for the server that adb uses without any setting."""
-        usual = [one.port == DEFAULT_PORT and one.host in ("", "localhost", "127.0.0.1") for one in (self, default())]
+        """The end of its phones' names; empty for the server that adb uses by default."""
+        usual = [
+            server.port == DEFAULT_PORT and server.host in ("", "localhost", "127.0.0.1")
+            for server in (self, default())
+        ]
         return "" if all(usual) else f"@{self.shown}"
 
 
 def default(environ: Mapping[str, str] = os.environ) -> Server:
-    """The server that adb uses in this environment. Raises BadInput for a variable that names none.
+    """Return the server that adb uses in this environment. Raises BadInput for a malformed variable.
 
     The order and the forms are those of adb (AOSP, packages/modules/adb/client/commandline.cpp, socket_spec.cpp).
     """
     if (spec := environ.get(SOCKET)) is not None:
         return parse(spec, f"${SOCKET}")
     port = DEFAULT_PORT
-    if said := environ.get(PORT):
-        port = _port(said, f"${PORT}")
+    if text := environ.get(PORT):
+        port = _port(text, f"${PORT}")
     host = environ.get(ADDRESS)
     if host is None:
         return Server(f"tcp:{port}", "", port)
@@ -77,9 +80,9 @@ def default(environ: Mapping[str, str] = os.environ) -> Server:
 
 
 def at(host: str | None = None, port: int | None = None) -> Server:
-    """The server at `host`, which can also be a socket such as `localfilesystem:PATH`; the default one without both.
+    """Return the server at `host`, or a socket such as `localfilesystem:PATH`; the default one without both.
 
-    Raises BadInput for what can be no address.
+    Raises BadInput for what cannot be an address.
     """
     if host is None and port is None:
         return default()
@@ -91,7 +94,7 @@ def at(host: str | None = None, port: int | None = None) -> Server:
 
 
 def parse(spec: str, where: str) -> Server:
-    """Read an adb socket specification. Raises BadInput, which says that it stands in `where`."""
+    """Read an adb socket specification. Raises BadInput, which names its origin `where`."""
     kind, colon, rest = spec.partition(":")
     if kind == "tcp" and colon:
         if re.fullmatch(r"[0-9]+", rest):
@@ -102,7 +105,7 @@ def parse(spec: str, where: str) -> Server:
         return Server(spec, path=rest)
     if kind == "localabstract" and rest:
         return Server(spec, path=f"\0{rest}")
-    raise BadInput(f"{where}: {spec!r} names no adb server. It can be {SOCKET_FORMS}")
+    raise BadInput(f"{where}: {spec!r} is not the address of an adb server. It can be {SOCKET_FORMS}")
 
 
 def parse_suffix(text: str, where: str) -> Server:
@@ -117,17 +120,17 @@ def _tcp(address: str, where: str) -> Server:
     """Read HOST, HOST:PORT or [IPV6]:PORT."""
     match = re.fullmatch(r"\[([0-9A-Fa-f:.]+(?:%\w+)?)\](?::(.*))?|([^:\[\]\s/]+)(?::(.*))?", address)
     if not match:
-        raise BadInput(f"{where}: {address!r} is no address of an adb server: HOST:PORT or [IPV6]:PORT")
+        raise BadInput(f"{where}: {address!r} is not the address of an adb server: HOST:PORT or [IPV6]:PORT")
     six, six_port, name, name_port = match.groups()
-    said = six_port if six else name_port
-    port = DEFAULT_SPEC_PORT if said is None else _port(said, where)
+    text = six_port if six else name_port
+    port = DEFAULT_SPEC_PORT if text is None else _port(text, where)
     return Server(f"tcp:[{six}]:{port}" if six else f"tcp:{name}:{port}", six or name, port)
 
 
-def _port(said: str, where: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", said) or not 1 <= int(said) <= 65535:
-        raise BadInput(f"{where}: `{said}` is no port of an adb server: a number from 1 to 65535")
-    return int(said)
+def _port(text: str, where: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
+        raise BadInput(f"{where}: `{text}` is not a port of an adb server: a number from 1 to 65535")
+    return int(text)
 
 
 def _bracketed(host: str) -> str:
@@ -135,12 +138,13 @@ def _bracketed(host: str) -> str:
 
 
 class Client(adbutils.AdbClient):  # type: ignore[misc] # its package has no types
-    """adbutils' client for any server; only a local server is started, and at its own address.
+    """The adbutils client, extended to any server; a local server is started at its own address.
 
-    adbutils knows no Unix sockets, and starts the server of the environment, whichever it was asked for.
+    adbutils itself supports no Unix sockets, and starts the server of the environment whichever server it was given.
     """
 
     def __init__(self, server: Server) -> None:
+        """Talk to `server`."""
         super().__init__(server.host or "127.0.0.1", server.port or DEFAULT_PORT)
         self.server = server
 
@@ -169,8 +173,8 @@ class _Connection(adbutils.AdbConnection):  # type: ignore[misc] # its package h
         try:
             return _connected(self._server)
         except TimeoutError as error:
-            raise AdbTimeout("it does not answer") from error
-        except (OSError, UnicodeError) as error:  # a host's name can be no name at all
+            raise AdbTimeout("the server does not answer") from error
+        except (OSError, UnicodeError) as error:  # the host may not be a valid name
             raise AdbConnectionError(str(error)) from error
 
 
@@ -196,7 +200,7 @@ def _connected(server: Server) -> socket.socket:
 
 
 def runs(server: Server) -> bool:
-    """Whether something answers at the server's address; starts nothing."""
+    """Return whether something answers at the server's address; nothing is started."""
     try:
         _connected(server).close()
     except (OSError, UnicodeError):
@@ -208,17 +212,17 @@ def start(server: Server) -> None:
     """Start a server of this machine. Raises AdbError when that fails."""
     _make_executable()
     # A file, not a pipe: the server inherits it, and would keep a pipe open.
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         command = [adbutils.adb_path(), "-L", server.spec, "start-server"]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=START_S, check=False
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=START_S, check=False
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise AdbError(f"`{' '.join(command)}`: {error}") from error
         if done.returncode != 0:
-            said.seek(0)
-            lines = said.read(1 << 16).decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+            output.seek(0)
+            lines = output.read(1 << 16).decode("utf-8", "replace").strip().splitlines() or ["it printed nothing"]
             raise AdbError(f"`adb start-server` failed: {lines[-1]}")
 
 
@@ -230,37 +234,37 @@ class Attached:
     state: str
     """`device`, `unauthorized`, `offline`, ...; it can be several words."""
     transport: str = ""
-    """Its number in the server's list, a new one whenever it connects; empty where it was not asked for."""
+    """The number in the server's list, a new one at each connection; empty where it was not requested."""
     plug: str = ""
-    """The USB port that it hangs at, as `usb:1-2`; empty where it was not asked for, or hangs at none."""
+    """The USB port, as `usb:1-2`; empty where it was not requested or there is none."""
     shared: bool = False
-    """Another phone of this list has the same serial."""
+    """Whether another phone of this list has the same serial."""
 
     @property
     def address(self) -> str:
-        """Its name without `adb:`, as --on takes it."""
+        """The name without `adb:`, as --on takes it."""
         return f"transport:{self.transport}" if self.shared and self.transport else self.serial
 
 
 def listing(server: Server, *, detailed: bool = False) -> list[Attached]:
-    """List the phones of a server. Asks for transports and USB ports if `detailed`, or if two have the same serial.
+    """Return the phones of a server, with transports and USB ports if `detailed` or if two have the same serial.
 
-    Raises adbutils' AdbError and OSError; AdbError too for what is no adb server.
+    Raises adbutils' AdbError, also for what is not an adb server, and OSError.
     """
-    found = read_listing(_ask(server, "host:devices"))
-    if found and (detailed or any(one.shared for one in found)):
+    phones = read_listing(_ask(server, "host:devices"))
+    if phones and (detailed or any(phone.shared for phone in phones)):
         return read_listing(_ask(server, "host:devices"), _ask(server, "host:devices-l"))
-    return found
+    return phones
 
 
 def read_listing(short: str, long: str = "") -> list[Attached]:
-    """Read what `adb devices`, and `adb devices -l` if given, print, in its order.
+    """Parse the output of `adb devices`, and of `adb devices -l` if given, in its order.
 
-    The short form separates by tabs: serials and states may have spaces in them. The long form adds the rest.
+    The short form separates by tabs, because serials and states may contain spaces. The long form adds the rest.
     """
     pairs = [(serial, state) for serial, tab, state in (line.partition("\t") for line in short.splitlines()) if tab]
     details = long.splitlines()
-    found = []
+    phones = []
     for serial, state in pairs:
         rest = ""
         for number, line in enumerate(details):
@@ -270,8 +274,8 @@ def read_listing(short: str, long: str = "") -> list[Attached]:
         transport = re.search(r"\stransport_id:(\d{1,18})(?:\s|$)", rest)
         plug = re.search(r"\s(usb:[\w.:-]+)", rest)
         shared = sum(serial == other for other, _ in pairs) > 1
-        found.append(Attached(serial, state, transport[1] if transport else "", plug[1] if plug else "", shared))
-    return found
+        phones.append(Attached(serial, state, transport[1] if transport else "", plug[1] if plug else "", shared))
+    return phones
 
 
 def _ask(server: Server, request: str) -> str:
@@ -284,12 +288,12 @@ def _ask(server: Server, request: str) -> str:
                 raise ValueError(f"a length of {length!r}")
             return bytes(connection.read_exact(int(length, 16))).decode("utf-8", "replace")
         except (ValueError, EOFError) as error:
-            raise AdbError(f"what answers there is no adb server: {error}") from error
+            raise AdbError(f"what answers there is not an adb server: {error}") from error
 
 
 def _make_executable() -> None:
-    """Give the adb inside the adbutils wheel its executable bit, without which adbutils does not find it."""
+    """Make the adb in the adbutils wheel executable; adbutils finds it only then."""
     bundled = Path(adbutils.__file__).parent / "binaries" / "adb"
     if bundled.exists() and not os.access(bundled, os.X_OK):
-        with suppress(OSError):  # another user's: then there may be an adb in $PATH
+        with suppress(OSError):  # it is another user's; there may be an adb in $PATH
             bundled.chmod(bundled.stat().st_mode | 0o111)

@@ -1,4 +1,4 @@
-"""Host keys that are known, and those that are revoked: the files `known_hosts` as OpenSSH reads them."""
+"""Known and revoked host keys: `known_hosts` files, read as OpenSSH reads them."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ SSH_PORT = 22
 
 @dataclass(frozen=True)
 class _Line:
-    """A line that could be read."""
+    """A valid line of a known_hosts file."""
 
     marker: str
-    """`@revoked` or nothing."""
+    """The marker: `@revoked` or empty."""
     hosts: Sequence[str]
     key: paramiko.PKey
 
 
 class KnownHosts:
-    """The content of the files; a host that is not in them is added to the first when the user accepts its key."""
+    """The known_hosts files. A host whose key the user accepts is added to the first."""
 
     def __init__(self, files: Sequence[Path], accepted: str | None = None) -> None:
-        """`accepted` is the fingerprint, `SHA256:...`, of a key that the user trusts."""
+        """Read the files. `accepted` is the fingerprint, `SHA256:...`, of a key that the user trusts."""
         self._files, self._accepted = files, accepted
         self._lines = [line for file in files for line in _read(file)]
 
     def kinds(self, name: str) -> list[str]:
-        """The kinds of keys by which a host is known: it should show one of those."""
+        """Return the kinds of keys by which a host is known; it should show one of those."""
         return [line.key.get_name() for line in self._of(name)]
 
     def check(self, host: str, port: int, key: paramiko.PKey, known_as: str | None = None) -> None:
-        """Raise NoPhone unless the host's key is known, or is the one that the user accepts, which is then added.
+        """Raise NoPhone unless the host's key is known or accepted by the user; an accepted key is added to the files.
 
-        `known_as` is the name in the files where that is not the host's own.
+        `known_as` is the host's name in the files if it has another one there.
         """
         name = known_as or name_of(host, port)
         seen = fingerprint(key)
         if any(key == line.key for line in self._lines if line.marker and _is_for(line, [name, host])):
             raise NoPhone(
                 f"{name} shows the key {seen}, which is marked as @revoked in {self._shown()}: not connecting. Whoever "
-                "has the phone should make a new key (`ssh-keygen -A` there); remove the line only if it is wrong"
+                "owns the phone should make a new key (`ssh-keygen -A` there); remove the line only if it is wrong"
             )
         known = [line.key for line in self._of(name)]
-        # As OpenSSH: the same key under the host's bare name counts, another one there does not.
+        # As in OpenSSH, the same key under the host's bare name counts, and another one there does not.
         if key in known or key in [line.key for line in self._of(host)]:
             return
         if known:
             raise NoPhone(
-                f"{name} shows the key {seen}, but {self._shown()} knows another: somebody may be in between. If the "
-                f"phone was set up anew, `ssh-keygen -R {shlex.quote(name)}{self._option()}` and try again"
+                f"{name} shows the key {seen}, but {self._shown()} has another: this may be a man-in-the-middle "
+                f"attack. If the phone was reinstalled, run `ssh-keygen -R {shlex.quote(name)}{self._option()}` and "
+                "try again"
             )
         if self._accepted is None:
             raise NoPhone(
@@ -68,7 +69,9 @@ class KnownHosts:
                 f"`--accept-host-key {seen}`"
             )
         if seen != self._accepted:
-            raise NoPhone(f"{name} shows the key {seen}, not {self._accepted}, which you accept: not connecting")
+            raise NoPhone(
+                f"{name} shows the key {seen}, not {self._accepted}, which --accept-host-key names: not connecting"
+            )
         self._add(f"{name} {key.get_name()} {key.get_base64()}\n")
 
     def _of(self, name: str) -> list[_Line]:
@@ -78,7 +81,7 @@ class KnownHosts:
         return str(self._files[0])
 
     def _option(self) -> str:
-        """The option that names the file to ssh-keygen, where it is not its default."""
+        """Return the option that names the file to ssh-keygen; empty for its default file."""
         default = Path.home() / ".ssh/known_hosts"
         return "" if self._files[0] == default else f" -f {shlex.quote(self._shown())}"
 
@@ -87,25 +90,25 @@ class KnownHosts:
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             known = file.read_bytes() if file.exists() else b""
-            separator = b"" if known.endswith(b"\n") or not known else b"\n"  # after an editor that left it out
+            separator = b"" if known.endswith(b"\n") or not known else b"\n"  # some editors leave out the last line end
             with file.open("ab") as out:
                 out.write(separator + line.encode())
         except OSError as error:
-            raise BadInput(f"{file} cannot be written: {error}. --known-hosts names another file") from error
+            raise BadInput(f"{file} cannot be written: {error}. Choose another file with --known-hosts") from error
 
 
 def fingerprint(key: paramiko.PKey) -> str:
-    """A host key's fingerprint as OpenSSH prints it, `SHA256:...`."""
+    """Return a host key's fingerprint as OpenSSH prints it, `SHA256:...`."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
 
 
 def name_of(host: str, port: int) -> str:
-    """A host's name in known_hosts."""
+    """Return a host's name in known_hosts."""
     return host.lower() if port == SSH_PORT else f"[{host.lower()}]:{port}"
 
 
 def _read(file: Path) -> Iterator[_Line]:
-    """The lines of a file. Skipped, as OpenSSH does: those with other markers, and what is damaged."""
+    """Yield the lines of a file. As in OpenSSH, lines with other markers and damaged lines are skipped."""
     try:
         raw = file.read_bytes()
     except OSError:
@@ -117,14 +120,14 @@ def _read(file: Path) -> Iterator[_Line]:
             continue
         try:
             entry = HostKeyEntry.from_line(b" ".join(words).decode(), number)
-        except Exception:  # noqa: S112 (of any class: paramiko's parser trusts what it reads)
+        except Exception:  # noqa: S112 (paramiko's parser raises any exception for damaged lines)
             continue
         if entry is not None and entry.key is not None and entry.hostnames:
             yield _Line(marker.decode(), entry.hostnames, entry.key)
 
 
 def _is_for(line: _Line, names: Sequence[str]) -> bool:
-    """Whether the line's hosts have one of the names among them, and exclude none."""
+    """Return whether the line lists one of the names and excludes none."""
     patterns = [(host.removeprefix("!"), host.startswith("!")) for host in line.hosts]
     matching = [excluded for pattern, excluded in patterns if any(_matches(pattern, name) for name in names)]
     return bool(matching) and not any(matching)

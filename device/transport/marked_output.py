@@ -1,4 +1,4 @@
-"""A command's output between marks: what a login shell prints before and after it is left out."""
+"""Command output between marks, so that what a login shell prints before and after it is ignored."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import secrets
 
 from smoothdroid.device.transport.command_line import for_any_shell
 
-MOST_NOISE = 1 << 20  # bytes that a login shell may print before the command: a long greeting has a thousandth
+MOST_NOISE = 1 << 20  # bytes that a login shell may print before the command; a long greeting has a thousandth of that
 SHOWN_NOISE = 200
 
 
 class MarkedLine:
-    """A command line for a login shell, which marks where the output of the command begins and ends."""
+    """A command line for a login shell that marks the beginning and the end of the command's output."""
 
     def __init__(self, line: str) -> None:
+        """Enclose `line` in marks."""
         mark = secrets.token_hex(16)
         marked = f"echo {mark}; echo {mark} >&2; ({line}); s=$?; echo {mark}=$s; echo {mark}=$s >&2; exit $s"
         self.command = for_any_shell(marked)
@@ -22,17 +23,18 @@ class MarkedLine:
 
     @property
     def complete(self) -> bool:
-        """Whether both outputs have come to their end mark: nothing that follows is the command's."""
+        """Whether the end mark of both outputs has arrived; what follows is not the command's."""
         return self.stdout.status is not None and self.stderr.status is not None
 
 
 class Between:
-    """A stream of bytes, of which those between the two marks count."""
+    """A filter for a stream of bytes that keeps those between two marks."""
 
     def __init__(self, mark: bytes) -> None:
+        """Look for `mark`."""
         self.begun = False
         self.status: int | None = None
-        """The command's exit status, which the second mark tells."""
+        """The command's exit status, which follows the second mark."""
         self._noise, self._skipped = b"", 0
         self._held = b""
         self._begin = mark + b"\n"
@@ -41,16 +43,16 @@ class Between:
 
     @property
     def too_noisy(self) -> bool:
-        """Whether so much came without a mark that none will come."""
+        """Whether more than MOST_NOISE bytes arrived without a mark."""
         return not self.begun and self._skipped > MOST_NOISE
 
     @property
     def noise(self) -> bytes:
-        """The beginning of what came before the first mark."""
+        """The beginning of what arrived before the first mark."""
         return (self._noise + (b"" if self.begun else self._held))[:SHOWN_NOISE]
 
     def add(self, data: bytes) -> bytes:
-        """Take the next bytes of the stream; returns those that certainly stand between the marks."""
+        """Add the next bytes of the stream and return those that are known to be between the marks."""
         if self.status is not None:
             return b""
         self._held += data
@@ -65,7 +67,7 @@ class Between:
         return content
 
     def rest(self) -> bytes:
-        """The bytes held back where the stream ended without a second mark: the last ones of the command."""
+        """Return the bytes held back when the stream ended without a second mark: the last ones of the command."""
         if not self.begun:
             return b""
         content, self._held = self._held, b""
@@ -82,7 +84,7 @@ class Between:
         return self.begun
 
     def _possible_mark(self) -> int:
-        """How many of the last bytes may be the beginning of the second mark."""
+        """Return how many of the last bytes may be the beginning of the second mark."""
         longest = len(self._end_sign) + 3
         start = max(len(self._held) - longest, 0)
         while (start := self._held.find(self._end_sign[:1], start)) >= 0:

@@ -63,7 +63,7 @@ def open_target(on: str, ssh: SshOptions | None = None) -> Target:
     for transport in TRANSPORTS:
         if re.fullmatch(transport.pattern, on, re.DOTALL):
             return transport.open(on, ssh)
-    raise BadInput(f"--on {on}: no such kind of target. It can be {forms()}")
+    raise BadInput(f"--on {on}: unknown kind of target. It can be {forms()}")
 
 
 def the_only_one() -> str:

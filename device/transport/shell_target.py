@@ -44,6 +44,7 @@ class Output:
             self._on_output(self._decoder.decode(data))
 
     def __str__(self) -> str:
+        """Return the text, with invalid UTF-8 replaced."""
         return self._bytes.decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""What ~/.ssh/config says of a host: read by paramiko, with what paramiko leaves out of OpenSSH's format."""
+"""The settings of ~/.ssh/config for a host: paramiko's parser, extended by what it lacks of OpenSSH's format."""
 
 from __future__ import annotations
 
@@ -19,32 +19,37 @@ from smoothdroid.device.common.errors import BadInput
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 SSH_PORT = 22
-MOST_INCLUDES = 16  # within each other, as in OpenSSH
+MOST_INCLUDES = 16  # nesting depth, as in OpenSSH
 DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
-WHOLE_LINE = ("proxycommand", "localcommand", "remotecommand", "knownhostscommand")  # a `#` in these is no comment
+WHOLE_LINE = (
+    "proxycommand",
+    "localcommand",
+    "remotecommand",
+    "knownhostscommand",
+)  # a `#` in these does not begin a comment
 
 UNREADABLE = (paramiko.SSHException, OSError, ValueError, LookupError, RuntimeError)
-"""What paramiko raises for a configuration that it cannot read; RuntimeError for the home folder of nobody."""
+"""The exceptions of paramiko for an unreadable configuration; RuntimeError for an unknown user's home folder."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where a host is and how to log in there."""
+    """The address of a host and the settings for logging in."""
 
     alias: str
-    """As the user wrote it."""
+    """The name as the user wrote it."""
     hostname: str
     port: int
     user: str
     identity_files: tuple[Path, ...]
     identities_named: bool
-    """Whether the configuration names the identity files; else they are OpenSSH's defaults."""
+    """Whether the configuration names the identity files; otherwise they are OpenSSH's defaults."""
     identities_only: bool
     proxy_command: str | None
     jumps: tuple[str, ...]
-    """The hosts to go through, the first one first, each as `[user@]host[:port]`."""
+    """The hosts to go through in order, each as `[user@]host[:port]`."""
     known_as: str | None
-    """HostKeyAlias: the name to look for in known_hosts."""
+    """The HostKeyAlias: the name to look for in known_hosts."""
     known_hosts: tuple[Path, ...]
 
     @property
@@ -55,24 +60,26 @@ class Host:
 
 
 def parse(url: str) -> tuple[str | None, str, int | None]:
-    """The user, host and port of an `ssh://` URL; None for what it leaves out. Raises BadInput."""
+    """Return the user, host and port of an `ssh://` URL, None for what it leaves out. Raises BadInput."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise BadInput(f"{url} cannot be read: {error}") from error
     if parts.scheme != "ssh" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-        raise BadInput(f"{url} is no SSH target; it looks like ssh://user@192.168.1.20:8022")
+        raise BadInput(f"{url} is not an SSH target; one looks like ssh://user@192.168.1.20:8022")
     if port == 0 or parts.password is not None:
-        raise BadInput(f"{parts.hostname}: " + ("port 0 is none" if port == 0 else "log in with a key, not a password"))
-    # urlsplit makes the host lower case, and an alias in ~/.ssh/config may have capitals.
+        raise BadInput(
+            f"{parts.hostname}: " + ("0 is not a port" if port == 0 else "log in with a key, not a password")
+        )
+    # urlsplit converts the host to lower case, but an alias in ~/.ssh/config may have capitals.
     address = parts.netloc.rpartition("@")[2]
     host = re.split(r"[\[\]]", address)[1] if "[" in address else address.partition(":")[0]
     return parts.username or None, host, port
 
 
 def look_up(user: str | None, host: str, port: int | None, default_port: int = SSH_PORT) -> Host:
-    """Read what ~/.ssh/config and the system's configuration say of a host; `user` and `port` win over both.
+    """Read the settings for a host from ~/.ssh/config and the system's file; `user` and `port` override both.
 
     Raises BadInput for a configuration that cannot be read.
     """
@@ -86,11 +93,11 @@ def look_up(user: str | None, host: str, port: int | None, default_port: int = S
         config.parse(lines)
         return _host(host, config.lookup(host), folder)
     except UNREADABLE as error:
-        raise BadInput(f"{folder / 'config'}: {error}. `ssh -G {host}` may tell more") from error
+        raise BadInput(f"{folder / 'config'}: {error}. `ssh -G {host}` may show more") from error
 
 
 class _Config(paramiko.SSHConfig):
-    """SSHConfig whose `Match exec` leaves the terminal alone: paramiko's reads from it meanwhile."""
+    """A parser whose `Match exec` does not read from the terminal, as paramiko's does."""
 
     def _does_match(
         self,
@@ -100,25 +107,25 @@ class _Config(paramiko.SSHConfig):
         final: bool,
         options: paramiko.SSHConfigDict,
     ) -> bool:
-        others = [one for one in match_list if one["type"] != "exec"]
+        others = [rule for rule in match_list if rule["type"] != "exec"]
         matches = super()._does_match  # type: ignore[misc] # not among its types
         if others and not matches(others, target_hostname, canonical, final, options):
             return False
-        for one in match_list:
-            if one["type"] == "exec":
-                command = self._tokenize(options, target_hostname, "match-exec", one["param"])  # type: ignore[attr-defined]
-                # As ssh does: a shell reads it.
+        for rule in match_list:
+            if rule["type"] == "exec":
+                command = self._tokenize(options, target_hostname, "match-exec", rule["param"])  # type: ignore[attr-defined]
+                # As in ssh, a shell runs it.
                 done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, stdin=subprocess.DEVNULL)
-                if (done.returncode == 0) == one["negate"]:
+                if (done.returncode == 0) == rule["negate"]:
                     return False
         return bool(match_list)
 
 
 def _lines(path: Path, folder: Path, depth: int = 0) -> list[str]:
-    """The lines of a configuration file, those of the files that it includes in their place."""
+    """Return the lines of a configuration file, with those of included files in their place."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError:  # OpenSSH passes over what it cannot read, too
+    except OSError:  # OpenSSH also skips what it cannot read
         return []
     if depth > MOST_INCLUDES:
         raise BadInput(f"{path}: more than {MOST_INCLUDES} files include each other")
@@ -126,38 +133,40 @@ def _lines(path: Path, folder: Path, depth: int = 0) -> list[str]:
     for line in text.splitlines():
         keyword, _, value = re.sub(r"^\s*(\w+)\s*[=\s]\s*", r"\1 ", line).partition(" ")
         if keyword.lower() not in WHOLE_LINE and '"' not in line:
-            line, value = (re.sub(r"\s#.*$", "", one) for one in (line, value))
+            line, value = (re.sub(r"\s#.*$", "", text) for text in (line, value))
         if keyword.lower() == "include":
             for pattern in shlex.split(value):
                 for included in sorted(glob.glob(str(folder / Path(pattern).expanduser()))):
                     lines += _lines(Path(included), folder, depth + 1)
-            line = block  # a block that the included file began ends with that file
+            line = block  # a block that begins in the included file ends with that file
         elif keyword.lower() in ("host", "match"):
             block = line
         lines.append(line)
     return lines
 
 
-def _host(alias: str, found: paramiko.SSHConfigDict, folder: Path) -> Host:
-    said = str(found["port"])
-    if not (said.isdecimal() and 0 < int(said) < 1 << 16):
-        raise BadInput(f"{folder / 'config'}: {said!r} is no port for {alias}")
-    files = [Path(one).expanduser() for one in found.get("identityfile", []) if one.lower() != "none"]
-    known_hosts = [Path(one).expanduser() for one in shlex.split(found.get("userknownhostsfile", ""))]
-    # Of ProxyJump and ProxyCommand the one that comes first counts.
-    proxy = next((key for key in found if key in ("proxyjump", "proxycommand")), "")
-    way = found.get(proxy) or "none"
+def _host(alias: str, settings: paramiko.SSHConfigDict, folder: Path) -> Host:
+    port = str(settings["port"])
+    if not (port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise BadInput(f"{folder / 'config'}: {port!r} is not a port for {alias}")
+    files = [Path(name).expanduser() for name in settings.get("identityfile", []) if name.lower() != "none"]
+    known_hosts = [Path(name).expanduser() for name in shlex.split(settings.get("userknownhostsfile", ""))]
+    # The first of ProxyJump and ProxyCommand counts.
+    proxy = next((key for key in settings if key in ("proxyjump", "proxycommand")), "")
+    value = settings.get(proxy) or "none"
     return Host(
         alias=alias,
-        hostname=found["hostname"],
-        port=int(said),
-        user=found["user"],
+        hostname=settings["hostname"],
+        port=int(port),
+        user=settings["user"],
         identity_files=tuple(files or [folder / name for name in DEFAULT_KEYS]),
         identities_named=bool(files),
-        identities_only=found.get("identitiesonly", "no").lower() == "yes",
-        proxy_command=way if proxy == "proxycommand" and way.lower() != "none" else None,
-        jumps=tuple(one.strip() for one in way.split(",")) if proxy == "proxyjump" and way.lower() != "none" else (),
-        known_as=found.get("hostkeyalias"),
+        identities_only=settings.get("identitiesonly", "no").lower() == "yes",
+        proxy_command=value if proxy == "proxycommand" and value.lower() != "none" else None,
+        jumps=tuple(jump.strip() for jump in value.split(","))
+        if proxy == "proxyjump" and value.lower() != "none"
+        else (),
+        known_as=settings.get("hostkeyalias"),
         known_hosts=(
             *(known_hosts or [folder / "known_hosts", folder / "known_hosts2"]),
             SYSTEM_KNOWN_HOSTS,

@@ -1,4 +1,4 @@
-"""The keys to log in with: those named, those of ssh-agent, those in ~/.ssh."""
+"""The SSH keys to log in with: the one that was named, or those of ssh-agent and of ~/.ssh."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.transport.ssh_config import Host
 
 UNUSABLE = (paramiko.SSHException, OSError, ValueError, TypeError, UnknownKeyType, UnsupportedAlgorithm)
-"""What paramiko raises for a file that it cannot use as a key; TypeError for one with a passphrase."""
+"""The exceptions of paramiko for a file that cannot be used as a key; TypeError for one with a passphrase."""
 
 
 @dataclass
@@ -23,26 +23,26 @@ class Keys:
     """Keys to offer, in this order."""
 
     offered: dict[str, paramiko.PKey] = field(default_factory=dict)
-    """By what the user knows them: a path, or a key of the agent."""
+    """The keys by a name for messages: a path, or a key of the agent."""
     locked: list[Path] = field(default_factory=list)
-    """Files with a passphrase that the agent does not hold."""
+    """The files of keys with a passphrase that the agent does not hold."""
 
     def add(self, label: str, key: paramiko.PKey) -> None:
-        """Offer one more key, unless it is among them."""
+        """Add a key unless it is already offered."""
         if not any(key.asbytes() == other.asbytes() for other in self.offered.values()):
             self.offered[label] = key
 
 
 @contextmanager
 def keys_for(host: Host, named: Path | None) -> Iterator[Keys]:
-    """The keys for a host: `named` alone; else the configuration's, the agent's, and OpenSSH's default files.
+    """Yield the keys for a host: only `named`, or those of the configuration, the agent and OpenSSH's default files.
 
-    As OpenSSH does, `IdentitiesOnly` leaves out what the agent holds beyond the identity files. Other than OpenSSH,
-    files that the configuration names come before the agent's other keys: a host takes a few tries only. The agent
-    answers until the context ends. Raises BadInput for a `named` key that cannot be used.
+    As in OpenSSH, `IdentitiesOnly` excludes the agent's keys that are not identity files. Unlike in OpenSSH, files that
+    the configuration names come before the agent's other keys, because a host allows few attempts. The agent
+    answers until the block ends. Raises BadInput for a `named` key that cannot be used.
     """
     agent = None
-    with suppress(paramiko.SSHException, OSError):  # an agent that does not answer has no keys
+    with suppress(paramiko.SSHException, OSError):  # no agent answers
         agent = paramiko.Agent()
     if agent is None:
         yield _collect(host, named, {})
@@ -72,7 +72,7 @@ def _collect(host: Host, named: Path | None, held: dict[bytes, paramiko.AgentKey
 
 
 def _take(path: Path, held: dict[bytes, paramiko.AgentKey], keys: Keys) -> None:
-    """Offer an identity file's key, from the agent where it holds it."""
+    """Offer an identity file's key, from the agent if it holds it."""
     if agents := _of_agent(path, held):
         keys.add(str(path), agents)
         return
@@ -81,11 +81,11 @@ def _take(path: Path, held: dict[bytes, paramiko.AgentKey], keys: Keys) -> None:
     except (paramiko.PasswordRequiredException, TypeError):
         keys.locked.append(path)
     except UNUSABLE:
-        return  # OpenSSH passes over it, too
+        return  # OpenSSH also skips it
 
 
 def _of_agent(path: Path, held: dict[bytes, paramiko.AgentKey]) -> paramiko.AgentKey | None:
-    """The agent's key whose public half lies in the file, or beside it."""
+    """Return the agent's key whose public half is in the file or beside it; None if it has none."""
     for public in (Path(f"{path}.pub"), path):
         with suppress(*UNUSABLE):
             if key := held.get(PublicBlob.from_string(public.read_text(encoding="utf-8")).key_blob):

@@ -1,4 +1,4 @@
-"""The way into an SSH daemon: the connection, the host's key, the login; and what to do where one of them fails."""
+"""Login at an SSH daemon: the connection, the host's key, the user's keys, and advice where one of them fails."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from smoothdroid.device.transport.ssh_keys import Keys, keys_for
 
 CONNECT_TIMEOUT_S = 15
 FORBIDDEN = 1  # RFC 4254, SSH_OPEN_ADMINISTRATIVELY_PROHIBITED
-MOST_JUMPS = 8  # one after the other; more are a loop in ~/.ssh/config
+MOST_JUMPS = 8  # in a row; more are a loop in ~/.ssh/config
 
 
 @dataclass
 class Connection:
-    """An open connection, logged in, with the jump hosts that it goes through."""
+    """An open connection after login, with the jump hosts that it goes through."""
 
     transport: paramiko.Transport
     below: Connection | None = None
     proxy: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
-        """Give it back, and all that it goes through."""
+        """Close it and all that it goes through."""
         self.transport.close()
         if self.below:
             self.below.close()
@@ -41,7 +41,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Login:
-    """How to log in at one host."""
+    """A host to log in at, and how."""
 
     host: Host
     key: Path | None = None
@@ -55,11 +55,11 @@ class Login:
     def connect(self) -> Connection:
         """Connect and log in.
 
-        Raises Unreachable where nothing answers now, NoPhone where what answers refuses, BadInput for a key or a
+        Raises Unreachable where nothing answers, NoPhone where the host refuses the login, BadInput for a key or a
         configuration that cannot be used.
         """
         host = self.host
-        with keys_for(host, self.key) as keys:  # before anything is connected: a key that is named must be usable
+        with keys_for(host, self.key) as keys:  # before connecting: a key that is named must be usable
             sock, below, proxy = self._socket()
             transport = _transport(sock)
             connection = Connection(transport, below, proxy)
@@ -89,8 +89,8 @@ class Login:
             below.close()
             if isinstance(error, paramiko.ChannelException) and error.code == FORBIDDEN:
                 raise NoPhone(
-                    f"{host.jumps[-1]} lets no connection through to {host.name}: set `AllowTcpForwarding yes` in its "
-                    "sshd_config"
+                    f"{host.jumps[-1]} does not forward connections to {host.name}: set `AllowTcpForwarding yes` in "
+                    "its sshd_config"
                 ) from error
             raise Unreachable(
                 f"{host.name} cannot be reached through {host.jumps[-1]}: {error}. Is `sshd` running in Termux, and "
@@ -99,7 +99,7 @@ class Login:
         return channel, below, None
 
     def _jump(self) -> Login:
-        """How to log in at the last host before this one."""
+        """Return the login at the last host before this one."""
         if self.jumps_so_far >= MOST_JUMPS:
             raise BadInput(
                 f"~/.ssh/config: ProxyJump leads from {self.host.alias} through more than {MOST_JUMPS} hosts"
@@ -117,12 +117,12 @@ def _dial(host: Host) -> socket.socket:
         sock = socket.create_connection((host.hostname, host.port), timeout=CONNECT_TIMEOUT_S)
     except (socket.gaierror, UnicodeError) as error:
         raise Unreachable(
-            f"{host.name}: the name {host.hostname} is not known ({error}). Give the phone's address, which its "
+            f"{host.name}: the name {host.hostname} cannot be resolved ({error}). Give the phone's address, which its "
             "settings show under Wi-Fi, or name it in ~/.ssh/config"
         ) from error
     except OSError as error:
         raise Unreachable(_no_answer(host, error)) from error
-    # Short packets, one after the other: else each waits until the one before it is acknowledged, 40 ms.
+    # Without it, each of several short packets waits 40 ms until the one before it is acknowledged.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -133,18 +133,18 @@ def _no_answer(host: Host, error: object) -> str:
 
 
 def _run_proxy(command: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Start ProxyCommand; what it says on standard output is the connection."""
-    ours, its = socket.socketpair()
-    with its:
-        # As ssh does: a shell reads it, and becomes it.
+    """Start ProxyCommand, whose standard input and output are the connection."""
+    near, far = socket.socketpair()
+    with far:
+        # As in ssh, a shell reads the command and becomes it.
         proxy = subprocess.Popen(
-            ["sh", "-c", f"exec {command}"], stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL
+            ["sh", "-c", f"exec {command}"], stdin=far.fileno(), stdout=far.fileno(), stderr=subprocess.DEVNULL
         )
-    return ours, proxy
+    return near, proxy
 
 
 class _Transport(paramiko.Transport):
-    """A transport that remembers why the other end closed the connection: paramiko only logs it."""
+    """A transport that keeps the other end's reason for closing the connection, which paramiko only logs."""
 
     farewell = ""
 
@@ -154,7 +154,7 @@ class _Transport(paramiko.Transport):
 
 
 def _transport(sock: socket.socket | paramiko.Channel) -> _Transport:
-    """Encrypts and authenticates in one pass where the phone can: paramiko would ask for that last, and be slower."""
+    """Return a transport that prefers ciphers which also authenticate: paramiko prefers slower ones."""
     transport = _Transport(sock)
     transport.banner_timeout = transport.auth_timeout = CONNECT_TIMEOUT_S
     security = transport.get_security_options()
@@ -163,7 +163,7 @@ def _transport(sock: socket.socket | paramiko.Channel) -> _Transport:
 
 
 def _start(transport: paramiko.Transport, host: Host, known: KnownHosts) -> None:
-    """Agree on keys with the host, and see that it is the one that it should be."""
+    """Negotiate session keys with the host and verify its identity."""
     kinds = known.kinds(host.known_as or name_of(host.hostname, host.port))
     security = transport.get_security_options()
     security.key_types = sorted(security.key_types, key=lambda kind: _signs_as(kind) not in kinds)
@@ -172,24 +172,24 @@ def _start(transport: paramiko.Transport, host: Host, known: KnownHosts) -> None
         key = transport.get_remote_server_key()
     except IncompatiblePeer as error:
         raise NoPhone(
-            f"{host.name} and this machine have no algorithm in common: {error}. Update its SSH daemon"
+            f"{host.name} and this machine support no common algorithm: {error}. Update its SSH daemon"
         ) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         through = f" through `{host.proxy_command}`" if host.proxy_command else ""
         raise Unreachable(
             _no_answer(host, f"nothing there speaks SSH{through} ({error})")
-            + " After failed logins an SSH daemon may turn this machine away: wait a minute then"
+            + " After failed logins an SSH daemon may reject this machine for a while: wait a minute"
         ) from error
     known.check(host.hostname, host.port, key, host.known_as)
 
 
 def _signs_as(algorithm: str) -> str:
-    """The kind of key that a signature algorithm is for."""
+    """Return the kind of key that a signature algorithm is for."""
     return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
 
 
 def _log_in(transport: _Transport, host: Host, keys: Keys) -> None:
-    """Offer one key after the other until the host takes one. Raises NoPhone when it takes none."""
+    """Offer one key after another until the host accepts one. Raises NoPhone when it accepts none."""
     if not keys.offered:
         return _log_in_without(transport, host, keys)
     for count, (label, key) in enumerate(keys.offered.items(), 1):
@@ -197,23 +197,25 @@ def _log_in(transport: _Transport, host: Host, keys: Keys) -> None:
             more = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             raise NoPhone(
-                f"{host.name} takes no keys, only {', '.join(error.allowed_types)}. Set `PubkeyAuthentication yes` in "
-                "its sshd_config"
+                f"{host.name} accepts no keys, only {', '.join(error.allowed_types)}. Set `PubkeyAuthentication yes` "
+                "in its sshd_config"
             ) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             if not transport.is_active():
                 raise _ended(host, count, label, transport.farewell) from error
             if "timeout" in str(error):
-                raise Unreachable(f"{host.name} does not answer to the login") from error
+                raise Unreachable(f"{host.name} does not answer the login") from error
             continue
         if more:
-            raise NoPhone(f"{host.name} asks for more than a key: {', '.join(more)}. Let a key be enough there")
+            raise NoPhone(
+                f"{host.name} asks for more than a key: {', '.join(more)}. Configure it so that a key is enough"
+            )
         return None
     raise NoPhone(_refused(host, keys))
 
 
 def _log_in_without(transport: paramiko.Transport, host: Host, keys: Keys) -> None:
-    with suppress(paramiko.SSHException, OSError, EOFError):  # an SSH daemon may ask for nothing
+    with suppress(paramiko.SSHException, OSError, EOFError):  # an SSH daemon may require nothing
         transport.auth_none(host.user)
     if transport.is_authenticated():
         return
@@ -229,10 +231,10 @@ def _log_in_without(transport: paramiko.Transport, host: Host, keys: Keys) -> No
 
 
 def _ended(host: Host, count: int, label: str, farewell: str) -> NoPhone:
-    """Why the connection ended when key number `count` was offered."""
+    """Return the error for a connection that ended when key number `count` was offered."""
     if count == 1:
         return Unreachable(f"{host.name} ended the connection during the login, when {label} was offered: {farewell}")
-    # One that says nothing may also have lost its network, and be there again soon.
+    # Without a reason, the phone may also have lost its network for a moment.
     kind = NoPhone if farewell else Unreachable
     return kind(
         f"{host.name} ended the login when {count} keys had been offered: too many keys offered. Name the right one "
@@ -243,15 +245,15 @@ def _ended(host: Host, count: int, label: str, farewell: str) -> NoPhone:
 def _refused(host: Host, keys: Keys) -> str:
     offered = ", ".join(keys.offered)
     return (
-        f"{host.name} refused the login: it does not know {offered}. Put the public key into ~/.ssh/authorized_keys on "
-        f"the phone (`{_copy_id(host)}`), check the user's name (`whoami` there), or name another key with --ssh-key"
+        f"{host.name} refused the login: it does not accept {offered}. Put the public key into ~/.ssh/authorized_keys "
+        f"on the phone (`{_copy_id(host)}`), check the user's name (`whoami` there), or name another key with --ssh-key"
         + (f". {_locked(keys)}" if keys.locked else "")
     )
 
 
 def _locked(keys: Keys) -> str:
     path = keys.locked[0]
-    return f"{path} has a passphrase: `ssh-add {path}` gives it to ssh-agent, which smoothdroid asks"
+    return f"{path} has a passphrase: `ssh-add {path}` adds it to ssh-agent, which smoothdroid uses"
 
 
 def _copy_id(host: Host) -> str:

@@ -1,1 +1,1 @@
-"""What all packages of the workstation share: console, locks, child processes, downloads."""
+"""Code that all packages of the workstation share: console, child processes, work folders, downloads."""

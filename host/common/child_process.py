@@ -1,4 +1,4 @@
-"""Heavy steps as processes of their own: their memory is given back when they end, and this one stays light."""
+"""Child processes for steps that need much memory, which is released when they end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with (what, done, in all)."""
+"""Called with (what, done, total)."""
 
 PACKAGES = Path(__file__).parents[3]
-"""The folder in which this project's packages are found."""
+"""The folder that contains this project's packages."""
 
 TAIL_LINES = 8
 TRACEBACK = "Traceback (most recent call last)"
@@ -29,35 +29,36 @@ ERRORS: dict[str, type[SmoothdroidError]] = {"BadInput": BadInput, "SmoothdroidE
 
 
 class Job(BaseModel):
-    """What a child process is to do; it gets it in a file."""
+    """The task of a child process, which reads it from a file."""
 
     model_config = ConfigDict(extra="forbid")
 
     events: Path
-    """Where it says how it goes: lines of JSON."""
+    """The file for its events: lines of JSON."""
 
 
-# A child whose parent was killed ends within this time: it would work for minutes for nobody.
-LOOK_FOR_PARENT_S = 1.0
+# A child whose parent was killed ends within this time; otherwise it might work for minutes in vain.
+PARENT_POLL_S = 1.0
 
 
 class Events:
-    """How a child tells its parent of itself; without its parent it ends."""
+    """The events that a child reports to its parent. The child ends when its parent has ended."""
 
     def __init__(self, file: Path) -> None:
+        """Append to `file` and watch the parent."""
         self._file = file.open("a", encoding="utf-8", buffering=1)
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def step(self, text: str) -> None:
-        """What begins now."""
+        """Report the step that begins."""
         self._write({"step": text})
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far it is."""
+        """Report progress."""
         self._write({"progress": [what, done, total]})
 
     def failed(self, error: SmoothdroidError) -> None:
-        """What the user is to be told."""
+        """Report the error to raise in the parent."""
         self._write(
             {"error": next((name for name in ERRORS if isinstance(error, ERRORS[name])), ""), "says": str(error)}
         )
@@ -68,7 +69,7 @@ class Events:
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_FOR_PARENT_S)
+        time.sleep(PARENT_POLL_S)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -84,27 +85,27 @@ def run_child(
     paths: Mapping[Path, Path] | None = None,
     every_s: float = 0.2,
 ) -> None:
-    """Run `python -m module JOB` to its end, passing on what it tells; `look` is called now and then meanwhile.
+    """Run `python -m module JOB` to its end and forward its events; `look` is called regularly meanwhile.
 
-    Raises the BadInput or SmoothdroidError that the child told of. Where it fails otherwise, raises SmoothdroidError,
-    and then, and only then, what it said is in the file `log`; `name` says who failed. `paths`: a path that the child
-    works with -> the user's name for it, which stands in the error.
+    Raises the BadInput or SmoothdroidError that the child reported. Where it fails otherwise, raises SmoothdroidError
+    with `name` in the message, and only then its output is in the file `log`. `paths` maps paths that the child works
+    with to the user's names for them, which replace them in messages.
     """
-    job_file, said = (job.events.with_suffix(ending) for ending in (".job", ".log"))
+    job_file, output = (job.events.with_suffix(ending) for ending in (".job", ".log"))
     job_file.write_text(job.model_dump_json(), encoding="utf-8")
     job.events.write_bytes(b"")
     argv = [sys.executable, "-m", module, str(job_file)]
     environment = {
         **{key: value for key, value in os.environ.items() if key != "NO_LOCAL_GGUF"},  # the converter's own gguf-py
-        # Nothing is fetched: the checkpoint is all there is.
+        # Nothing is downloaded: the checkpoint must be complete.
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
     }
     error: SmoothdroidError | None = None
-    # In the packages' own folder: python -m looks for modules in the current one first, and that may be anybody's.
+    # In the packages' own folder, because `python -m` looks for modules in the current folder first.
     with (
         job.events.open(encoding="utf-8") as events,
-        said.open("wb") as stream,
+        output.open("wb") as stream,
         subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment, cwd=PACKAGES
         ) as process,
@@ -114,7 +115,7 @@ def run_child(
             while not ended:
                 try:
                     process.wait(every_s)
-                    ended = True  # and once more around, for what it told last
+                    ended = True  # after one more round, for its last events
                 except subprocess.TimeoutExpired:
                     pass
                 for line in events:
@@ -127,8 +128,8 @@ def run_child(
     if error:
         raise type(error)(_renamed(str(error), paths))
     if process.returncode:
-        lines = _without_traceback(said.read_text(encoding="utf-8", errors="replace").strip().splitlines())
-        os.replace(said, log)
+        lines = _without_traceback(output.read_text(encoding="utf-8", errors="replace").strip().splitlines())
+        os.replace(output, log)
         raise SmoothdroidError(
             f"{name} ended with status {process.returncode}; its whole log is {log}\n  "
             + _renamed("\n  ".join(lines[-TAIL_LINES:]), paths)
@@ -143,7 +144,7 @@ def _renamed(text: str, paths: Mapping[Path, Path] | None) -> str:
 
 
 def _without_traceback(lines: list[str]) -> list[str]:
-    """The lines with the error at the end of a traceback in the place of all of it."""
+    """Return the lines with the last traceback replaced by its error."""
     starts = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
     if not starts:
         return lines

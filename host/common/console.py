@@ -1,6 +1,6 @@
-"""What the commands print: facts on stdout, progress, warnings and errors on stderr.
+"""Console output: facts on stdout; progress, warnings and errors on stderr.
 
-rich leaves colours out where nobody would see them, and where NO_COLOR is set.
+rich omits colours where the output is not a terminal and where NO_COLOR is set.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from rich.text import Text
 from smoothdroid.device.common.text import ACTS, visible
 
 LOG_EVERY_S = 15
-FEW_COLUMNS = 4  # a table of so few is readable also where words are cut
-LONG_WORD = 18  # a longer one, as a model's name, can go on in the next line
+FEW_COLUMNS = 4  # a table with so few columns is readable even where words are cut
+LONG_WORD = 18  # a longer word, such as a model's name, may be folded
 ENDLESS_COLUMNS = 10_000
-FILE_COLUMNS = 160  # where no terminal says how wide it is: no table of ours is cut there
+FILE_COLUMNS = 160  # the width without a terminal; no table is wider
 
 
 class _Console(Console):
-    """Shows what phones, files and models say as it is: no markup, no control characters, `:100:` no picture.
+    """A console that prints text of phones, files and models verbatim: no markup, emoji or control characters.
 
     An escape sequence from a phone could rewrite what was printed before it.
     """
@@ -52,7 +52,7 @@ class _Console(Console):
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Override Console.render, which all that is printed comes through, also what was no plain text."""
+        """Override Console.render, through which all output passes, including tables and progress."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
@@ -63,30 +63,30 @@ _quiet = False
 
 
 def quiet(wanted: bool) -> None:
-    """No steps and no progress from here on, or again; facts, warnings and errors remain."""
+    """Suppress steps and progress, or print them again; facts, warnings and errors remain."""
     global _quiet
     _quiet = wanted
 
 
 def facts(data: object) -> None:
-    """Print `data` as JSON, for programs; what would act on a terminal is written as `\\u202e`."""
+    """Print `data` as JSON, with characters that act on a terminal escaped, such as `\\u202e`."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write(ACTS.sub(_escaped, text) + "\n")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def _escaped(character: re.Match[str]) -> str:
+    return json.dumps(character[0])[1:-1]
 
 
 def stream(text: str) -> None:
-    """Print a piece of an answer as it comes."""
+    """Print a piece of a model's answer as it arrives."""
     sys.stdout.write(visible(text))
     sys.stdout.flush()
 
 
 def step(text: str) -> None:
-    """Say what begins."""
-    # In one piece: a progress line would be drawn between two.
+    """Print the step that begins."""
+    # In one call: a progress line might be drawn between two.
     _aside(Text.assemble(("· ", "dim"), visible(text)))
 
 
@@ -96,12 +96,12 @@ def _aside(text: Text | str) -> None:
 
 
 def warning(text: str) -> None:
-    """Say what a reader of the facts must know."""
+    """Print a warning."""
     err.print(Text.assemble(("! ", "yellow"), visible(text)), soft_wrap=True)
 
 
 class _Warnings(logging.Handler):
-    """Prints the warnings that `device` logs."""
+    """A handler that prints the warnings that `device` logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
         warning(record.getMessage())
@@ -111,15 +111,15 @@ logging.getLogger("smoothdroid").addHandler(_Warnings(logging.WARNING))
 
 
 def error(message: str) -> None:
-    """Say what went wrong."""
+    """Print an error message."""
     err.print(Text.assemble(("error: ", "bold red"), visible(message)), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print facts for people."""
+    """Print a table of facts."""
     shown = Table(title=title or None)
     for number, column in enumerate(columns):
-        # The first is what a person copies. A path that is too long for its column goes on in the next line.
+        # The first column is what people copy. A path that is too long for its column is folded.
         shown.add_column(column, no_wrap=number == 0, overflow="ellipsis" if number == 0 else "fold")
     for row in rows:
         shown.add_row(*row)
@@ -127,10 +127,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text
 
 
 def show(shown: Table) -> None:
-    """Print a table; where the terminal is too narrow for that many columns, a block for each row."""
+    """Print a table, or a block for each row where the terminal is too narrow."""
     shown.box, shown.collapse_padding = box.SIMPLE_HEAD, True
     shown.title_justify = "left"
-    caption, shown.caption = shown.caption, None  # which rich cuts where the table fills the terminal
+    caption, shown.caption = shown.caption, None  # rich cuts a caption where the table fills the terminal
     if len(shown.columns) > FEW_COLUMNS and _least_width(shown) > out.width:
         _blocks(shown)
     else:
@@ -140,8 +140,8 @@ def show(shown: Table) -> None:
 
 
 def _least_width(shown: Table) -> int:
-    """In which it can be read: no word is broken but a long one, where its column folds."""
-    folding = [one for one in shown.columns if one.overflow == "fold" and one.min_width is None]
+    """Return the least readable width: only long words in columns that fold are broken."""
+    folding = [column for column in shown.columns if column.overflow == "fold" and column.min_width is None]
     for column in folding:
         column.max_width = LONG_WORD
     least = Measurement.get(out, out.options.update(max_width=ENDLESS_COLUMNS), shown).minimum
@@ -156,7 +156,7 @@ def _blocks(shown: Table) -> None:
     for row in zip(*(column.cells for column in shown.columns), strict=True):
         block = Table.grid(padding=(0, 2))
         block.add_column(no_wrap=True)
-        block.add_column(overflow="fold")  # not cut: names differ in their ends
+        block.add_column(overflow="fold")  # not cut, because names often differ in their ends
         for column, value in zip(shown.columns, row, strict=True):
             if value:
                 block.add_row(column.header, value)
@@ -166,7 +166,7 @@ def _blocks(shown: Table) -> None:
 
 @contextmanager
 def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[None]:
-    """A table on the terminal that shows what `rows` says now, for as long as the block runs; nothing in a log file."""
+    """Show a table of the current `rows` on the terminal while the block runs; nothing in a log file."""
     if _quiet or not err.is_terminal:
         yield
         return
@@ -179,7 +179,7 @@ def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[N
             table.add_row(*row)
         return table
 
-    # Not redirected: rich would send what is printed on stdout to stderr while the table is there.
+    # Not redirected: rich would send stdout to stderr while the table is shown.
     with Live(
         get_renderable=shown,
         console=err,
@@ -192,15 +192,16 @@ def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[N
 
 
 class Bar:
-    """One line of progress with the time left; in a log file, a line now and then."""
+    """A progress line with the time left; in a log file, a line every LOG_EVERY_S."""
 
     def __init__(self, progress: Progress | None) -> None:
+        """Draw on `progress`, or log without it."""
         self._progress = progress
         self._task: Any = None
-        self._label, self._said_at = "", 0.0
+        self._label, self._logged_at = "", 0.0
 
     def update(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` of what `label` names."""
+        """Show that `done` of `total` of what `label` names are complete."""
         if self._progress is None:
             self._log(label, done, total)
         elif self._task is None or label != self._label:
@@ -212,41 +213,42 @@ class Bar:
         self._label = label
 
     def _log(self, label: str, done: int, total: int) -> None:
-        if label != self._label or time.monotonic() - self._said_at > LOG_EVERY_S:
+        if label != self._label or time.monotonic() - self._logged_at > LOG_EVERY_S:
             _aside(f"  {label}: {done}/{total}")
-            self._said_at = time.monotonic()
+            self._logged_at = time.monotonic()
 
 
 class Transfers:
-    """A line for each file on its way, with rate and time left; in a log file, a line now and then."""
+    """Progress lines for files in transfer, with rate and time left; in a log file, a line every LOG_EVERY_S."""
 
     def __init__(self, progress: Progress | None) -> None:
+        """Draw on `progress`, or log without it."""
         self._progress = progress
         self._tasks: dict[tuple[str, str], Any] = {}
-        self._said_at: dict[tuple[str, str], float] = {}
+        self._logged_at: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
-    def sending(self, way: str, name: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of the file `name` are at the end of `way`."""
+    def sending(self, target: str, name: str, done: int, total: int) -> None:
+        """Show that `done` of `total` bytes of the file `name` have arrived at `target`."""
         with self._lock:
             if self._progress is None:
-                self._log((way, name), done, total)
+                self._log((target, name), done, total)
                 return
-            if (way, name) not in self._tasks:
-                label = visible(f"{name} to {way}")
-                self._tasks[way, name] = self._progress.add_task(label, total=total, completed=done)
-            self._progress.update(self._tasks[way, name], completed=done)
+            if (target, name) not in self._tasks:
+                label = visible(f"{name} to {target}")
+                self._tasks[target, name] = self._progress.add_task(label, total=total, completed=done)
+            self._progress.update(self._tasks[target, name], completed=done)
 
     def _log(self, what: tuple[str, str], done: int, total: int) -> None:
         now = time.monotonic()
-        if done == total or now - self._said_at.get(what, -LOG_EVERY_S) >= LOG_EVERY_S:
+        if done == total or now - self._logged_at.get(what, -LOG_EVERY_S) >= LOG_EVERY_S:
             _aside(f"  {what[1]} to {what[0]}: {done >> 20} of {total >> 20} MiB")
-            self._said_at[what] = now
+            self._logged_at[what] = now
 
 
 @contextmanager
 def transfers() -> Iterator[Transfers]:
-    """Progress of files for as long as the block runs."""
+    """Show the progress of files while the block runs."""
     if _quiet or not err.is_terminal:
         yield Transfers(None)
         return
@@ -264,7 +266,7 @@ def transfers() -> Iterator[Transfers]:
 
 @contextmanager
 def bar() -> Iterator[Bar]:
-    """A progress line for as long as the block runs."""
+    """Show a progress line while the block runs."""
     if _quiet or not err.is_terminal:
         yield Bar(None)
         return
@@ -276,6 +278,6 @@ def bar() -> Iterator[Bar]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    # Not redirected: rich would send what is printed on stdout to stderr while the line is there.
+    # Not redirected: rich would send stdout to stderr while the line is shown.
     with Progress(*columns, console=err, transient=True, redirect_stdout=False, redirect_stderr=False) as progress:
         yield Bar(progress)

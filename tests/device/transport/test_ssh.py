@@ -94,7 +94,7 @@ def test_a_changed_host_key_is_refused_whatever_is_accepted(phone: virtual.Virtu
     assert kind == "ecdsa-sha2-nistp256"
     before = f"{host} {kind} {paramiko.ECDSAKey.generate().get_base64()}\n"
     known_hosts.write_text(before)
-    with pytest.raises(NoPhone, match="somebody may be in between") as error:
+    with pytest.raises(NoPhone, match="this may be a man-in-the-middle attack") as error:
         SshTarget(phone.ssh_url, SshOptions(phone.ssh_key, known_hosts, host_fingerprint(phone)))
     assert host_fingerprint(phone) in str(error.value)
     assert f"ssh-keygen -R '{host}'" in str(error.value)

@@ -124,8 +124,8 @@ def test_it_says_what_ssh_says(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Host pixel\n  Port many\n", "'many' is no port for pixel"),
-        ("Host pixel\n  Port 70000\n", "'70000' is no port"),
+        ("Host pixel\n  Port many\n", "'many' is not a port for pixel"),
+        ("Host pixel\n  Port 70000\n", "'70000' is not a port"),
         ("Host 'pixel\n  Port 1\n", "Unparsable host"),
         ("Nonsense\n", "Unparsable line Nonsense"),
         ("Include config\n", "include each other"),

@@ -127,7 +127,7 @@ def test_a_jump_host_that_leads_nowhere_is_named(sshd: Sshd, home: Path) -> None
     )
     error = refusal("ssh://shut")
     assert type(error) is NoPhone
-    assert "closed@gate lets no connection through to ssh://" in str(error)
+    assert "closed@gate does not forward connections to ssh://" in str(error)
     error = refusal("ssh://pixel:1")
     assert isinstance(error, Unreachable)
     assert "cannot be reached through gate" in str(error)
@@ -168,7 +168,7 @@ def test_only_the_named_identities_are_offered_where_the_configuration_says_so(
     agent(sshd.key)
     other = new_key(home / "other")
     configure(home, f"Host *\n IdentitiesOnly yes\n IdentityFile {other}\n")
-    assert f"it does not know {other}" in str(refusal(sshd.url("plain")))
+    assert f"it does not accept {other}" in str(refusal(sshd.url("plain")))
     # One that the agent holds may be named by its public half.
     public = home / "held.pub"
     public.write_bytes((sshd.folder / "key.pub").read_bytes())
@@ -248,14 +248,14 @@ def test_a_key_that_is_refused_is_named(sshd: Sshd, home: Path) -> None:
     key = new_key(home / ".ssh/id_ed25519")
     error = refusal(sshd.url("plain"))
     assert type(error) is NoPhone
-    assert f"refused the login: it does not know {key}" in str(error)
+    assert f"refused the login: it does not accept {key}" in str(error)
     assert "authorized_keys" in str(error)
 
 
 def test_a_phone_that_takes_passwords_only_is_named(sshd: Sshd) -> None:
     error = refusal(sshd.url("passwords"), sshd.options())
     assert type(error) is NoPhone
-    assert "takes no keys, only password" in str(error)
+    assert "accepts no keys, only password" in str(error)
 
 
 def test_an_agent_that_does_not_answer_has_no_keys(
@@ -313,7 +313,7 @@ def test_a_port_where_nothing_listens_may_have_a_phone_later(tmp_path: Path) -> 
 def test_a_name_that_is_not_known_is_said_to_be_unknown() -> None:
     error = refusal("ssh://user@no-such-phone.invalid")
     assert type(error) is Unreachable
-    assert "the name no-such-phone.invalid is not known" in str(error)
+    assert "the name no-such-phone.invalid cannot be resolved" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_each_state_comes_with_what_to_do(tmp_path: Path) -> None:
     said = done.stderr.splitlines()
     assert len(said) == len(set(said)) == len(states), "no two states have the same advice"
     for line, state in zip(said, states, strict=True):
-        assert f"adb calls it `{state}`: " in line
+        assert f"adb lists it as `{state}`: " in line
 
 
 def test_phones_of_one_serial_are_all_listed(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_phones_of_one_serial_are_all_listed(tmp_path: Path) -> None:
         done = devices(fake, tmp_path)
         chosen = devices(fake, tmp_path, "--on", "adb:0123456789ABCDEF")
     assert "two phones with the serial 0123456789ABCDEF: transport ids 2, 5" in done.stderr
-    assert all(f"the phone transport:{number} is there" in done.stderr for number in (2, 5))
+    assert all(f"the phone transport:{number} is attached" in done.stderr for number in (2, 5))
     assert "Name one with --on: adb:transport:2, adb:transport:5" in chosen.stderr
     assert (done.returncode, chosen.returncode) == (3, 3)
 
@@ -50,5 +50,5 @@ def test_a_malformed_variable_is_a_mistake_of_the_users(tmp_path: Path, value: s
     with fake_server() as fake:
         done = devices(fake, tmp_path, ANDROID_ADB_SERVER_PORT=value)
     assert done.returncode == 2
-    assert f"$ANDROID_ADB_SERVER_PORT: `{value}` is no port" in done.stderr
+    assert f"$ANDROID_ADB_SERVER_PORT: `{value}` is not a port" in done.stderr
     assert "Traceback" not in done.stderr

@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_as_one(index: Path) -> None:
     cache_root().mkdir()
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", full, code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert f"BadInput: the disk is full: {WHEEL} has no room in {cache_root()}/downloads" in done.stderr
+    assert f"BadInput: the disk is full: there is no room for {WHEEL} in {cache_root()}/downloads" in done.stderr
 
 
 def test_hashes_what_a_file_holds(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="not a folder that can be written"), workspace(tmp_path / "file", "it"):
+    with pytest.raises(BadInput, match="cannot be used as an output folder"), workspace(tmp_path / "file", "it"):
         pass
 
 
@@ -63,7 +63,7 @@ def test_an_output_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
 def test_space_says_how_much_is_missing(tmp_path: Path) -> None:
     require_space(tmp_path, 1)
     require_space(tmp_path, 10**9, free_bytes=10**9)
-    with pytest.raises(BadInput, match=r"2\.50 GB are needed there and 1\.00 GB are free: 1\.50 GB are missing"):
+    with pytest.raises(BadInput, match=r"2\.50 GB are needed and 1\.00 GB are free: 1\.50 GB are missing"):
         require_space(tmp_path, 2_500_000_000, free_bytes=10**9)
     with pytest.raises(BadInput, match="are missing"):
         require_space(tmp_path, 10**18)
