@@ -1,1 +1,1 @@
-"""Measuring: a plan, its schedule, and the campaign that runs it on a phone."""
+"""Benchmarks on a phone: request, plan, schedule, and the campaign that measures."""

@@ -1,7 +1,7 @@
-"""Can a cell run in a phone's memory? Answered before anything is sent there, with the arithmetic shown.
+"""The memory that a cell needs, compared with a phone's before anything is sent there.
 
-Every number is a lower bound, so what is refused does not fit. Compared with llama.cpp 0c1e57098 and SmolLM2-135M,
-on x86-64:
+Every number is a lower bound, so a cell that is refused does not fit. Checked against llama.cpp 0c1e57098 with
+SmolLM2-135M on x86-64:
 
 - The KV cache is exactly what llama.cpp allocates and fills with zeros ("KV buffer size"), for models whose every
   layer keeps every token. With sliding windows it is exact where the GGUF says which layers have them
@@ -16,7 +16,7 @@ on x86-64:
   measurement. Repacked weights are a copy, and their originals may be dropped for good. What a token reads one row
   of, an embedding that is not the head too, does not count.
 
-What is compared with is MemAvailable. Android can make more room by ending apps in the background or compressing
+The needs are compared with MemAvailable. Android can make more room by ending apps in the background or compressing
 their memory; so can the user, before, and a phone that does it meanwhile measures something else.
 """
 
@@ -34,34 +34,35 @@ from smoothdroid.host.results.plan import Plan
 MB = 2**20
 GB = 2**30
 CONTEXT_STEP = 256
-"""llama.cpp rounds a context up to so many tokens (src/llama-context.cpp, issue 17037)."""
+"""The multiple of tokens that llama.cpp rounds a context up to (src/llama-context.cpp, issue 17037)."""
 UBATCH = 512
-"""llama.cpp's own, where none is given."""
-FLOAT = 4  # bytes; what a layer computes is in float32, whatever its weights are
+"""llama.cpp's default."""
+FLOAT = 4  # bytes; a layer computes in float32, whatever type its weights have
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Bytes that a cell takes at least, and the setting that they come from."""
+    """The bytes that a cell takes at least, and the settings that they come from."""
 
     weights: int
     cache: int
-    """Keys and values."""
+    """The KV cache: keys and values."""
     copy: int
-    """Of the cache, up to the depth of the test."""
+    """The second copy of the cache, up to the depth of the test."""
     compute: int
-    """What a layer computes for the tokens that it gets at once."""
+    """The results of a layer for the tokens that it gets at once."""
     tokens: int
-    """The cache has room for, rounded as llama.cpp does."""
+    """The tokens that the cache has room for, rounded up as llama.cpp does."""
     types: tuple[str, str]
-    """Of the cache's keys and values."""
+    """The types of the cache's keys and values."""
 
     @property
     def total(self) -> int:
+        """The sum in bytes."""
         return self.weights + self.cache + self.copy + self.compute
 
     def __str__(self) -> str:
-        """The arithmetic: `6.70 GiB of weights + 4.25 GiB of KV cache (8704 tokens, f16) + ... = 11.0 GiB`."""
+        """Return the arithmetic: `6.70 GiB of weights + 4.25 GiB of KV cache (8704 tokens, f16) + ... = 11.0 GiB`."""
         types = "/".join(dict.fromkeys(self.types))
         parts = [f"{_gib(self.weights)} of weights", f"{_gib(self.cache)} of KV cache ({self.tokens} tokens, {types})"]
         parts += [f"{_gib(self.copy)} of its copy at the depth"] if self.copy else []
@@ -78,10 +79,10 @@ def needed(
     cache_v: str | None = None,
     ubatch: int | None = None,
 ) -> Needed | None:
-    """What a cell takes whose context is `tokens`: depth, prompt and answer together.
+    """Return the memory that a cell needs with a context of `tokens`: depth, prompt and answer together.
 
-    `at_once` is the longest prefill, that to the depth included, in tokens; `ubatch` the smaller of -b and -ub; what
-    is None is llama.cpp's default (f16, 512). Returns None for a model whose record says nothing of its shape. Raises
+    `at_once` is the longest prefill, that to the depth included, in tokens; `ubatch` the smaller of -b and -ub; None
+    is llama.cpp's default (f16, 512). Returns None for a model whose record does not describe its shape. Raises
     BadInput for a type that ggml does not have.
     """
     shape = model.shape
@@ -92,7 +93,7 @@ def needed(
     batch = min(ubatch or UBATCH, max(at_once, 1), tokens)
 
     def cache(kept: int, near: int) -> int:
-        """Bytes of so many tokens, and of so many in the layers with a window."""
+        """Return the bytes for `kept` tokens, and for `near` tokens in the layers with a window."""
         return _bytes(shape.keys * kept + shape.window_keys * near, types[0]) + _bytes(
             shape.values * kept + shape.window_values * near, types[1]
         )
@@ -111,7 +112,7 @@ def needed(
 
 
 def check_plan(plan: Plan, available_mb: int) -> None:
-    """Raises BadInput naming the first cell of a plan that cannot fit, and how many there are."""
+    """Raise BadInput naming the first cell of a plan that cannot fit, and how many there are."""
     models = {model.sha256: model for model in plan.models}
     refused = []
     for cell in plan.cells():
@@ -137,12 +138,12 @@ def check_plan(plan: Plan, available_mb: int) -> None:
 
 
 def check(name: str, needs: Needed, available_mb: int) -> None:
-    """Raises BadInput when a cell called `name` cannot fit in the memory that a phone has available."""
+    """Raise BadInput when a cell named `name` cannot fit in the memory that a phone has available."""
     if needs.total > available_mb * MB:
         smaller = "a smaller model or context" + ("" if needs.cache * 4 < needs.weights else ", a smaller KV type")
         raise BadInput(
             f"{name}: needs at least {needs}, the phone has {_gib(available_mb * MB)} available. "
-            f"Close what runs on it, take {smaller}, or --force to try"
+            f"Close other apps on it, take {smaller}, or use --force to try"
         )
 
 
@@ -154,7 +155,7 @@ def _bytes(elements: int, kind: str) -> int:
     try:
         block, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind.upper()]]
     except KeyError as error:
-        raise BadInput(f"`{kind}` is no type of ggml's") from error
+        raise BadInput(f"`{kind}` is not a type of ggml") from error
     return elements * size // block
 
 

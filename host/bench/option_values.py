@@ -1,4 +1,4 @@
-"""What a user writes for lists, temperatures, shares and durations -> values."""
+"""Parse the values of options: lists, temperatures, percentages and durations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.job.task import Cooling
+from smoothdroid.host.common.suggest import did_you_mean
 from smoothdroid.host.llamacpp.settings import Setting, Value
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:([+*])(\d+))?)?", re.ASCII)
@@ -15,11 +16,11 @@ _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,9})?)%", re.ASCII)
 _DURATION = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_DIGITS = 9  # llama-bench keeps these numbers in an int
-MOST_VALUES = 1000  # of one list: a slip of the finger must not become a plan that runs for weeks
+MOST_VALUES = 1000  # of one list: a typing error must not become a plan that runs for weeks
 
 
 def numbers(text: str, option: str, *, least: int = 1) -> list[int]:
-    """llama-bench's lists: `1,2,4`, `1-8`, `2-8+2`, `1-8*2` -> numbers, in order, each once.
+    """Return the numbers of a list as llama-bench writes it (`1,2,4`, `1-8`, `2-8+2`, `1-8*2`), in order, each once.
 
     Raises BadInput when it is empty, malformed, holds a number below `least`, or a range that never ends.
     """
@@ -28,7 +29,7 @@ def numbers(text: str, option: str, *, least: int = 1) -> list[int]:
         match = _RANGE.fullmatch(item.strip())
         if not match:
             raise BadInput(
-                f"{option} {text!r}: `{item}` is no number and no range; write 1,2,4 or 1-8 or 2-8+2 or 1-8*2"
+                f"{option} {text!r}: `{item}` is neither a number nor a range; write 1,2,4 or 1-8 or 2-8+2 or 1-8*2"
             )
         if max(len(number or "") for number in match.group(1, 2, 4)) > MOST_DIGITS:
             raise BadInput(f"{option} {text[:40]!r}: a number of more than {MOST_DIGITS} digits is too large")
@@ -60,33 +61,35 @@ def of_setting(setting: Setting, text: str) -> Sequence[Value | None]:
 
 
 def choices(text: str, option: str, allowed: tuple[str, ...]) -> list[str]:
-    """`f16,q8_0` -> each once, in order. Raises BadInput for a word that is not `allowed`."""
-    words = [word.strip() for word in text.split(",")]
-    if unknown := [word for word in words if word not in allowed]:
-        raise BadInput(f"{option} {text!r}: `{unknown[0]}` is none of {', '.join(allowed)}")
-    return list(dict.fromkeys(words))
+    """Return the values of a list such as `f16,q8_0`, each once. Raises BadInput for one that is not `allowed`."""
+    values = [value.strip() for value in text.split(",")]
+    if unknown := [value for value in values if value not in allowed]:
+        raise BadInput(f"{option} {text!r}: unknown value `{unknown[0]}`; {did_you_mean(unknown[0], allowed)}")
+    return list(dict.fromkeys(values))
 
 
 def cooling(text: str, within_s: int) -> Cooling:
-    """`40` (degrees Celsius) or `start+2` (above what it was when the job began). Raises BadInput."""
+    """Return the limit of `40` (°C) or `start+2` (above the temperature at the start). Raises BadInput for others."""
     match = _COOLING.fullmatch(text.replace(" ", ""))
     if not match:
-        raise BadInput(f"--cool {text!r}: write degrees, as in 40, or above the start, as in start+2")
+        raise BadInput(
+            f"--cool {text!r}: write a temperature in °C, such as 40, or one above the start, such as start+2"
+        )
     above, degrees = match[1], float(match[2] or 0)
     return Cooling(above_start=degrees, within_s=within_s) if above else Cooling(celsius=degrees, within_s=within_s)
 
 
 def share(text: str, option: str) -> float:
-    """`5%` -> 0.05. Raises BadInput for anything else: `5` may mean 5 % to one and 500 % to another."""
+    """Return 0.05 for `5%`. Raises BadInput for anything else, also for `5`, which could mean 5 % or 500 %."""
     match = _SHARE.fullmatch(text)
     if not match:
-        raise BadInput(f"{option} {text[:40]!r}: say it in percent, from 0% to below 100%, as in 5%")
+        raise BadInput(f"{option} {text[:40]!r}: write a percentage from 0% to below 100%, such as 5%")
     return float(match[1]) / 100
 
 
 def seconds(text: str, option: str) -> int:
-    """`90s`, `10m`, `1h` -> seconds. Raises BadInput for anything else, a bare number too: of what would it be?"""
+    """Return the seconds of `90s`, `10m`, `1h` or `7d`. Raises BadInput for anything else, also without a unit."""
     match = _DURATION.fullmatch(text)
     if not match:
-        raise BadInput(f"{option} {text[:40]!r}: write a time with its unit, as in 90s, 10m or 1h")
+        raise BadInput(f"{option} {text[:40]!r}: write a time with its unit, such as 90s, 10m or 1h")
     return int(match[1]) * _SECONDS[match[2]]

@@ -1,4 +1,4 @@
-"""Which cell's turn it is: what is missing, what is still too vague, what must be kept up."""
+"""The schedule of a campaign: slots that are missing, rounds that narrow an interval, sustained cells."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from smoothdroid.host.results.statistics import interval
 MOST_ROUNDS = 100  # an interval that a hundred processes do not narrow will not get narrower
 
 LEAST_PROCESSES = 5
-"""Processes before `until` may end a cell. An interval that happens to be narrow ends it too early, and the fewer
-processes, the more often that happens (`until_coverage` of `python -m benchmarks.coverage`)."""
+"""The number of processes before `until` may end a cell. An interval that happens to be narrow ends it too early, and
+the fewer processes, the more often that happens (`until_coverage` of `python -m benchmarks.coverage`)."""
 
 SAMPLED_S = 3.0
-"""How long the repetitions of a process should take at least. The phone is sampled once a second, and a process without
-samples shows neither heat nor clocks."""
+"""The shortest time in seconds for the repetitions of a process. The phone is sampled once a second, and a process
+without samples shows neither heat nor clocks."""
 
 MOST_REPETITIONS = 1000  # whatever rate a phone reports
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One process of one cell."""
+    """One process of one cell: a cell's place in a round."""
 
     fingerprint: str
     cell: Cell
@@ -35,25 +35,25 @@ class Slot:
 
     @property
     def task(self) -> str:
-        """Its name in a job on the phone."""
+        """The name of its task in a job on the phone."""
         return task(self.fingerprint, self.round)
 
 
 def task(fingerprint: str, number: int) -> str:
-    """A turn's name in a job on the phone."""
+    """Return the name of a slot's task in a job on the phone."""
     return f"{fingerprint}-{number}"
 
 
 class Order:
-    """A plan's cells and their fingerprints as they take turns: made once, asked after every job."""
+    """The order of a plan's cells in each round, with their fingerprints; made once, used after every job."""
 
     def __init__(self, plan: Plan, names: Mapping[Cell, str]) -> None:
-        """`names`: each cell's fingerprint."""
+        """Order the cells of `plan`; `names` has the fingerprint of each."""
         self._plan, self._names = plan, names
         self.cells = [(names[cell], cell) for cell in plan.cells()]
-        """In the order of a table."""
+        """Fingerprints and cells, in the order of a table."""
         self.bursts = {name: names.get(cell.burst, "") for name, cell in self.cells if cell.test.sustained_s}
-        """Of what is kept up, by its fingerprint, the burst's."""
+        """The fingerprint of each sustained cell, and that of its burst."""
         self.rounds = [self._round(number) for number in range(max(cell.rounds for _, cell in self.cells))]
 
     def _round(self, number: int) -> list[tuple[str, Cell]]:
@@ -70,25 +70,25 @@ def due(
     given_up: Collection[str] = (),
     believed: Callable[[Run], bool] = lambda run: True,
 ) -> list[Slot]:
-    """What is to be measured next, in its order; nothing when all is done.
+    """Return the slots to measure next, in order; none when all is done.
 
     First comes round 0 of every cell, which shows how fast it is, then the other rounds. When none is missing, each
     cell whose interval is wider than `until` gets one more. Sustained cells come last: they need the rate of their
-    burst and leave the phone hot. A cell whose fingerprint is in `given_up` has no turn. A run that is not `believed`
+    burst and leave the phone hot. A cell whose fingerprint is in `given_up` gets no slot. A run that is not `believed`
     was measured, but narrows no interval.
     """
     measured = _measured(runs)
     cells = [(name, cell) for name, cell in order.cells if name not in given_up]
-    missing = [turn for turn in _asked_for(order, measured) if turn.fingerprint not in given_up]
-    first = [turn for turn in missing if turn.round == 0]
-    return first or missing or list(_too_vague(cells, measured, believed)) or list(_to_keep_up(cells, order, measured))
+    missing = [slot for slot in _missing(order, measured) if slot.fingerprint not in given_up]
+    first = [slot for slot in missing if slot.round == 0]
+    return first or missing or list(_too_wide(cells, measured, believed)) or list(_sustained(cells, order, measured))
 
 
 def finished(order: Order, runs: Sequence[Run], believed: Callable[[Run], bool] = lambda run: True) -> set[Cell]:
-    """The cells that were measured and have no turn, now or later."""
+    """Return the cells that were measured and get no further slot."""
     measured = _measured(runs)
-    coming = [*_asked_for(order, measured), *_too_vague(order.cells, measured, believed)]
-    unfinished = {turn.fingerprint for turn in coming}
+    coming = [*_missing(order, measured), *_too_wide(order.cells, measured, believed)]
+    unfinished = {slot.fingerprint for slot in coming}
     return {cell for name, cell in order.cells if name in measured and name not in unfinished}
 
 
@@ -100,7 +100,7 @@ def _measured(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return measured
 
 
-def _asked_for(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[Slot]:
+def _missing(order: Order, measured: Mapping[str, Sequence[Run]]) -> Iterator[Slot]:
     done = {(name, run.round) for name, runs in measured.items() for run in runs}
     for number, cells in enumerate(order.rounds):
         for name, cell in cells:
@@ -117,7 +117,7 @@ def _repetitions(cell: Cell, runs: Sequence[Run]) -> int:
     return max(cell.protocol.repetitions, min(enough, MOST_REPETITIONS))
 
 
-def _too_vague(
+def _too_wide(
     cells: Sequence[tuple[str, Cell]], measured: Mapping[str, Sequence[Run]], believed: Callable[[Run], bool]
 ) -> Iterator[Slot]:
     for name, cell in cells:
@@ -125,19 +125,19 @@ def _too_vague(
         if until is None or cell.test.sustained_s or not runs or len(runs) >= MOST_ROUNDS:
             continue
         means = [run.mean for run in runs if believed(run)]
-        sure = len(means) >= LEAST_PROCESSES and interval(means).half <= until * interval(means).mean
-        if not sure and sum(run.wall_s for run in runs) < cell.protocol.budget_s:
+        narrow = len(means) >= LEAST_PROCESSES and interval(means).half <= until * interval(means).mean
+        if not narrow and sum(run.wall_s for run in runs) < cell.protocol.budget_s:
             following = max(run.round for run in runs) + 1
             yield Slot(name, cell, following, _repetitions(cell, runs))
 
 
-def _to_keep_up(
+def _sustained(
     cells: Sequence[tuple[str, Cell]], order: Order, measured: Mapping[str, Sequence[Run]]
 ) -> Iterator[Slot]:
     for name, cell in cells:
         burst = measured.get(order.bursts.get(name, ""), [])
         if cell.test.sustained_s and burst and name not in measured:
             rates = [rate for run in burst for rate in run.tokens_per_s]
-            # As fast as the best of the burst, it would be over just then; a phone that slows down takes longer.
+            # At the best rate of the burst it would take just this long; a phone that slows down takes longer.
             repetitions = cell.test.sustained_s * max(rates) / (cell.test.n_prompt + cell.test.n_gen)
             yield Slot(name, cell, 0, max(2, math.ceil(repetitions)))

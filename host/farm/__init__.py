@@ -1,1 +1,1 @@
-"""One plan on many phones, each at its own pace."""
+"""Benchmarks on one or many phones: selection, coordination, health records, and phones of other machines."""

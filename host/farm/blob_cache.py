@@ -1,4 +1,4 @@
-"""Models and builds on a lab machine, by content hash: each comes there once, in pieces, for all phones."""
+"""The blob cache of a lab machine: models and builds by content hash, each sent there once for all phones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothdroid.device.common.lock import exclusive
 
 
 def there(sha256: str) -> int:
-    """How many bytes of a file are here already."""
+    """Return how many bytes of a file are in the cache."""
     whole, part = _paths(sha256)
     for path in (whole, part):
         if path.exists():
@@ -22,10 +22,10 @@ def there(sha256: str) -> int:
 
 
 def take(sha256: str, offset: int, piece: bytes, size: int) -> int:
-    """The bytes of a file from `offset` on; returns how many are here now. With the last one it is checked.
+    """Append the bytes of a file from `offset` on, and return how many are in the cache; check it when it is whole.
 
-    A piece that came before, as after a broken connection, is left out. Raises BadInput when the whole is not what
-    its hash says; then the next piece wanted is the first one.
+    A piece that is there already, as after a broken connection, is left out. Raises BadInput when the whole file does
+    not have its hash; then the next piece wanted is the first one.
     """
     whole, part = _paths(sha256)
     if whole.exists():
@@ -39,21 +39,23 @@ def take(sha256: str, offset: int, piece: bytes, size: int) -> int:
         if now >= size and not whole.exists():
             if sha256_of(part) != sha256:
                 part.unlink()
-                raise BadInput("what came to the lab machine is not what was sent; try again")
+                raise BadInput("the file was damaged on its way to the lab machine; run the same command again")
             os.replace(part, whole)
     return now
 
 
 def path(sha256: str) -> Path:
-    """A file that is here whole. Raises BadInput when it is not."""
+    """Return the path of a complete file. Raises BadInput when it is not complete."""
     whole, _ = _paths(sha256)
     if not whole.exists():
-        raise BadInput(f"the lab machine has no file {sha256[:16]}; was its cache emptied meanwhile? Try again")
+        raise BadInput(
+            f"the lab machine has no file {sha256[:16]}; was its cache emptied meanwhile? Run the same command again"
+        )
     return whole
 
 
 def _paths(sha256: str) -> tuple[Path, Path]:
     if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise BadInput(f"{sha256[:80]!r} is no sha256")
+        raise BadInput(f"{sha256[:80]!r} is not a sha256")
     folder = cache_root() / "farm"
     return folder / sha256, folder / f"{sha256}.part"

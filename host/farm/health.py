@@ -1,6 +1,6 @@
-"""How the phones of an inventory are, and which of them are in quarantine after repeated failures.
+"""The health records of an inventory's phones: failures in a row, and quarantine after too many.
 
-What became of each phone's last parts is kept beside `farm.toml`, in `farm.health.json`.
+They are kept beside `farm.toml`, in `farm.health.json`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ NO_FAULT_OF_THE_PHONE = (BadInput, PhoneBusy)
 
 
 class HealthRecord(BaseModel):
-    """What became of a phone's last parts."""
+    """The result of a phone's last benchmarks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     failures: int = Field(default=0, ge=0)
-    """In a row."""
+    """Failures in a row."""
     last: str = ""
     at: datetime | None = None
     quarantined: bool = False
 
     @property
     def why(self) -> str:
-        """Of a quarantine, in words."""
+        """The reason of a quarantine."""
         return f"{self.failures} failures in a row, the last: {self.last.rstrip('.')}."
 
 
@@ -49,57 +49,58 @@ class _Records(RootModel[dict[str, HealthRecord]]):
 
 
 class HealthRecords:
-    """The records of an inventory's phones; several processes may write them."""
+    """The file of health records of an inventory; several processes may write it."""
 
     def __init__(self, inventory: Path, quarantine_after: int) -> None:
+        """Take the file beside `inventory`; a phone is in quarantine after that many failures in a row."""
         self._inventory, self._after = inventory, quarantine_after
         self.path = inventory.with_suffix(".health.json")
 
     def read(self) -> dict[str, HealthRecord]:
-        """By the phones' names; those of which nothing is known are not there. Raises BadInput for a damaged file."""
+        """Return the records by the phones' names. Raises BadInput for a damaged file."""
         try:
             return _Records.model_validate_json(self.path.read_bytes()).root
         except FileNotFoundError:
             return {}
         except ValidationError as error:
-            raise BadInput(f"{self.path} is damaged: repair it, or remove it to begin anew") from error
+            raise BadInput(f"{self.path} is damaged: repair it, or remove it to start over") from error
 
-    def note_all(self, parts: Sequence[PhoneResult]) -> list[str]:
-        """What became of the phones' parts; returns, in words, which phones go into quarantine by it."""
-        said = []
-        for part in parts:
-            if noted := judge(part):
-                record = self.note(part.member.name, noted[0], failed=noted[1])
+    def note_all(self, results: Sequence[PhoneResult]) -> list[str]:
+        """Record the phones' results; return a sentence for each phone that goes into quarantine."""
+        sentences = []
+        for result in results:
+            if verdict := verdict_on(result):
+                record = self.note(result.member.name, verdict[0], failed=verdict[1])
                 if record.quarantined:
-                    said.append(f"{part.member.name} goes into quarantine: {record.why}")
-        return said
+                    sentences.append(f"{result.member.name} goes into quarantine: {record.why}")
+        return sentences
 
-    def note(self, name: str, said: str, *, failed: bool) -> HealthRecord:
-        """What became of a phone's part; returns what is known of the phone now."""
+    def note(self, name: str, text: str, *, failed: bool) -> HealthRecord:
+        """Record a phone's result and return its health record."""
         with self._alone() as records:
             before = records.get(name, HealthRecord())
             failures = before.failures + 1 if failed else 0
             records[name] = HealthRecord(
                 failures=failures,
-                last=said[:LONGEST_REASON].encode("utf-8", "replace").decode(),
+                last=text[:LONGEST_REASON].encode("utf-8", "replace").decode(),
                 at=datetime.now(UTC),
                 quarantined=failures >= self._after,
             )
             return records[name]
 
     def release(self, name: str) -> None:
-        """End a phone's quarantine. Raises BadInput when it is in none."""
+        """End a phone's quarantine. Raises BadInput when it is not in quarantine."""
         with self._alone() as records:
             if not records.get(name, HealthRecord()).quarantined:
                 raise BadInput(f"{name} is not in quarantine")
             records[name] = records[name].model_copy(update={"failures": 0, "quarantined": False})
 
     def fit_for_work(self, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
-        """Those that are not in quarantine; and of each other one, why it is, in words."""
+        """Return the phones that are not in quarantine, and a sentence for each one that is."""
         records = self.read()
         away = [member for member in members if records.get(member.name, HealthRecord()).quarantined]
         return [member for member in members if member not in away], [
-            f"{member.name} is in quarantine and left out. {records[member.name].why} When it is well again: "
+            f"{member.name} is in quarantine and left out. {records[member.name].why} When it works again: "
             f"`smoothdroid devices --farm {self._inventory} --release {member.name}`"
             for member in away
         ]
@@ -112,34 +113,34 @@ class HealthRecords:
             write_atomically(self.path, _Records(records).model_dump_json(indent=2) + "\n")
 
 
-def judge(ended: PhoneResult) -> tuple[str, bool] | None:
-    """What to note of a phone's part, and whether the phone failed; None when its part tells nothing of it."""
-    if ended.error:
-        return None if isinstance(ended.error, NO_FAULT_OF_THE_PHONE) else (str(ended.error), True)
-    failures = [run.failure for run in ended.runs if run.failure]
-    if not ended.runs:
+def verdict_on(result: PhoneResult) -> tuple[str, bool] | None:
+    """Return the text for a phone's record, and True if the phone failed; None when the result does not show it."""
+    if result.error:
+        return None if isinstance(result.error, NO_FAULT_OF_THE_PHONE) else (str(result.error), True)
+    failures = [run.failure for run in result.runs if run.failure]
+    if not result.runs:
         return None
-    if len(failures) == len(ended.runs):
+    if len(failures) == len(result.runs):
         return f"all of {len(failures)} runs failed, the last: {failures[-1]}", True
-    return f"{len(ended.runs) - len(failures)} of {len(ended.runs)} runs measured", False
+    return f"{len(result.runs) - len(failures)} of {len(result.runs)} runs measured", False
 
 
 @dataclass(frozen=True)
 class Health:
-    """A phone of the inventory, as it is now."""
+    """The current state of a phone of the inventory."""
 
     member: Member
     record: HealthRecord
     phone: Phone | None
     error: SmoothdroidError | None
-    """Why it cannot be reached."""
+    """The reason why it cannot be reached."""
 
     def cells(self) -> list[str]:
-        """For COLUMNS."""
+        """Return the row's text for each of COLUMNS."""
         phone, record = self.phone, self.record
         charge = phone.battery.level_percent if phone else None
         hottest = max(phone.celsius.values(), default=None) if phone else None
-        state = "quarantine" if record.quarantined else "not reachable" if self.error else "ok"
+        state = "quarantine" if record.quarantined else "unreachable" if self.error else "ok"
         return [
             self.member.name,
             self.member.on,
@@ -153,7 +154,7 @@ class Health:
         ]
 
     def facts(self) -> dict[str, object]:
-        """For --json."""
+        """Return the phone's state for `--json`."""
         return {
             "name": self.member.name,
             "target": self.member.on,
@@ -167,17 +168,17 @@ class Health:
 
 
 def look(members: Sequence[Member], records: dict[str, HealthRecord]) -> list[Health]:
-    """Ask every phone how it is; those that do not answer keep the others from nothing."""
+    """Return the state of every phone, read from all at once; one that does not answer delays no other."""
 
-    def one(member: Member) -> Health:
+    def state_of(member: Member) -> Health:
         record = records.get(member.name, HealthRecord())
         try:
             with closing(member.open()) as target:
                 return Health(member, record, describe(target), None)
         except SmoothdroidError as error:
             return Health(member, record, None, error)
-        except Exception as error:  # what one phone says of itself must not hide the others
+        except Exception as error:  # one phone's odd description must not hide the others
             return Health(member, record, None, Unexpected(error))
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        return list(pool.map(one, members))
+        return list(pool.map(state_of, members))

@@ -1,7 +1,7 @@
-"""A lab machine: its phones as resources of a Dask worker, and what is asked of them there.
+"""A lab machine: its phones as resources of a Dask worker, and the calls to them that run there.
 
-The controller does with these phones what it does with its own, through host/farm/remote.py; here each call becomes
-one of the phone's Target. What a call may raise goes back as values: exceptions do not all survive the way.
+The workstation uses these phones like its own, through host/farm/remote.py; here each call becomes a call of the
+phone's Target. Errors go back as values, because not every exception survives serialisation.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from smoothdroid.device.transport.target import Completed, Target
 from smoothdroid.host.farm import blob_cache
 from smoothdroid.host.farm.member import Member
 
-SLOTS = 2  # calls at a time for a phone: one that follows its work, and Ctrl-C's beside it
-AGAIN_S = 1.0
-SILENT = "60s"  # a worker that says nothing for so long is none; it tells of itself every second
+SLOTS = 2  # calls at a time for a phone: one that follows its job, and one for Ctrl-C
+RETRY_S = 1.0
+SILENT = "60s"  # a worker silent for this long is dropped; it sends a heartbeat every second
 NO_PAGE = "127.0.0.1:0"  # Dask serves its state over HTTP, on all addresses unless told otherwise
 
 Reply = tuple[str, Any]
-"""`done` and a value, or an error's name and what it is made of."""
+"""`done` and a value, or an error's name and its constructor's arguments."""
 
 
 class LentPhones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
@@ -42,23 +42,24 @@ class LentPhones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
     name = "phones"
 
     def __init__(self, lab: str, members: Sequence[Member]) -> None:
+        """Lend `members` as the phones of the lab machine named `lab`."""
         self.lab, self.members = lab, {member.name: member for member in members}
         self._open: dict[str, Target] = {}
         self._lock = threading.Lock()
 
     def target(self, name: str) -> Target:
-        """The way to a phone, opened when it is not. Raises as `Member.open`, BadInput for a name not known here."""
+        """Return a connection to a phone, opened if needed. Raises as `Member.open`, BadInput for an unknown name."""
         if name not in self.members:
             raise BadInput(f"the lab machine {self.lab} has no phone {name}")
         with self._lock:
-            if found := self._open.get(name):
-                return found
+            if target := self._open.get(name):
+                return target
         opened = self.members[name].open()
         with self._lock:
             return self._open.setdefault(name, opened)
 
     def forget(self, name: str) -> None:
-        """A way that broke."""
+        """Close a connection that broke."""
         with self._lock:
             broken = self._open.pop(name, None)
         if broken:
@@ -66,14 +67,14 @@ class LentPhones(WorkerPlugin):  # type: ignore[misc]  # Dask's has no types
 
 
 def meeting_point(address: str) -> tuple[str, str, int]:
-    """Protocol, host and port of a scheduler. Raises BadInput for no address, and for TLS without certificates."""
+    """Return a scheduler's protocol, host and port. Raises BadInput for a wrong address, or no certificates for TLS."""
     try:
         url = urlsplit(address)
         protocol, host, port = url.scheme, url.hostname, url.port
     except ValueError:
         protocol, host, port = "", None, None
     if protocol not in ("tcp", "tls") or not host or not port:
-        raise BadInput(f"{address} is no scheduler's address: write tcp://HOST:8786 or tls://HOST:8786")
+        raise BadInput(f"{address} is not a scheduler's address: write tcp://HOST:8786 or tls://HOST:8786")
     if protocol == "tls" and not dask.config.get("distributed.comm.tls.ca-file"):
         raise BadInput(
             f"{address} needs certificates, which Dask's configuration names (~/.config/dask/farm.yaml): "
@@ -83,25 +84,25 @@ def meeting_point(address: str) -> tuple[str, str, int]:
 
 
 def resource(lab: str, phone: str) -> str:
-    """What a phone is called among a worker's resources, and in the controller."""
+    """Return a phone's name among a worker's resources, and on the workstation."""
     return f"{lab}/{phone}"
 
 
-def told(dask_worker: Worker) -> dict[str, Any]:
-    """What a worker tells of itself. Dask hands itself in, by the argument's name."""
+def description(dask_worker: Worker) -> dict[str, Any]:
+    """Return a worker's lab, version and phones. Dask passes the worker, because of the parameter's name."""
     here = _phones(dask_worker)
     return {
         "lab": here.lab,
         "version": version("smoothdroid"),
         "phones": [
-            {"name": one.name, "on": one.on, "labels": list(one.labels), "models": list(one.models)}
-            for one in here.members.values()
+            {"name": member.name, "on": member.on, "labels": list(member.labels), "models": list(member.models)}
+            for member in here.members.values()
         ],
     }
 
 
 def ask(phone: str, verb: str, *arguments: Any) -> Reply:  # noqa: ANN401 (bytes, numbers, texts)
-    """One call of a phone's Target, or of what is kept for it here."""
+    """Make one call of a phone's Target, or of the blob cache; return its value or its error as values."""
     here = _phones(get_worker())
     try:
         return "done", VERBS[verb](here.target(phone), *arguments)
@@ -113,7 +114,7 @@ def ask(phone: str, verb: str, *arguments: Any) -> Reply:  # noqa: ANN401 (bytes
 
 
 def packed(error: SmoothdroidError) -> Reply:
-    """An error as values."""
+    """Return an error as values."""
     if isinstance(error, CommandFailed):
         return "CommandFailed", [error.target, error.argv, error.status, error.stdout, error.stderr]
     return type(error).__name__, [str(error)]
@@ -122,7 +123,7 @@ def packed(error: SmoothdroidError) -> Reply:
 def _phones(worker: Worker) -> LentPhones:
     plugin = worker.plugins[LentPhones.name]
     if not isinstance(plugin, LentPhones):
-        raise TypeError("not a worker of smoothdroid")
+        raise TypeError("this is not a worker of smoothdroid")
     return plugin
 
 
@@ -144,11 +145,11 @@ def _push(target: Target, content: bytes, remote: str, mode: int) -> None:
         target.push(file, remote, mode=mode)
 
 
-def _push_kept(target: Target, sha256: str, remote: str, mode: int) -> None:
+def _push_blob(target: Target, sha256: str, remote: str, mode: int) -> None:
     target.push(blob_cache.path(sha256), remote, mode=mode)
 
 
-def _append_kept(target: Target, sha256: str, remote: str, start: int) -> None:
+def _append_blob(target: Target, sha256: str, remote: str, start: int) -> None:
     target.append(blob_cache.path(sha256), remote, start)
 
 
@@ -163,8 +164,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "open": _open,
     "run": _run,
     "push": _push,
-    "push_kept": _push_kept,
-    "append_kept": _append_kept,
+    "push_blob": _push_blob,
+    "append_blob": _append_blob,
     "pull": _pull,
     "there": lambda target, sha256: blob_cache.there(sha256),
     "take": lambda target, *piece: blob_cache.take(*piece),
@@ -172,7 +173,7 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 
 def work(address: str, lab: str, members: Sequence[Member], say: Callable[[str], None]) -> None:
-    """Lend the phones to the scheduler at `address`, until Ctrl-C; a scheduler that is away is waited for."""
+    """Lend the phones to the scheduler at `address` until Ctrl-C; wait for a scheduler that is unreachable."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     asyncio.run(_work(address, LentPhones(lab, members), say))
 
@@ -186,7 +187,7 @@ async def _work(address: str, phones: LentPhones, say: Callable[[str], None]) ->
             try:
                 async with Worker(
                     address,
-                    # One address, not all of them: that from which the scheduler is reached.
+                    # Listen only at the address from which the scheduler is reached, not at all of them.
                     host=get_ip(host),
                     nthreads=SLOTS * len(resources) + 1,
                     resources=resources,
@@ -196,34 +197,34 @@ async def _work(address: str, phones: LentPhones, say: Callable[[str], None]) ->
                     local_directory=folder,
                 ) as worker:
                     there = True
-                    say(f"at work for {address}: {', '.join(resources)}")
+                    say(f"lending phones to {address}: {', '.join(resources)}")
                     await worker.finished()
             except (OSError, TimeoutError, RuntimeError) as error:
                 if there is None:
-                    say(f"{address} does not answer ({error}); tried again until it does")
+                    say(f"{address} does not answer ({error}); retrying until it does")
                     there = False
             if there:
-                say(f"lost {address}; tried again until it is back. What phones measure goes on")
+                say(f"lost {address}; retrying until it is back. Measurements on the phones continue")
                 there = False
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
 
 def schedule(listen: str, say: Callable[[str], None]) -> None:
-    """Be the scheduler, until Ctrl-C. Raises BadInput when it cannot listen there."""
+    """Run the scheduler until Ctrl-C. Raises BadInput when it cannot listen at that address."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     protocol, host, port = meeting_point(listen)
     if protocol == "tcp" and not _is_loopback(host):
-        say(f"whoever can reach {listen} can run programs on all machines of the farm. tls:// is for open networks")
+        say(f"anyone who can reach {listen} can run programs on all machines of the farm. Use tls:// on open networks")
     try:
         asyncio.run(_schedule(protocol, host, port, lambda: say(f"the scheduler listens at {listen}")))
     except (OSError, RuntimeError) as error:
         if not isinstance(error.__cause__ or error, OSError):
             raise
-        raise BadInput(f"no scheduler can listen at {listen}: {error.__cause__ or error}") from error
+        raise BadInput(f"the scheduler cannot listen at {listen}: {error.__cause__ or error}") from error
 
 
 async def _schedule(protocol: str, host: str, port: int, ready: Callable[[], None]) -> None:
-    # A call is repeated by the controller, which knows what may be.
+    # The workstation repeats calls, because it knows which ones may be repeated.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-ttl": SILENT}):
         async with Scheduler(host=host, port=port, protocol=protocol, dashboard_address=NO_PAGE) as scheduler:
             ready()

@@ -1,7 +1,7 @@
-"""Phones of other machines, through Dask: for the controller, Targets like any other.
+"""Phones of other machines, through Dask: on the workstation, Targets like any other.
 
-What is durable is the phone, whose runner works alone, and the record here. Everything between may break: a worker
-killed, a scheduler restarted, a network cut are all TargetLost, and a session takes up what the phone did meanwhile.
+The phone, whose runner works by itself, and the record on the workstation are durable. Everything between may break: a
+worker killed, a scheduler restarted or a network cut is a TargetLost, after which a session resumes the phone's job.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from smoothdroid.device.common.errors import (
 )
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.transport.target import Completed, OnOutput, Progress, Target
+from smoothdroid.host.common.suggest import did_you_mean
 from smoothdroid.host.farm import lab
 from smoothdroid.host.farm.member import Member
 
 SMALL_BYTES = 1 << 20  # goes with the call itself
 PIECE_BYTES = 8 << 20
 CONNECT_S = 10.0
-LOOK_S = 2.0  # how often a call that waits looks whether the lab machine is still there
-GONE_S = 10.0  # away for so long, and its call is given up: a worker that was restarted is back sooner
-MARGIN_S = 40.0  # over what a call itself may take
+LOOK_S = 2.0  # how often a waiting call checks that the lab machine is still connected
+GONE_S = 10.0  # a call is given up when its lab machine is away this long; a restarted worker is back sooner
+MARGIN_S = 40.0  # added to the time that a call itself may take
 CALL_S = 60.0
-PUSH_S = 3600.0  # of a large file, from the lab machine to the phone
+PUSH_S = 3600.0  # for a large file, from the lab machine to the phone
 
 
 class Farm:
-    """The scheduler at one address, and what it leads to."""
+    """The phones that lab machines lend to the scheduler at one address."""
 
     def __init__(self, address: str) -> None:
-        """Connects when asked. Raises BadInput for what is no address."""
+        """Take the scheduler at `address`, and connect when first needed. Raises BadInput for a wrong address."""
         lab.meeting_point(address)
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._address = address
@@ -57,58 +58,61 @@ class Farm:
         self._sending: dict[tuple[str, str], threading.Lock] = {}
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         with self._lock:
             if self._client:
                 self._client.close(timeout=CONNECT_S)
 
     def members(self, names: Collection[str] = ()) -> list[Member]:
-        """The phones that the lab machines announce, or those of these names (LAB/PHONE).
+        """Return the phones that the lab machines announce, or those of these names (LAB/PHONE).
 
-        Raises NoPhone when there are none or the scheduler does not answer, BadInput for a name that is not there.
+        Raises NoPhone when there are none or the scheduler does not answer, BadInput for an unknown name.
         """
         try:
-            answers = self._connected().run(lab.told, on_error="ignore")
+            answers = self._connected().run(lab.description, on_error="ignore")
         except (TargetLost, OSError, TimeoutError) as error:
             raise NoPhone(
-                f"{self._address} does not answer: {error}. Does `smoothdroid farm scheduler` run?"
+                f"{self._address} does not answer: {error}. Is `smoothdroid farm scheduler` running there?"
             ) from error
         ours = version("smoothdroid")
-        found: dict[str, Member] = {}
+        members: dict[str, Member] = {}
         for worker in answers.values():
             if worker["version"] != ours:
-                raise BadInput(f"{worker['lab']} runs smoothdroid {worker['version']}, and here it is {ours}")
+                raise BadInput(
+                    f"{worker['lab']} runs smoothdroid {worker['version']}, but this machine runs {ours}: "
+                    "install the same version"
+                )
             for phone in worker["phones"]:
                 name = lab.resource(worker["lab"], phone["name"])
                 opened = partial(self.open, worker["lab"], phone["name"])
-                found[name] = Member(name, phone["on"], opened, phone["labels"], phone["models"])
-        if not found:
-            raise NoPhone(f"no lab machine lends a phone to {self._address}: `smoothdroid farm worker` there does")
-        if unknown := [name for name in names if name not in found]:
-            raise BadInput(f"the farm has no phone {unknown[0]}; it has {', '.join(sorted(found))}")
-        return [found[name] for name in sorted(found) if not names or name in names]
+                members[name] = Member(name, phone["on"], opened, phone["labels"], phone["models"])
+        if not members:
+            raise NoPhone(f"no lab machine lends a phone to {self._address}: run `smoothdroid farm worker` on one")
+        if unknown := [name for name in names if name not in members]:
+            raise BadInput(f"the farm has no phone {unknown[0]}; {did_you_mean(unknown[0], sorted(members))}")
+        return [members[name] for name in sorted(members) if not names or name in names]
 
     def open(self, machine: str, phone: str) -> Target:
-        """Take hold of a phone. Raises as smoothdroid.device.transport.resolve.open_target does over there."""
+        """Connect to a phone. Raises as smoothdroid.device.transport.resolve.open_target does on the lab machine."""
         return RemoteTarget(self, machine, phone)
 
     def ask(self, machine: str, phone: str, verb: str, *arguments: Any, timeout_s: float = CALL_S) -> Any:  # noqa: ANN401
-        """See lab.ask. Raises what it raised there, TargetLost and TargetTimeout."""
+        """Make a call on a lab machine and return its value. Raises the call's error, TargetLost or TargetTimeout."""
         where = lab.resource(machine, phone)
         client = self._connected()
         future = client.submit(lab.ask, phone, verb, *arguments, pure=False, retries=0, resources={where: 1})
         try:
-            word, value = self._awaited(client, future, where, time.monotonic() + timeout_s + MARGIN_S)
+            status, value = self._awaited(client, future, where, time.monotonic() + timeout_s + MARGIN_S)
         except (CancelledError, KilledWorker, OSError) as error:
             raise TargetLost(f"{where}: the farm lost the call ({type(error).__name__})") from error
         finally:
             future.release()
-        if word == "done":
+        if status == "done":
             return value
-        raise unpacked(word, value)
+        raise unpacked(status, value)
 
     def sha256(self, file: Path) -> str:
-        """A file's hash, computed once."""
+        """Return a file's hash, computed once for each version of the file."""
         status = file.stat()
         key = file, status.st_size, status.st_mtime_ns
         if key not in self._hashes:
@@ -116,7 +120,7 @@ class Farm:
         return self._hashes[key]
 
     def sending(self, machine: str, sha256: str) -> threading.Lock:
-        """Held by who sends a file to a lab machine: to the same one it goes once, to others at the same time."""
+        """Return the lock for sending a file to a lab machine: sent once to each, to several at the same time."""
         with self._lock:
             return self._sending.setdefault((machine, sha256), threading.Lock())
 
@@ -141,7 +145,7 @@ class Farm:
                     seen = now
                 if now > seen + GONE_S:
                     future.cancel(force=True)
-                    raise TargetLost(f"{where}: the lab machine is gone") from None
+                    raise TargetLost(f"{where}: the lab machine is no longer connected") from None
                 if now > deadline:
                     future.cancel(force=True)
                     raise TargetTimeout(f"{where}: the lab machine did not answer in time") from None
@@ -157,20 +161,20 @@ def _announced(client: Client, where: str) -> bool:
     return any(where in worker["resources"] for worker in workers.values())
 
 
-def unpacked(name: str, made_of: list[Any]) -> SmoothdroidError:
-    """The error that lab.packed packed."""
+def unpacked(name: str, arguments: list[Any]) -> SmoothdroidError:
+    """Return the error that lab.packed turned into values."""
     if name == "CommandFailed":
-        target, argv, status, stdout, stderr = made_of
+        target, argv, status, stdout, stderr = arguments
         return CommandFailed(target, argv, status, stdout, stderr)
     kind = getattr(errors, name, SmoothdroidError)
-    return kind(*made_of)
+    return kind(*arguments)
 
 
 class RemoteTarget:
-    """A phone of another machine."""
+    """A connection to a phone of another machine."""
 
     def __init__(self, farm: Farm, machine: str, phone: str) -> None:
-        """Take hold of it. `name` is the one that it has over there: the way is the same, only longer."""
+        """Connect to it. `name` is the target's name on the lab machine."""
         self._farm, self._machine, self._phone = farm, machine, phone
         self.kind, self.name, self.root = self._ask("open")
 
@@ -184,7 +188,7 @@ class RemoteTarget:
         on_output: OnOutput | None = None,
         tied: bool = False,
     ) -> Completed:
-        """See Target.run. `on_output` hears all at the end; what is `tied` dies with the lab machine's connection."""
+        """Run a command as Target.run does; `on_output` gets all at the end, `tied` is to the lab machine's process."""
         status, stdout, stderr = self._ask(
             "run", list(argv), dict(env) if env else None, timeout_s, check, tied, timeout_s=timeout_s
         )
@@ -193,28 +197,28 @@ class RemoteTarget:
         return Completed(status, stdout, stderr)
 
     def push(self, source: Path, remote: str, *, mode: int = 0o600, progress: Progress | None = None) -> None:
-        """See Target.push. A large file goes to the lab machine first, once, and `progress` is of that."""
+        """Push a file as Target.push does; a large one goes to the lab machine first, which `progress` shows."""
         size = source.stat().st_size
         if size <= SMALL_BYTES:
             self._ask("push", source.read_bytes(), remote, mode)
         else:
-            self._ask("push_kept", self._kept(source, progress), remote, mode, timeout_s=PUSH_S)
+            self._ask("push_blob", self._in_blob_cache(source, progress), remote, mode, timeout_s=PUSH_S)
         if progress:
             progress(size, size)
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
-        """See Target.append. The file goes to the lab machine first, once, and `progress` is of that."""
-        self._ask("append_kept", self._kept(source, progress), remote, start, timeout_s=PUSH_S)
+        """Append to a file as Target.append does; it goes to the lab machine first, which `progress` shows."""
+        self._ask("append_blob", self._in_blob_cache(source, progress), remote, start, timeout_s=PUSH_S)
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """See Target.pull."""
+        """Pull a file as Target.pull does."""
         destination.write_bytes(self._ask("pull", remote))
 
     def close(self) -> None:
-        """The lab machine keeps its connection."""
+        """Do nothing: the lab machine keeps its connection."""
 
-    def _kept(self, source: Path, progress: Progress | None) -> str:
-        """The hash of a file that the lab machine then has."""
+    def _in_blob_cache(self, source: Path, progress: Progress | None) -> str:
+        """Send a file to the lab machine unless it is there, and return its hash."""
         sha256 = self._farm.sha256(source)
         with self._farm.sending(self._machine, sha256):
             self._send(source, sha256, progress)

@@ -1,4 +1,4 @@
-"""Which of equal phones measures which cells of a plan that they share."""
+"""The plan that equal phones share: units of cells, and the phone that measures each."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from smoothdroid.device.info.phone import Phone
 from smoothdroid.host.results.cell import PROTOCOL_VERSION, Cell
 from smoothdroid.host.results.plan import Plan
 
-PREFILL_PER_DECODE = 8  # tokens of prefill in the time of one of decode, about: for an order, not for a figure
-BYTES_PER_S = 20e9  # about what a phone's decode reads: for the same
-LOOK_S = 0.5  # how soon a phone that waits for another's cells hears of Ctrl-C
+PREFILL_PER_DECODE = 8  # rough number of prefill tokens in the time of one decoded token; used only to order units
+BYTES_PER_S = 20e9  # rough rate at which decode reads weights; used only to order units
+LOOK_S = 0.5  # how soon a phone that waits for another's cells notices Ctrl-C
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Cells that one phone measures: those that differ in the model only, and what is kept up beside its burst.
+    """Cells that one phone measures together: those that differ in the model only, and a sustained cell with its burst.
 
-    Two models on two phones would tell of the phones.
+    A comparison of two models on two phones would compare the phones.
     """
 
     cells: tuple[Cell, ...]
     seconds: float
-    """About; only to have the longest begun first."""
+    """A rough estimate, used only to begin the longest unit first."""
 
 
 def identity(plan: Plan, phone: Phone, transport: str, build_id: str) -> str:
-    """The same for equal phones: model, SoC, transport, build and cells."""
-    asked = plan.model_dump_json(exclude={"models"}, exclude_defaults=True)
+    """Return an id that equal phones have in common: a hash of model, SoC, transport, build and cells."""
+    options = plan.model_dump_json(exclude={"models"}, exclude_defaults=True)
     models = sorted(model.sha256 for model in plan.models)
-    facts = json.dumps([PROTOCOL_VERSION, phone.model, phone.soc, transport, build_id, models, asked])
+    facts = json.dumps([PROTOCOL_VERSION, phone.model, phone.soc, transport, build_id, models, options])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def units(plan: Plan) -> tuple[Unit, ...]:
-    """A plan in pieces for sharing, the longest first, so that nobody begins one when the others are at their end."""
+    """Return a plan as units, the longest first, so that no phone begins a long one when the others finish."""
     sizes = {model.sha256: model.size_bytes for model in plan.models}
     settings: dict[Cell, list[Cell]] = {}
     for cell in plan.turns(0):
@@ -59,33 +59,33 @@ def _seconds(cell: Cell, size_bytes: int) -> float:
 
 
 class Pool:
-    """A plan that equal phones share; each takes from it in a thread of its own."""
+    """A plan that equal phones share; each phone's thread takes units from it."""
 
-    def __init__(self, plan: Plan, id: str, done: Collection[Cell], heed: Callable[[], None]) -> None:
-        """`heed` raises when the work is to end."""
+    def __init__(self, plan: Plan, id: str, done: Collection[Cell], check_stopped: Callable[[], None]) -> None:
+        """Take the units of `plan` without the cells `done`; `check_stopped` raises when the benchmark is to end."""
         self.id = id
-        self._heed = heed
+        self._check_stopped = check_stopped
         self._changed = threading.Condition()
         self._left = {number: list(unit.cells) for number, unit in enumerate(units(plan))}
-        """Of each unit, in the order in which they are given away, what is not done; no unit of which all is."""
+        """The cells left of each unit, in the order in which units are given away; finished units are not in it."""
         self._held: dict[int, str] = {}
-        """Units in a phone's hands."""
+        """The phone that holds each unit that is being measured."""
         self._forget(done)
 
     @property
     def free(self) -> int:
-        """Cells in nobody's hands."""
+        """The number of cells that no phone holds."""
         with self._changed:
             return sum(len(cells) for number, cells in self._left.items() if number not in self._held)
 
     def release(self, phone: str) -> None:
-        """What this phone holds may be another's."""
+        """Give back the units that a phone holds, so that others can measure them."""
         with self._changed:
             self._held = {number: who for number, who in self._held.items() if who != phone}
             self._changed.notify_all()
 
     def units(self, phone: str, finished: Collection[Cell]) -> Iterator[Collection[Cell]]:
-        """See Shared.units. What was given and came back is done; while others hold the rest, it waits."""
+        """Yield units as Shared.units does; asking for the next finishes a unit. Wait while others hold the rest."""
         with self._changed:
             self._forget(finished)
         while taken := self._take(phone):
@@ -99,7 +99,7 @@ class Pool:
     def _take(self, phone: str) -> tuple[int, list[Cell]] | None:
         with self._changed:
             while self._left:
-                self._heed()
+                self._check_stopped()
                 for number, cells in self._left.items():
                     if number not in self._held:
                         self._held[number] = phone
@@ -115,16 +115,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class PhoneShare:
-    """A pool as one phone sees it."""
+    """One phone's view of a pool; implements Shared."""
 
     pool: Pool
     phone: str
 
     @property
     def id(self) -> str:
-        """See Shared.id."""
+        """The id of the shared plan."""
         return self.pool.id
 
     def units(self, finished: Collection[Cell]) -> Iterator[Collection[Cell]]:
-        """See Shared.units."""
+        """Yield the units of cells left to this phone."""
         return self.pool.units(self.phone, finished)

@@ -1,1 +1,1 @@
-"""Using a phone without measuring: files deployed to it, one prompt run on it."""
+"""Use of a phone without a benchmark: deploy files to it, run one prompt on it."""

@@ -60,7 +60,7 @@ class Lab:
         command = [*self.inside, str(SMOOTHDROID), *words, "--name", self.name]
         environment = {**os.environ, "SMOOTHDROID_CACHE": str(self.cache)}
         self.worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        says(self.worker, "at work for")
+        says(self.worker, "lending phones to")
 
     def kill_worker(self) -> None:
         assert self.worker

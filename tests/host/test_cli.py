@@ -117,7 +117,7 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bench {gguf} --on local: --threads 1 --repetitions 0", 2, "--repetitions 0: at least 1"),
         ("bench {gguf} --on local: --cache-k EMPTY", 2, "`--cache-k`: it is empty"),
         ("bench {gguf} --on local: --cpus huge", 2, "this phone has no `huge`"),
-        ("bench {gguf} --on local: --until 2", 2, "--until '2': say it in percent"),
+        ("bench {gguf} --on local: --until 2", 2, "--until '2': write a percentage"),
         ("bench {tmp}/wrong.toml --on local:", 2, "wrong.toml: unknown key `thread`; did you mean `threads`?"),
         (
             "bench {tmp}/wrong.toml {gguf} --on local:",
@@ -130,8 +130,8 @@ def test_version(smoothdroid: Smoothdroid) -> None:
         ("bench {gguf} --farm tcp://127.0.0.1:9", 3, "does not answer"),
         ("devices --farm {tmp}/wrong.toml", 2, "`thread`"),
         ("devices --release x", 2, "--release needs --farm"),
-        ("farm worker nowhere --on local:", 2, "nowhere is no scheduler's address"),
-        ("farm scheduler nowhere", 2, "nowhere is no scheduler's address"),
+        ("farm worker nowhere --on local:", 2, "nowhere is not a scheduler's address"),
+        ("farm scheduler nowhere", 2, "nowhere is not a scheduler's address"),
         ("bench {tmp}/nosuch.gguf --on local:", 2, "there is no file {tmp}/nosuch.gguf"),
         ("bench {tmp} --on local:", 2, "{tmp} is a folder"),
         ("bench {tmp}/cut.gguf --on local:", 2, "{tmp}/cut.gguf is cut short"),
@@ -311,7 +311,7 @@ def test_a_lab_of_which_one_phone_is_gone(smoothdroid: Smoothdroid, cache: Path,
     assert "--release gone" in third.err
     released = smoothdroid("devices", "--farm", farm, "--release", "gone")
     assert released.status == 3
-    assert "not reachable" in released.out
+    assert "unreachable" in released.out
     assert smoothdroid("bench", gguf, "--farm", farm, "--on", "nosuch").status == 2
 
 
@@ -424,7 +424,7 @@ def test_a_cell_that_cannot_fit_is_refused_with_the_arithmetic_unless_forced(
     assert (refused.status, refused.out) == (2, "")
     assert "llama, pp16, depth 900000000: needs at least" in refused.err
     assert "of KV cache (900000256 tokens, f16)" in refused.err
-    assert "or --force to try" in refused.err
+    assert "or use --force to try" in refused.err
     assert not (tmp_path / "results").exists()
     assert smoothdroid(*deep, "--force").status == 0
     plan = tmp_path / "plan.toml"

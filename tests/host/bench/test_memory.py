@@ -246,7 +246,7 @@ def test_shows_the_arithmetic_of_what_cannot_fit() -> None:
     assert str(refused.value) == (
         "llama2-7b-q8_0, pp512 at depth 8192: needs at least 6.67 GiB of weights + 4.25 GiB of KV cache (8704 tokens, "
         "f16) + 4.00 GiB of its copy at the depth + 0.04 GiB to compute = 14.96 GiB, the phone has 5.20 GiB available. "
-        "Close what runs on it, take a smaller model or context, a smaller KV type, or --force to try"
+        "Close other apps on it, take a smaller model or context, a smaller KV type, or use --force to try"
     )
 
 

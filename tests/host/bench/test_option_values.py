@@ -42,15 +42,15 @@ def test_reads_lists_as_llama_bench_does(text: str, values: list[int]) -> None:
         (",", "write 1,2,4 or 1-8"),
         ("1,", "write 1,2,4 or 1-8"),
         ("1,,2", "write 1,2,4 or 1-8"),
-        ("a", "`a` is no number and no range"),
-        ("1-", "`1-` is no number"),
-        ("-1", "`-1` is no number"),
-        ("1.5", "`1.5` is no number"),
-        ("1 2", "`1 2` is no number"),
-        ("1+2", "`1+2` is no number"),
-        ("1-8/2", "`1-8/2` is no number"),
-        ("1-8+", "no number"),
-        ("٣", "no number"),  # a digit, but none that llama-bench reads
+        ("a", "`a` is neither a number nor a range"),
+        ("1-", "`1-` is neither a number"),
+        ("-1", "`-1` is neither a number"),
+        ("1.5", "`1.5` is neither a number"),
+        ("1 2", "`1 2` is neither a number"),
+        ("1+2", "`1+2` is neither a number"),
+        ("1-8/2", "`1-8/2` is neither a number"),
+        ("1-8+", "neither a number"),
+        ("٣", "neither a number"),  # a digit, but none that llama-bench reads
         ("0", "0 is below 1"),
         ("0-3", "0 is below 1"),
         ("8-1", "the range 8-1 is empty"),
@@ -116,7 +116,7 @@ def test_reads_how_cool(text: str, cooling: Cooling) -> None:
 
 @pytest.mark.parametrize("text", ["", "+", "cold", "-3", "+3", "40C", "start+", "start-1", "start2", "1e2", "４０"])
 def test_how_cool_must_be_said_clearly(text: str) -> None:
-    with pytest.raises(BadInput, match="write degrees, as in 40"):
+    with pytest.raises(BadInput, match="write a temperature in °C, such as 40"):
         option_values.cooling(text, 60)
 
 
@@ -127,7 +127,7 @@ def test_a_share_is_in_percent(text: str, share: float) -> None:
 
 @pytest.mark.parametrize("text", ["5", "0.05", "", "%", "-5%", "100%", "5 %", "1e1%", "nan%", "5%%", "٥%", "x" * 99])
 def test_a_share_without_percent_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"--until .*say it in percent"):
+    with pytest.raises(BadInput, match=r"--until .*write a percentage"):
         option_values.share(text, "--until")
 
 
@@ -144,5 +144,5 @@ def test_a_duration_without_a_unit_is_refused(text: str) -> None:
 
 def test_choices_are_those_that_are_allowed_each_once() -> None:
     assert option_values.choices("q8_0, f16,q8_0", "--cache-k", ("f16", "q8_0")) == ["q8_0", "f16"]
-    with pytest.raises(BadInput, match="--cache-k 'f16,q9': `q9` is none of f16, q8_0"):
+    with pytest.raises(BadInput, match="--cache-k 'f16,q9': unknown value `q9`; known: f16, q8_0"):
         option_values.choices("f16,q9", "--cache-k", ("f16", "q8_0"))

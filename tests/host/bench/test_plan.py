@@ -59,7 +59,7 @@ def test_zero_leaves_prefill_or_decode_out() -> None:
         ({"cool": "cold"}, "--cool"),
         ({"depth": "deep"}, "--depth"),
         ({"batch": "0"}, "--batch"),
-        ({"cache_k": "q9"}, "--cache-k 'q9': `q9` is none of f16"),
+        ({"cache_k": "q9"}, "--cache-k 'q9': unknown value `q9`;"),
         ({"flash_attention": "yes"}, "--flash-attention"),
         ({"mmap": "true"}, "--mmap"),
         ({"cpus": ["huge"]}, "--cpus"),

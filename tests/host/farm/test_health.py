@@ -8,7 +8,7 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, PhoneBusy, SmoothdroidError, TargetLost
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.target import Target
-from smoothdroid.host.farm.health import HealthRecords, judge, look
+from smoothdroid.host.farm.health import HealthRecords, look, verdict_on
 from smoothdroid.host.farm.member import Member, PhoneResult
 from smoothdroid.host.results.cell import Protocol, Test
 from smoothdroid.host.results.plan import Plan
@@ -68,11 +68,11 @@ def test_a_success_between_failures_counts_from_zero_again(ledger: HealthRecords
 
 
 def test_what_is_no_fault_of_the_phone_is_not_counted() -> None:
-    assert judge(part("a", BadInput("the model is broken"))) is None
-    assert judge(part("a", PhoneBusy("it measures something else"))) is None
-    assert judge(part("a")) is None, "nothing was left to measure"
-    assert judge(part("a", NoPhone("gone"))) == ("gone", True)
-    assert judge(part("a", runs=runs("SIGILL", "SIGILL"))) == ("all of 2 runs failed, the last: SIGILL", True)
+    assert verdict_on(part("a", BadInput("the model is broken"))) is None
+    assert verdict_on(part("a", PhoneBusy("it measures something else"))) is None
+    assert verdict_on(part("a")) is None, "nothing was left to measure"
+    assert verdict_on(part("a", NoPhone("gone"))) == ("gone", True)
+    assert verdict_on(part("a", runs=runs("SIGILL", "SIGILL"))) == ("all of 2 runs failed, the last: SIGILL", True)
 
 
 @pytest.mark.fault(
@@ -104,5 +104,5 @@ def test_a_look_at_phones_of_which_one_is_gone(ledger: HealthRecords) -> None:
     assert a.cells()[:2] == ["a", "local:"]
     assert a.cells()[3:5] == ["desk", "ok"]
     assert a.cells()[-1].endswith("UTC: 4 of 4 runs measured")
-    assert b.cells()[4:] == ["not reachable", "-", "-", "-", "-"]
+    assert b.cells()[4:] == ["unreachable", "-", "-", "-", "-"]
     assert (b.facts()["reachable"], b.facts()["error"]) == (False, "b is not there")
