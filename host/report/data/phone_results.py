@@ -92,29 +92,12 @@ def by_phone(campaigns: Iterable[EvaluatedCampaign]) -> list[PhoneResults]:
     ]
 
 
-def label_of_test(row: CellRow) -> str:
-    """Return the test and the depth that it starts at; settings are compared within one of these."""
-    depth = row.judged.cell.options.depth
-    return f"{row.test} at depth {depth}" if depth else row.test
-
-
-def is_burst(row: CellRow) -> bool:
-    """Return whether a cell is a plain prefill or decode test: neither sustained nor the answer to a prompt."""
-    test = row.judged.cell.test
-    return not test.sustained_s and not test.prompt
-
-
-def is_prefill(row: CellRow) -> bool:
-    """Return whether a cell measures prefill; otherwise it measures decode."""
-    return row.judged.cell.test.n_prompt > 0
-
-
 def _best_settings(rows: Iterable[CellRow]) -> Iterator[BestSetting]:
     """Yield the best setting of each model and test that has a valid cell."""
     tests: dict[tuple[str, str, str], list[CellRow]] = {}
     for row in rows:
         if not row.judged.cell.test.sustained_s:
-            tests.setdefault((row.judged.cell.model_sha256, row.model, label_of_test(row)), []).append(row)
+            tests.setdefault((row.judged.cell.model_sha256, row.model, row.label), []).append(row)
     for settings in tests.values():
         valid = [row for row in settings if row.valid]
         if valid:
@@ -126,11 +109,11 @@ def _best_settings(rows: Iterable[CellRow]) -> Iterator[BestSetting]:
 
 def main_test(rows: Iterable[CellRow], *, of_prefill: bool) -> str | None:
     """Return the label of the test that most models have a valid cell of; among equals the longest, at least depth."""
-    valid = [row for row in rows if row.valid and is_burst(row) and is_prefill(row) == of_prefill]
+    valid = [row for row in rows if row.valid and row.is_burst and row.is_prefill == of_prefill]
     models: dict[str, set[str]] = {}
     for row in valid:
-        models.setdefault(label_of_test(row), set()).add(row.judged.cell.model_sha256)
-    cells = {label_of_test(row): row.judged.cell for row in valid}
+        models.setdefault(row.label, set()).add(row.judged.cell.model_sha256)
+    cells = {row.label: row.judged.cell for row in valid}
 
     def rank(label: str) -> tuple[int, int, int]:
         cell = cells[label]
@@ -141,22 +124,9 @@ def main_test(rows: Iterable[CellRow], *, of_prefill: bool) -> str | None:
 
 def common_tests(phones: Sequence[PhoneResults]) -> list[str]:
     """Return the labels of the tests that more than one phone has a valid cell of."""
-    labels = [{label_of_test(best.row) for best in phone.best_settings} for phone in phones]
+    labels = [{best.row.label for best in phone.best_settings} for phone in phones]
     every = dict.fromkeys(label for of_phone in labels for label in sorted(of_phone))
     return [label for label in every if sum(label in of_phone for of_phone in labels) > 1]
-
-
-def setting_label(row: CellRow) -> str:
-    """Return a cell's setting: `2 threads on CPUs big, cache k q8_0`."""
-    cell = row.judged.cell
-    options = str(cell.options.model_copy(update={"depth": 0}))
-    threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
-    return ", ".join(filter(None, [f"{threads} on CPUs {row.cpus}" if cell.cpus else threads, options]))
-
-
-def source_note(row: CellRow) -> str:
-    """Return the record that a figure is from, in the form that `grep` finds in runs.jsonl."""
-    return f"cell {row.judged.runs[0].fingerprint}" if row.judged.runs else ""
 
 
 def rejection_reasons(rows: Iterable[CellRow]) -> list[tuple[str, int, str, str]]:
@@ -171,7 +141,7 @@ def rejection_reasons(rows: Iterable[CellRow]) -> list[tuple[str, int, str, str]
 
 
 def _reasons(row: CellRow) -> list[tuple[str, str, str]]:
-    where = f"{row.model} {row.test}, {setting_label(row)}"
+    where = f"{row.model} {row.test}, {row.setting}"
     if row.judged.failure:
         kind, _, cause = row.judged.failure.partition(": ")
         retry = "run the same `smoothdroid bench` again: it measures what is missing"

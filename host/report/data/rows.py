@@ -52,6 +52,36 @@ class CellRow:
         return str(self.judged.cell.options)
 
     @property
+    def label(self) -> str:
+        """The test and the depth that it starts at; settings are compared within one label."""
+        depth = self.judged.cell.options.depth
+        return f"{self.test} at depth {depth}" if depth else self.test
+
+    @property
+    def setting(self) -> str:
+        """The setting apart from the depth: `2 threads on CPUs big, cache k q8_0`."""
+        cell = self.judged.cell
+        options = str(cell.options.model_copy(update={"depth": 0}))
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return ", ".join(filter(None, [f"{threads} on CPUs {self.cpus}" if cell.cpus else threads, options]))
+
+    @property
+    def source(self) -> str:
+        """The record that its figures are from, in the form that `grep` finds in runs.jsonl."""
+        return f"cell {self.judged.runs[0].fingerprint}" if self.judged.runs else ""
+
+    @property
+    def is_burst(self) -> bool:
+        """Whether it is a plain prefill or decode test: neither sustained nor the answer to a prompt."""
+        test = self.judged.cell.test
+        return not test.sustained_s and not test.prompt
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether it measures prefill; otherwise it measures decode."""
+        return self.judged.cell.test.n_prompt > 0
+
+    @property
     def valid(self) -> bool:
         """Whether there is a number, and no check rejected it."""
         return self.tokens_per_s is not None and self.judged.verdict.valid

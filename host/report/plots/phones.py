@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from smoothdroid.host.report.data.numbers import number
-from smoothdroid.host.report.data.phone_results import BestSetting, PhoneResults, common_tests, label_of_test
+from smoothdroid.host.report.data.phone_results import BestSetting, PhoneResults, common_tests
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.safe_text import line, short
 from smoothdroid.host.report.plots.figure import ReportFigure
@@ -22,9 +22,7 @@ PhoneBest = tuple[PhoneResults, list[BestSetting]]
 def draw(data: ReportData) -> Iterator[ReportFigure]:
     """Yield a figure for each test that more than one phone has a valid cell of."""
     for test in common_tests(data.phones):
-        best = [
-            (phone, [one for one in phone.best_settings if label_of_test(one.row) == test]) for phone in data.phones
-        ]
+        best = [(phone, [one for one in phone.best_settings if one.row.label == test]) for phone in data.phones]
         yield _figure(test, [(phone, settings) for phone, settings in best if settings])
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from smoothdroid.host.report.data.numbers import number
-from smoothdroid.host.report.data.phone_results import PhoneResults, label_of_test
+from smoothdroid.host.report.data.phone_results import PhoneResults
 from smoothdroid.host.report.data.predicted import PredictedSetting
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.safe_text import short
@@ -31,7 +31,7 @@ def draw(data: ReportData) -> Iterator[ReportFigure]:
 def _figure(phone: PhoneResults, settings: Sequence[PredictedSetting]) -> ReportFigure:
     figure, (axes,) = panel(inches=(PANEL_INCHES[0], 1.6 + 0.34 * len(settings)))
     handles = list(_draw(axes, settings))
-    names = [f"{short(one.best.row.model, 30)}\n{short(label_of_test(one.best.row), 30)}" for one in settings]
+    names = [f"{short(one.best.row.model, 30)}\n{short(one.best.row.label, 30)}" for one in settings]
     axes.set_yticks(range(len(settings)), names, fontsize=7)
     axes.set_ylim(len(settings) - 0.5, -0.5)
     axes.set_xscale("log")
@@ -46,7 +46,7 @@ def _figure(phone: PhoneResults, settings: Sequence[PredictedSetting]) -> Report
     axes.set_title(f"{short(phone.title, 50)}: measured against predicted", fontsize=9)
     legend(figure, handles, ["predicted", "ceiling", "measured"])
     description = "; ".join(
-        f"{one.best.row.model}, {label_of_test(one.best.row)}: {number(one.best.rate.mean)} tokens/s, predicted "
+        f"{one.best.row.model}, {one.best.row.label}: {number(one.best.rate.mean)} tokens/s, predicted "
         f"{one.interval}, ceiling {number(one.against.expected.ceiling)}: {one.against.verdict}"
         for one in settings
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smoothdroid.host.report.data.model_files import pairs
-from smoothdroid.host.report.data.phone_results import PhoneResults, is_prefill, label_of_test, main_test
+from smoothdroid.host.report.data.phone_results import PhoneResults, main_test
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.safe_text import line, short
 from smoothdroid.host.report.plots.figure import ReportFigure
@@ -36,5 +36,5 @@ def draw(data: ReportData) -> Iterator[ReportFigure]:
 def decode_speeds(phone: PhoneResults) -> tuple[dict[str, Interval], str]:
     """Return each model's tokens/s at its best valid setting in one decode test, by the model's hash, and the test."""
     test = main_test(phone.rows, of_prefill=False)
-    best = (one for one in phone.best_settings if label_of_test(one.row) == test and not is_prefill(one.row))
+    best = (one for one in phone.best_settings if one.row.label == test and not one.row.is_prefill)
     return {one.row.judged.cell.model_sha256: one.rate for one in best}, test or ""

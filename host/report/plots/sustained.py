@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 
 from smoothdroid.device.info.cpu import Cluster
 from smoothdroid.device.telemetry.samples import Observation, Sample
-from smoothdroid.host.report.data.phone_results import setting_label
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.rows import CellRow, EvaluatedCampaign
 from smoothdroid.host.report.data.safe_text import short
@@ -50,7 +49,7 @@ def _figure(evaluated: EvaluatedCampaign, row: CellRow) -> ReportFigure:
         _draw(axes, series)
         axes.set_ylabel(unit)
     [rates, *others][-1].set_xlabel("minutes")
-    cell = f"{short(row.model, 44)}, {row.test}, {setting_label(row)}"
+    cell = f"{short(row.model, 44)}, {row.test}, {row.setting}"
     invalid = "" if row.valid else f"rejected: {row.verdict}"
     rates.set_title("\n".join(filter(None, [short(evaluated.title, 60), cell, invalid, evaluated.caveat])), fontsize=9)
     title = f"{evaluated.title}: {cell}, over time"

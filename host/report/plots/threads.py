@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from smoothdroid.host.report.data.numbers import with_interval
-from smoothdroid.host.report.data.phone_results import setting_label
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.data.rows import CellRow, EvaluatedCampaign
 from smoothdroid.host.report.data.safe_text import line, short
@@ -128,7 +127,7 @@ def _test_title(row: CellRow) -> str:
 
 def _description(rows: list[CellRow]) -> str:
     points = [
-        f"{line(row.model)}, {setting_label(row)}: {with_interval(row.tokens_per_s)}"
+        f"{line(row.model)}, {row.setting}: {with_interval(row.tokens_per_s)}"
         + ("" if row.valid else f" (rejected: {row.verdict})")
         for row in rows
     ]

@@ -8,11 +8,7 @@ from smoothdroid.host.report.data.numbers import certainty, number, span
 from smoothdroid.host.report.data.phone_results import (
     BestSetting,
     PhoneResults,
-    is_prefill,
-    label_of_test,
     main_test,
-    setting_label,
-    source_note,
 )
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.sections.section import OPEN_ROWS, SectionContent, SectionTable, TableCell
@@ -35,9 +31,7 @@ def build(data: ReportData) -> SectionContent:
     tables: list[SectionTable] = []
     sentences: list[str] = []
     for phone in data.phones:
-        best = sorted(
-            phone.best_settings, key=lambda one: (one.row.model, not is_prefill(one.row), label_of_test(one.row))
-        )
+        best = sorted(phone.best_settings, key=lambda one: (one.row.model, not one.row.is_prefill, one.row.label))
         if best:
             tables += _tables(phone, best)
             sentences += _fastest(phone, best)
@@ -55,7 +49,7 @@ def _tables(phone: PhoneResults, best: Sequence[BestSetting]) -> Iterator[Sectio
     caption = f"{phone.title} ({phone.caveat})" if phone.caveat else phone.title
     if len(best) > OPEN_ROWS:
         main = {main_test(phone.rows, of_prefill=True), main_test(phone.rows, of_prefill=False)}
-        yield _table(caption, [one for one in best if label_of_test(one.row) in main])
+        yield _table(caption, [one for one in best if one.row.label in main])
         caption = f"{caption}: every test and depth"
     yield _table(caption, best)
 
@@ -66,7 +60,7 @@ def _table(caption: str, best: Sequence[BestSetting]) -> SectionTable:
 
 def _fastest(phone: PhoneResults, best: Sequence[BestSetting]) -> Iterator[str]:
     for of_prefill, what in ((True, "prefill"), (False, "decode")):
-        matching = [one for one in best if is_prefill(one.row) == of_prefill]
+        matching = [one for one in best if one.row.is_prefill == of_prefill]
         if matching:
             fastest = max(matching, key=lambda one: one.rate.mean)
             row, rate = fastest.row, fastest.rate
@@ -74,20 +68,20 @@ def _fastest(phone: PhoneResults, best: Sequence[BestSetting]) -> Iterator[str]:
             interval = f"{INTERVAL} " if rate.n > 1 else ""
             yield (
                 f"{phone.title}: fastest {what} {number(rate.mean)} tokens/s, {interval}{certainty(rate)}: "
-                f"{row.model}, {label_of_test(row)}, {setting_label(row)}{emulated}."
+                f"{row.model}, {row.label}, {row.setting}{emulated}."
             )
 
 
 def _row(best: BestSetting) -> list[TableCell]:
-    named = "; ".join(setting_label(row) for row in best.alike[:MOST_ALIKE])
+    named = "; ".join(row.setting for row in best.alike[:MOST_ALIKE])
     more = len(best.alike) - MOST_ALIKE
     alike = f"{named}; and {more} more" if more > 0 else named or "none"
     return [
         TableCell(best.row.model),
-        TableCell(label_of_test(best.row)),
+        TableCell(best.row.label),
         TableCell(number(best.rate.mean), value=best.rate.mean),
         _interval(best.rate),
-        TableCell(setting_label(best.row), source_note(best.row)),
+        TableCell(best.row.setting, best.row.source),
         TableCell(alike, f"of {best.measured} measured", len(best.alike)),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from smoothdroid.host.report.data.numbers import with_interval
-from smoothdroid.host.report.data.phone_results import label_of_test, setting_label, source_note
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.sections.section import OPEN_ROWS, SectionContent, SectionTable, TableCell
 
@@ -18,9 +17,9 @@ def build(data: ReportData) -> SectionContent | None:
         [
             TableCell(phone.title),
             TableCell(row.model),
-            TableCell(label_of_test(row)),
-            TableCell(setting_label(row)),
-            TableCell(with_interval(joules), source_note(row), joules.mean),
+            TableCell(row.label),
+            TableCell(row.setting),
+            TableCell(with_interval(joules), row.source, joules.mean),
         ]
         for phone in data.phones
         for row in phone.rows

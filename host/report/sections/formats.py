@@ -9,12 +9,7 @@ from smoothdroid.host.report.data.model_files import MAIN_FORMATS, ModelFile
 from smoothdroid.host.report.data.numbers import certainty, number, with_error
 from smoothdroid.host.report.data.phone_results import (
     PhoneResults,
-    is_burst,
-    is_prefill,
-    label_of_test,
     main_test,
-    setting_label,
-    source_note,
 )
 from smoothdroid.host.report.data.quality import Quality
 from smoothdroid.host.report.data.report_data import ReportData
@@ -106,19 +101,19 @@ def _size(file: ModelFile | None) -> TableCell:
 def _memory(used: MemoryUse | None) -> TableCell:
     if not (used and used.row and used.pss_mb):
         return cell_or_missing(None)
-    return TableCell(f"{used.pss_mb:.0f}", f"peak PSS, {source_note(used.row)}", used.pss_mb)
+    return TableCell(f"{used.pss_mb:.0f}", f"peak PSS, {used.row.source}", used.pss_mb)
 
 
 def _speed(phone: PhoneResults, file: ModelFile | None, test: str | None, *, of_prefill: bool) -> TableCell:
     """Return the best setting of a file in a test; `none valid` where all its cells were rejected."""
     for best in phone.best_settings:
-        if file and best.row.judged.cell.model_sha256 == file.sha256 and label_of_test(best.row) == test:
-            note = f"{certainty(best.rate)}; {setting_label(best.row)}; {source_note(best.row)}"
+        if file and best.row.judged.cell.model_sha256 == file.sha256 and best.row.label == test:
+            note = f"{certainty(best.rate)}; {best.row.setting}; {best.row.source}"
             return TableCell(number(best.rate.mean), note, best.rate.mean)
     rejected = dict.fromkeys(
         row.verdict
         for row in phone.rows
         if file and row.judged.cell.model_sha256 == file.sha256 and row.tokens_per_s and not row.valid
-        if is_burst(row) and is_prefill(row) == of_prefill
+        if row.is_burst and row.is_prefill == of_prefill
     )
     return TableCell(NONE_VALID, "; ".join(rejected)) if rejected else cell_or_missing(None)

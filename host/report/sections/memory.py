@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from smoothdroid.host.report.data.memory import MemoryUse
 from smoothdroid.host.report.data.numbers import mebibytes
-from smoothdroid.host.report.data.phone_results import PhoneResults, label_of_test, source_note
+from smoothdroid.host.report.data.phone_results import PhoneResults
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.sections.section import (
     NOT_MEASURED,
@@ -48,5 +48,5 @@ def _row(phone: PhoneResults, used: MemoryUse) -> list[TableCell]:
         cell_or_missing(mebibytes(used.cache_mb), "llama.cpp's log", used.cache_mb),
         cell_or_missing(mebibytes(used.pss_mb), "the phone's kernel", used.pss_mb),
         cell_or_missing(share, f"of {phone.memory_mb} MiB", used.pss_mb),
-        TableCell(label_of_test(used.row), source_note(used.row)) if used.row else cell_or_missing(None),
+        TableCell(used.row.label, used.row.source) if used.row else cell_or_missing(None),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smoothdroid.host.report.data.numbers import certainty, number
-from smoothdroid.host.report.data.phone_results import BestSetting, common_tests, label_of_test, setting_label
+from smoothdroid.host.report.data.phone_results import BestSetting, common_tests
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.sections.section import SectionContent, SectionTable, TableCell, cell_or_missing
 
@@ -12,10 +12,7 @@ def build(data: ReportData) -> SectionContent | None:
     """Build a table for each common test, with a column for each phone; None where there is no such test."""
     tables = []
     for test in common_tests(data.phones):
-        best = [
-            {one.row.model: one for one in phone.best_settings if label_of_test(one.row) == test}
-            for phone in data.phones
-        ]
+        best = [{one.row.model: one for one in phone.best_settings if one.row.label == test} for phone in data.phones]
         models = list(dict.fromkeys(model for of_phone in best for model in of_phone))
         rows = [[TableCell(model), *(_cell(of_phone.get(model)) for of_phone in best)] for model in models]
         heads = ("model", *(phone.title for phone in data.phones))
@@ -27,4 +24,4 @@ def build(data: ReportData) -> SectionContent | None:
 def _cell(best: BestSetting | None) -> TableCell:
     if best is None:
         return cell_or_missing(None)
-    return TableCell(number(best.rate.mean), f"{certainty(best.rate)}; {setting_label(best.row)}", best.rate.mean)
+    return TableCell(number(best.rate.mean), f"{certainty(best.rate)}; {best.row.setting}", best.rate.mean)

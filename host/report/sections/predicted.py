@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smoothdroid.host.report.data.numbers import number
-from smoothdroid.host.report.data.phone_results import PhoneResults, label_of_test
+from smoothdroid.host.report.data.phone_results import PhoneResults
 from smoothdroid.host.report.data.predicted import PredictedSetting
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.sections.section import SectionContent, SectionTable, TableCell
@@ -31,7 +31,7 @@ def table(phone: PhoneResults, settings: Sequence[PredictedSetting]) -> SectionT
     rows = [
         [
             TableCell(one.best.row.model),
-            TableCell(label_of_test(one.best.row)),
+            TableCell(one.best.row.label),
             TableCell(number(one.best.rate.mean), value=one.best.rate.mean),
             TableCell(one.interval, value=one.against.expected.middle),
             TableCell(number(one.against.expected.ceiling), value=one.against.expected.ceiling),

@@ -6,10 +6,8 @@ from pathlib import Path
 from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.report.data.phone_results import (
     by_phone,
-    label_of_test,
     main_test,
     rejection_reasons,
-    setting_label,
 )
 from smoothdroid.host.report.data.rows import EvaluatedCampaign
 from smoothdroid.host.results.cell import Protocol, Test
@@ -71,7 +69,7 @@ def test_each_depth_is_a_question_of_its_own(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"options": [Options(), Options(depth=512)]})
     rates = {("tg8", 2): (9, 9.1, 8.9)}
     (section,) = sections(tmp_path, rates, plan)
-    assert [label_of_test(best.row) for best in by_phone([section])[0].best_settings] == ["tg8", "tg8 at depth 512"]
+    assert [best.row.label for best in by_phone([section])[0].best_settings] == ["tg8", "tg8 at depth 512"]
     assert main_test(section.rows, of_prefill=False) == "tg8"
     assert main_test(section.rows, of_prefill=True) is None
 
@@ -85,7 +83,7 @@ def test_the_headline_is_the_longest_test_that_most_models_have(tmp_path: Path) 
 def test_the_label_of_a_setting(tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"options": [Options(depth=4, cache_k="q8_0")], "masks": [(4, 5, 6, 7)]})
     (section,) = sections(tmp_path, {}, plan)
-    assert {setting_label(row) for row in section.rows} >= {
+    assert {row.setting for row in section.rows} >= {
         "1 thread on CPUs mid, cache k q8_0",
         "4 threads on CPUs mid, cache k q8_0",
     }

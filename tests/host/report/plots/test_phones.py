@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.container import ErrorbarContainer
 
-from smoothdroid.host.report.data.phone_results import common_tests, label_of_test
+from smoothdroid.host.report.data.phone_results import common_tests
 from smoothdroid.host.report.data.report_data import ReportData
 from smoothdroid.host.report.plots.phones import draw
 
@@ -31,7 +31,7 @@ def test_a_bar_is_the_interval_of_the_best_with_its_selection(inputs: ReportData
         rates = np.asarray(drawn.lines[0].get_xdata(), dtype=float)
         segments = drawn.lines[2][0].get_segments()
         ends |= {float(rate): [float(s[0][0]), float(s[1][0])] for rate, s in zip(rates, segments, strict=True)}
-    best = [one for group in inputs.phones for one in group.best_settings if label_of_test(one.row) == "tg128"]
+    best = [one for group in inputs.phones for one in group.best_settings if one.row.label == "tg128"]
     assert len(best) == len(ends) == 3
     for one in best:
         assert np.allclose(ends[one.rate.mean], [one.rate.low, one.rate.high])
