@@ -45,6 +45,7 @@ class GgufFile:
     """
 
     def __init__(self, path: Path) -> None:
+        """Open the file `path` and check its header."""
         if path.is_dir():
             raise BadInput(
                 f"{path} is a folder; name the .gguf file in it, or make one with `smoothdroid prepare {path}`"

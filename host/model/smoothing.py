@@ -32,7 +32,7 @@ class SmoothJob(Job):
 def smooth(
     job: SmoothJob, log: Path, *, on_step: Callable[[str], None], on_progress: OnProgress | None = None
 ) -> SmoothingOutcome:
-    """Do the job. Raises BadInput and SmoothdroidError as `smooth_checkpoint` and `run_converter` do."""
+    """Run the job in a process of its own. Raises BadInput and SmoothdroidError as `smooth_checkpoint` does."""
     who = f"smoothing {job.checkpoint.name}"
     run_child(
         "smoothdroid.host.model.smoothing_process",

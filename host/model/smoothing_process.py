@@ -23,7 +23,7 @@ from smoothdroid.host.model.texts.prose import Prose
 
 
 def main(job: SmoothJob) -> None:
-    """Do the job. Faults that the user can correct are reported to the parent; anything else is a traceback."""
+    """Run the job. Faults that the user can correct are reported to the parent; anything else is a traceback."""
     events = Events(job.events)
     try:
         device = choose_device(job.device)

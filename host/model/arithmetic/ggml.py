@@ -43,7 +43,7 @@ def checked(quantisation: str) -> str:
 
 
 def round_half_away(values: Tensor) -> Tensor:
-    """Round half away from zero, as C's roundf. (Adding 0.5 and cutting off would round the float below 0.5 up.)"""
+    """Round half away from zero, as C's roundf does. Adding 0.5 and cutting off would round the float below 0.5 up."""
     magnitude = values.abs()
     whole = magnitude.floor()
     return (whole + (magnitude - whole >= 0.5)).copysign(values)

@@ -83,6 +83,7 @@ class PartlyFolded:
     """
 
     def __init__(self, tensors: LayerTensors) -> None:
+        """Begin with the tensors as they are before the folds."""
         self._tensors = tensors
         self._changes: dict[str, TensorChange] = {}
 

@@ -51,6 +51,7 @@ class Network:
     """A checkpoint's network without its weights. Raises BadInput where config.json makes none, or another one."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device | None = None) -> None:
+        """Make the network on `device`, the CPU by default, and compare its shapes with the checkpoint's."""
         self.device = device or torch.device("cpu")
         self._checkpoint = checkpoint
         self._model, config = empty_model(checkpoint)
@@ -190,10 +191,12 @@ class LmHead(nn.Module):
     """The head, computed some rows at a time; `rounding` is applied to each part of its weights."""
 
     def __init__(self, weights: Weights, rounding: Rounding = lambda rows: rows) -> None:
+        """Make the head of `weights`; nothing is read before it is used."""
         super().__init__()
         self._weights = weights
         self._rounding = rounding
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Return the logits of hidden states [..., channels], float32."""
         parts = (self._rounding(rows).to(hidden.device) for rows in self._weights.parts(f"{HEAD}.weight"))
         return torch.cat([nn.functional.linear(hidden.float(), rows) for rows in parts], dim=-1)

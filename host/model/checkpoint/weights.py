@@ -31,6 +31,7 @@ class Weights:
     """
 
     def __init__(self, checkpoint: Checkpoint, changes: TensorChanges | None = None) -> None:
+        """Take the tensors of the checkpoint; none is read yet."""
         self.checkpoint = checkpoint
         self.changes: TensorChanges = changes or {}
         self._places: Mapping[str, Path] = {

@@ -19,7 +19,7 @@ from smoothdroid.host.model.smoothquant.tensor_changes import load_changes
 
 
 def main(job: ConvertJob) -> None:
-    """Do the job. Faults of the model are reported to the parent; anything else is a traceback."""
+    """Run the job. Faults of the model are reported to the parent; anything else is a traceback."""
     events = Events(job.events)
     try:
         checkpoint = open_checkpoint(job.checkpoint)

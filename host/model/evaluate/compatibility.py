@@ -18,15 +18,29 @@ class Gguf(Protocol):
     """A model file, inspected."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The file."""
+        ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name by which reports call the model."""
+        ...
+
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """The file's SHA-256 in hex."""
+        ...
+
     @property
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """The file's size in bytes."""
+        ...
+
     @property
-    def bits_per_weight(self) -> float: ...
+    def bits_per_weight(self) -> float:
+        """The mean size of a weight."""
+        ...
 
 
 def require_comparable(reference: Gguf, candidates: Sequence[Gguf], context: int, windows: int) -> int:

@@ -39,6 +39,7 @@ class Linear:
     """The kernel's rounding of activations."""
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Multiply activations [..., in] as the kernel does."""
         return linear(self.as_multiplied(x), self.weight, self.bias)
 
 
@@ -49,6 +50,7 @@ class GgufWeights:
     """
 
     def __init__(self, path: Path) -> None:
+        """Open the file and check its header."""
         self.path = path
         self._gguf = GgufFile(path)
         self._tensors = {tensor.name: tensor for tensor in self._gguf.tensors}

@@ -67,7 +67,7 @@ class Divergence:
     nll: Floats
     """The candidate's negative log-likelihood of the token that came, nats."""
     same_top: NDArray[np.bool_]
-    """Where both models hold the same token to be the likeliest."""
+    """True where both models hold the same token to be the likeliest."""
 
 
 def predicted_tokens(context: int) -> int:

@@ -1,4 +1,4 @@
-"""The cache of reference log-probabilities: a file for each reference, text, kernel and size of the evaluation."""
+"""The cache of reference log-probabilities: a file for each reference, text, kernel and size."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Inspected(BaseModel):
     types: dict[str, int]
     """The number of tensors of each of llama.cpp's types."""
     provenance: Provenance | None
-    """How it was made; None where smoothdroid did not write it."""
+    """The provenance; None where smoothdroid did not write the file."""
 
 
 def inspect(path: Path) -> Inspected:

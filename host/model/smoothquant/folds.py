@@ -39,6 +39,7 @@ class Fold:
     layer: int | None = None
 
     def __str__(self) -> str:
+        """Return `source -> readers`, as the manifest names the fold."""
         return f"{self.source} -> {', '.join(name.rpartition('.')[2] for name in self.readers)}"
 
 
