@@ -27,7 +27,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-GROUPS = {"tests/e2e/": "e2e", "tests/device/": "device", "tests/host/bench/test_campaign.py": "device"}
+GROUPS = {
+    "tests/e2e/test_faults.py": "faults",
+    "tests/e2e/": "e2e",
+    "tests/device/": "device",
+    "tests/host/bench/test_campaign.py": "device",
+}
 """Where tests that share an emulated phone lie -> the group that one process of pytest-xdist runs."""
 
 
@@ -36,7 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give the tests that share a phone to one process, and those of any other file, which share its fixtures."""
     for item in items:
         name = item.nodeid.partition("::")[0]
-        group = next((group for start, group in GROUPS.items() if name.startswith(start)), name)
+        default = "device" if "phone" in getattr(item, "fixturenames", ()) else name
+        group = next((group for start, group in GROUPS.items() if name.startswith(start)), default)
         item.add_marker(pytest.mark.xdist_group(group))
     if hasattr(config, "workerinput"):
         # The longest groups first: what is short fills the processes evenly at the end.

@@ -97,6 +97,12 @@ def test_benchmarks_that_are_named_are_there() -> None:
     assert [module for module in sorted(named) if importlib.util.find_spec(module) is None] == []
 
 
+def test_most_blocks_are_run_and_the_others_need_what_no_test_has() -> None:
+    """tests/e2e/test_docs.py runs them; NEEDS lists what keeps the others from it."""
+    assert sum(block.is_run for block in SCRIPTS) > len(SCRIPTS) / 2
+    assert {need for block in SCRIPTS for need in block.needs.split(", ") if need} == set(NEEDS)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_say_what_they_are(page: Path) -> None:
     for block in blocks_of(page):

@@ -78,10 +78,3 @@ def test_a_page_does_what_it_says(page: Path, environment: dict[str, str], folde
         )
         assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{block.place}:\n{done.stderr}"
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.needs for b in blocks_of(page))], ids=name)
-def test_what_is_not_run_is_named(page: Path) -> None:
-    scripts = [block for block in blocks_of(page) if block.language == "sh"]
-    left = [f"line {block.line} needs {block.needs}" for block in scripts if block.needs]
-    pytest.skip(f"{name(page)}: {len(left)} of {len(scripts)} blocks are not run: {'; '.join(left)}")

@@ -185,6 +185,27 @@ def test_no_two_files_of_tests_have_one_name() -> None:
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
+def _checks(function: ast.AST, checking: set[str]) -> bool:
+    """Whether a function may fail by what it sees: it asserts, expects an error, or calls a function that does."""
+    return any(
+        isinstance(node, ast.Assert | ast.Raise)
+        or (isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in checking)
+        for node in ast.walk(function)
+    )
+
+
+def test_every_test_has_an_assertion() -> None:
+    """A test that only calls what must not raise writes `with does_not_raise():`."""
+    files = [path for path in EVERYTHING if path.parts[0] == "tests"]
+    functions = [(path, node) for path in files for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
+    checking, before = {"raises", "fail", "does_not_raise"}, 0
+    while len(checking) > before:
+        before = len(checking)
+        checking |= {node.name for _, node in functions if _checks(node, checking)}
+    tests = [(path, node.name) for path, node in functions if node.name.startswith("test_")]
+    assert [f"{path}: {name}" for path, name in tests if name not in checking] == []
+
+
 _TEXT_MODE = re.compile(r"[rwax][t+]*")
 _RUNS_A_PROGRAM = ("run", "Popen", "check_output")
 

@@ -336,6 +336,7 @@ def test_what_is_left_of_an_old_connection_is_dropped_first() -> None:
 
         fake.answer = answer
         open_target(f"adb:{ADDRESS_THERE}@127.0.0.1:{fake.port}")
+        assert f"host:disconnect:{ADDRESS_THERE}" in fake.asked
 
 
 @pytest.mark.parametrize(

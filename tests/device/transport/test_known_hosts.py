@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from contextlib import nullcontext as does_not_raise
 from pathlib import Path
 
 import paramiko
@@ -38,7 +39,8 @@ def check(tmp_path: Path, text: str | bytes, *, port: int = 8022, accepted: str 
     ],
 )
 def test_a_known_host_is_found(tmp_path: Path, hosts: str) -> None:
-    check(tmp_path, f"# phones\n\n{hosts} {LINE} comment\n")
+    with does_not_raise():
+        check(tmp_path, f"# phones\n\n{hosts} {LINE} comment\n")
 
 
 def test_a_hashed_name_is_found(tmp_path: Path) -> None:
@@ -109,7 +111,8 @@ def test_no_damage_to_a_line_hurts_another(start: int, cut: int, put: bytes, bef
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "known_hosts")
         file.write_bytes(damaged + b"\n" + WHOLE)
-        KnownHosts([file]).check(HOST, 8022, KEY)
+        with does_not_raise():
+            KnownHosts([file]).check(HOST, 8022, KEY)
 
 
 @pytest.mark.parametrize("hosts", [f"[{HOST}]:8022", HOST, "*"])
@@ -129,7 +132,8 @@ def test_a_revoked_key_is_refused_whatever_else_is_said(tmp_path: Path, hosts: s
 
 def test_what_is_revoked_for_another_host_or_key_is_not_refused(tmp_path: Path) -> None:
     revoked = f"@revoked other {LINE}\n@revoked * ecdsa-sha2-nistp256 {OTHER.get_base64()}\n"
-    check(tmp_path, f"{revoked}[{HOST}]:8022 {LINE}\n")
+    with does_not_raise():
+        check(tmp_path, f"{revoked}[{HOST}]:8022 {LINE}\n")
 
 
 @pytest.mark.fault(
@@ -168,4 +172,5 @@ def test_files_that_are_not_there_or_are_folders_know_nobody(tmp_path: Path) -> 
 
 def test_another_name_is_looked_for_where_the_configuration_gives_one(tmp_path: Path) -> None:
     (tmp_path / "known_hosts").write_text(f"my-pixel {LINE}\n", encoding="utf-8")
-    KnownHosts([tmp_path / "known_hosts"]).check(HOST, 8022, KEY, "my-pixel")
+    with does_not_raise():
+        KnownHosts([tmp_path / "known_hosts"]).check(HOST, 8022, KEY, "my-pixel")

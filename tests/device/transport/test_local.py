@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from smoothdroid.device.common.errors import TargetTimeout
 from smoothdroid.device.transport.local import LocalTarget
+from tests.waiting import eventually
 
 
 def test_its_files_are_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,17 +26,12 @@ def alive(pid: int) -> bool:
 
 
 def test_after_a_timeout_nothing_goes_on(tmp_path: Path) -> None:
-    script = f"sleep 20 & echo $! $$ >{tmp_path}/pids; wait"
-    began = time.monotonic()
+    script = f"sleep 3600 & echo $! $$ >{tmp_path}/pids; wait"
     with pytest.raises(TargetTimeout, match="no answer within 1 s"):
         LocalTarget().run(["sh", "-c", script], timeout_s=1)
-    assert time.monotonic() - began < 5
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    deadline = time.monotonic() + 5
-    while any(map(alive, pids)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: not any(map(alive, pids)))
 
 
 def test_after_an_error_in_a_listener_nothing_goes_on(tmp_path: Path) -> None:
@@ -45,13 +40,8 @@ def test_after_an_error_in_a_listener_nothing_goes_on(tmp_path: Path) -> None:
     def interrupt(piece: str) -> None:
         raise KeyboardInterrupt
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        LocalTarget().run(["sh", "-c", f"echo $$ >{tmp_path}/pid; echo; sleep 20"], on_output=interrupt)
-    assert time.monotonic() - began < 5
+        LocalTarget().run(["sh", "-c", f"echo $$ >{tmp_path}/pid; echo; sleep 3600"], on_output=interrupt)
     pid = int((tmp_path / "pid").read_text())
     assert pid != os.getpid()
-    deadline = time.monotonic() + 5
-    while alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: not alive(pid))

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, SmoothdroidError, Unreachable
 from smoothdroid.device.transport.ssh import SshOptions, SshTarget
 from tests.device.sshd import INSIDE, Sshd, sshd
+from tests.waiting import eventually
 
 __all__ = ["sshd"]
 
@@ -40,9 +40,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddKey]:
     """A running ssh-agent; adds keys to it."""
     place = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL)
-    while not place.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    eventually(lambda: place.exists() or process.poll() is not None)
+    assert process.poll() is None
     monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
     yield lambda key: subprocess.run(["ssh-add", "-q", str(key)], check=True).check_returncode()
     process.kill()
@@ -71,10 +70,7 @@ def refusal(url: str, options: SshOptions | None = None) -> SmoothdroidError:
     before = threading.active_count()
     with pytest.raises(SmoothdroidError) as error:
         SshTarget(url, options)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: threading.active_count() <= before)
     return error.value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from smoothdroid.device.job.task import Task
 from smoothdroid.device.transport.command_line import command_line
 from tests.device.sshd import Sshd, sshd
 from tests.device.transport.test_target import NASTY
+from tests.waiting import eventually
 
 __all__ = ["sshd"]
 
@@ -131,10 +131,8 @@ def test_a_tied_command_ends_with_its_connection_under_any_login_shell(sshd: Ssh
     with sshd.target(user, sshd.port if daemon == "openssh" else sshd.dropbear_port) as target:
         with pytest.raises(TargetTimeout):
             target.run(["sleep", seconds], timeout_s=0.5, tied=True)
-        deadline = time.monotonic() + 10
-        while target.run(["pgrep", "-f", f"sleep [{seconds[0]}]{seconds[1:]}"], check=False).stdout:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        running = ["pgrep", "-f", f"sleep [{seconds[0]}]{seconds[1:]}"]
+        eventually(lambda: not target.run(running, check=False).stdout)
 
 
 def test_output_is_told_as_it_comes(sshd: Sshd) -> None:

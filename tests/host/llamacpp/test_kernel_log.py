@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext as does_not_raise
 from pathlib import Path
 
 import pytest
@@ -153,4 +154,5 @@ def test_features_of_a_cut_log_are_those_that_are_there(end: int) -> None:
     "piece", ["load_tensors: ", "system_info: ", "CPU : ", "A = 1 | ", "/", "repack: repack tensor "]
 )
 def test_a_log_of_four_megabytes_of_one_word_is_read(piece: str) -> None:
-    parse_kernels(piece * (2**22 // len(piece)))
+    with does_not_raise():
+        parse_kernels(piece * (2**22 // len(piece)))
