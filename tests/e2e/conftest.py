@@ -6,14 +6,14 @@ start. What needs one that it can heat, cut off or fill up is skipped for any ot
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from smoothdroid.device import virtual
 from smoothdroid.device.transport import adb
 from smoothdroid.device.virtual import VirtualPhone
 from smoothdroid.device.virtual.profile import PROFILES
+from smoothdroid.host.cli import main
 
 TARGET = os.environ.get("SMOOTHDROID_TEST_TARGET", "")
 SMOOTHDROID = Path(sys.executable).with_name("smoothdroid")
@@ -33,11 +34,20 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def cli() -> Cli:
-    """Run `smoothdroid ARGUMENTS`; with `status=None` any exit status is fine."""
+    """Run `smoothdroid ARGUMENTS` in this process, through the same main(); with `status=None` any status is fine.
+
+    To start Python and import all anew takes seconds each time. The installed command itself is started by the tests
+    that interrupt it, and by those of the documented commands.
+    """
 
     def run(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        command = [str(SMOOTHDROID), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        command = ["smoothdroid", *map(str, arguments)]
+        out, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+            patch.setattr(sys, "argv", command)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        done = subprocess.CompletedProcess(command, int(ended.value.code or 0), out.getvalue(), errors.getvalue())
         assert status in (None, done.returncode), f"{command} ended with {done.returncode}:\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -112,14 +122,6 @@ def prepared(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cli("sample", checkpoint)
     cli("prepare", checkpoint, "-o", work / "out", "--alpha", "0.5", "--n-samples", "2", "--seq-len", "128")
     return work / "out"
-
-
-def eventually(true: Callable[[], object], within_s: float = 60.0) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @contextmanager

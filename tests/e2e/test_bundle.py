@@ -18,8 +18,9 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target, remove
 from smoothdroid.device.virtual import VirtualPhone
 from smoothdroid.host.llamacpp.variants import usable
-from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually
+from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

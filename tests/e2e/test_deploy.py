@@ -16,8 +16,9 @@ from smoothdroid.device.job.session import Session
 from smoothdroid.device.job.task import Task
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.virtual import VirtualPhone
-from tests.e2e.conftest import SMOOTHDROID, Cli, Desk, eventually
+from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,8 @@ import pytest
 from smoothdroid.device import virtual
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.host.results.record import read_campaign, read_runs
-from tests.e2e.conftest import SMOOTHDROID, TARGET, Cli, eventually
+from tests.e2e.conftest import SMOOTHDROID, TARGET, Cli
+from tests.waiting import eventually
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -129,7 +130,7 @@ def test_every_cell_is_measured_once_whatever_breaks_between(
             return sum(len(path.read_text().splitlines()) for path in results.glob("*/runs.jsonl"))
 
         def wait_for(runs: int) -> None:
-            eventually(lambda: measured() >= runs or bench.poll() is not None, 400)
+            eventually(lambda: measured() >= runs or bench.poll() is not None)
             assert bench.poll() is None, (tmp_path / "said").read_text()
 
         wait_for(1)

