@@ -1,4 +1,4 @@
-"""The first step of the usual chain: load the whole model, hook, fold, save. What `prepare` is compared with.
+"""The usual SmoothQuant script: load the whole model, hook, fold, save. `benchmarks.prepare` compares with it.
 
     python benchmarks/chain.py CHECKPOINT OUTPUT N_SAMPLES SEQ_LEN
 
@@ -24,6 +24,7 @@ ALPHA = 0.5
 
 @torch.inference_mode()
 def main(checkpoint: Path, output: Path, n_samples: int, seq_len: int) -> None:
+    """Run the usual script on a checkpoint."""
     library: Any = transformers
     tokenizer = library.AutoTokenizer.from_pretrained(checkpoint)
     model = library.AutoModelForCausalLM.from_pretrained(checkpoint).eval()

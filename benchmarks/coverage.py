@@ -1,4 +1,4 @@
-"""How often intervals hold the true rate, and how often verdicts and comparisons are right.
+"""The coverage of intervals, and the error rates of verdicts and comparisons, on simulated rates.
 
     python -m benchmarks.coverage [--draws 4000] [--seed 1]
     python -m benchmarks.coverage --docs     # write the table into docs/explanation/validity.md, too
@@ -53,7 +53,7 @@ Shape = Callable[[np.random.Generator, tuple[int, ...]], Rates]
 
 @dataclass(frozen=True)
 class Share:
-    """How many of some draws had a property."""
+    """The share of draws that have a property."""
 
     found: int
     draws: int
@@ -66,17 +66,17 @@ class Share:
 
 
 def normal(random: np.random.Generator, size: tuple[int, ...]) -> Rates:
-    """Independent normal noise of standard deviation 1."""
+    """Return independent normal noise of standard deviation 1."""
     return random.standard_normal(size)
 
 
 def skewed(random: np.random.Generator, size: tuple[int, ...]) -> Rates:
-    """Independent noise of standard deviation 1 and skewness -1: rarely, a repetition is much slower."""
+    """Return independent noise of standard deviation 1 and skewness -1: rarely, a repetition is much slower."""
     return (4 - random.gamma(4, 1, size)) / 2
 
 
 def correlated(random: np.random.Generator, size: tuple[int, ...]) -> Rates:
-    """Normal noise of standard deviation 1, correlated by 0.6 with that of the repetition before."""
+    """Return normal noise of standard deviation 1 whose correlation with the previous repetition is 0.6."""
     noise = random.standard_normal(size)
     for index in range(1, size[-1]):
         noise[..., index] = 0.6 * noise[..., index - 1] + 0.8 * noise[..., index]
@@ -84,7 +84,7 @@ def correlated(random: np.random.Generator, size: tuple[int, ...]) -> Rates:
 
 
 def exponential(random: np.random.Generator, size: tuple[int, ...]) -> Rates:
-    """Independent noise of standard deviation 1 and skewness -2: harder than what is aimed at."""
+    """Return independent noise of standard deviation 1 and skewness -2, which is harder than the goals assume."""
     return 1 - random.exponential(1, size)
 
 
@@ -94,9 +94,10 @@ CONDITIONS = [(shape, between) for shape in AIMED_AT for between in BETWEEN]
 
 
 class Drawn:
-    """Cells with drawn rates, in a campaign whose other facts are a real one's."""
+    """Cells with simulated rates, in a campaign whose other facts are those of a real one."""
 
     def __init__(self, cells: int, protocol: Protocol) -> None:
+        """Read the campaign whose facts the simulated cells share."""
         known = read_campaign(TEMPLATE)
         self._template = next(run for run in read_runs(TEMPLATE) if run.bench and run.cell.test.n_gen)
         plan = known.plan.model_copy(
@@ -116,12 +117,12 @@ class Drawn:
         self.names = {cell: cell.fingerprint(*where) for cell in self.cells}
 
     def run(self, cell: Cell, number: int, rates: Sequence[float]) -> Run:
-        """One process of a cell."""
+        """Return one process of a cell."""
         facts = {"cell": cell, "fingerprint": self.names[cell], "round": number, "tokens_per_s": list(rates)}
         return self._template.model_copy(update={**facts, "bench": None, "wall_s": 10.0})
 
     def judged(self, rates: Rates) -> list[Judged]:
-        """Judge the cells with these rates."""
+        """Evaluate the cells with these rates."""
         processes = [
             self.run(cell, number, [float(rate) for rate in process])
             for cell, drawn in zip(self.cells, rates, strict=True)
@@ -145,18 +146,18 @@ def draw(
 
 
 def judged(rates: Rates) -> list[Judged]:
-    """Judge drawn rates; cells of any number of processes and repetitions."""
+    """Evaluate simulated rates, in cells of any number of processes and repetitions."""
     return Drawn(len(rates), Protocol(repetitions=rates.shape[2], rounds=rates.shape[1])).judged(rates)
 
 
 def coverage(random: np.random.Generator, draws: int, shape: str, between: float) -> Share:
-    """Cells whose interval holds the true rate."""
+    """Return the share of cells whose interval holds the true rate."""
     found = [interval(one.means) for one in judged(draw(random, draws, between=between, shape=SHAPES[shape]))]
     return Share(sum(one.low <= TRUE_RATE <= one.high for one in found), draws, f"{shape}, b {between:.1%}")
 
 
 def until_coverage(random: np.random.Generator, draws: int, between: float, until: float = 0.01) -> Share:
-    """Cells whose interval holds the true rate when rounds went on until it was narrow enough."""
+    """Return the share of cells with a correct interval when rounds were added until it was narrow enough."""
     protocol = Protocol(repetitions=REPETITIONS, rounds=1, until=until, budget_s=10**9)
     drawn = Drawn(draws, protocol)
     order = Order(drawn.campaign.plan, drawn.names)
@@ -175,21 +176,21 @@ def compared(before: Sequence[Judged], after: Sequence[Judged], threshold: float
 
 
 def false_positive(random: np.random.Generator, draws: int, shape: str, between: float) -> Share:
-    """Unchanged cells, each compared alone, that are called faster or slower."""
+    """Return the share of unchanged cells, each compared alone, that are called faster or slower."""
     sides = [judged(draw(random, draws, between=between, shape=SHAPES[shape])) for _ in range(2)]
     found = [compared([a], [b])[0].answer for a, b in zip(*sides, strict=True)]
     return Share(sum(answer != "not significant" for answer in found), draws, f"{shape}, b {between:.1%}")
 
 
 def power(random: np.random.Generator, draws: int, slowdown: float) -> Share:
-    """Cells that became slower and are called slower."""
+    """Return the share of slower cells that are called slower."""
     before, after = (draw(random, draws, between=USUAL) for _ in range(2))
     sides = judged(before), judged(after * (1 - slowdown))
     return Share(sum(compared([a], [b])[0].answer == "slower" for a, b in zip(*sides, strict=True)), draws)
 
 
 def family(random: np.random.Generator, draws: int, between: float) -> Share:
-    """Comparisons of FAMILY unchanged cells in which any is called faster or slower."""
+    """Return the share of comparisons of FAMILY unchanged cells in which any is called faster or slower."""
     wrong = 0
     for _ in range(draws):
         before, after = (judged(draw(random, FAMILY, between=between)) for _ in range(2))
@@ -198,7 +199,7 @@ def family(random: np.random.Generator, draws: int, between: float) -> Share:
 
 
 def exits(random: np.random.Generator, draws: int, slowdown: float, threshold: float = 0.05) -> Share:
-    """Comparisons of FAMILY cells, one of which became slower, that end with exit status 1."""
+    """Return the share of comparisons with exit status 1, of FAMILY cells of which one became slower."""
     failed = 0
     for _ in range(draws):
         before, after = (draw(random, FAMILY, between=USUAL) for _ in range(2))
@@ -208,7 +209,7 @@ def exits(random: np.random.Generator, draws: int, slowdown: float, threshold: f
 
 
 def best_coverage(random: np.random.Generator, draws: int, settings: int, between: float) -> Share:
-    """Winners of equal settings whose interval holds their true rate."""
+    """Return the share of winners among equal settings whose interval holds their true rate."""
     hits = 0
     cells = judged(draw(random, draws * settings, between=between))
     for index in range(draws):
@@ -226,7 +227,7 @@ LOSSES: Mapping[str, Rates] = {
 
 
 def drift_caught(random: np.random.Generator, draws: int, name: str) -> Share:
-    """Cells that lose speed within their processes and are invalid."""
+    """Return the share of cells that lose speed within their processes and are invalid."""
     losses = LOSSES[name]
     processes, repetitions = losses.shape
     found = judged(draw(random, draws, between=USUAL, processes=processes, repetitions=repetitions) * losses)
@@ -234,14 +235,14 @@ def drift_caught(random: np.random.Generator, draws: int, name: str) -> Share:
 
 
 def false_alarm(random: np.random.Generator, draws: int, shape: str, between: float) -> Share:
-    """Unchanged cells that are called invalid."""
+    """Return the share of steady cells that are invalid."""
     found = judged(draw(random, draws, between=between, shape=SHAPES[shape]))
     return Share(sum(not one.verdict.valid for one in found), draws, f"{shape}, b {between:.1%}")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A share of draws, and what it should be."""
+    """A share of draws, and its goal."""
 
     name: str
     what: str
@@ -250,26 +251,26 @@ class Figure:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
+        """Wilson's 95% interval."""
         found = scipy_stats.binomtest(self.share.found, self.share.draws).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 
     def facts(self) -> dict[str, object]:
-        """The figure for a program to read."""
+        """Return the figure as JSON."""
         low, high = self.ends
         against = "; ".join(filter(None, [self.goal, self.share.condition, f"{self.share.draws} draws"]))
         ends = {"value": self.share.value, "low": low, "high": high}
         return {"name": self.name, **{k: round(v, 4) for k, v in ends.items()}, "unit": "share", "against": against}
 
     def row(self) -> str:
-        """The figure as a line of a Markdown table."""
+        """Return the figure as a line of a Markdown table."""
         low, high = self.ends
         worst = self.share.condition or "-"
         return f"| {self.what} | {self.share.value:.1%} | {low:.1%} to {high:.1%} | {self.goal} | {worst} |"
 
 
 def figures(random: np.random.Generator, draws: int) -> Iterator[Figure]:
-    """Draw all of them. Where a draw is FAMILY cells or several settings, there are a quarter as many."""
+    """Draw and return all figures. A draw of FAMILY cells or of several settings is repeated a quarter as often."""
     quarter = max(1, draws // 4)
     uneven = [(between,) for between in BETWEEN[1:]]
     many = [(settings, between) for settings in SETTINGS for between in BETWEEN]
@@ -311,7 +312,7 @@ def figures(random: np.random.Generator, draws: int) -> Iterator[Figure]:
 
 
 def with_table(text: str, found: Sequence[Figure]) -> str:
-    """Replace what stands between `<!-- coverage -->` and `<!-- end -->`."""
+    """Replace the text between `<!-- coverage -->` and `<!-- end -->`."""
     before, mark, rest = text.partition("<!-- coverage -->\n")
     _, end, after = rest.partition("<!-- end -->")
     head = "| drawn | share | 95 % interval | goal | worst condition |\n|---|---:|---|---|---|\n"

@@ -1,4 +1,4 @@
-"""The sample model with its grid hidden: a checkpoint whose plain quantisation is not flattered.
+"""The sample model with its 4-bit grid hidden by a dither, so that plain quantization gets no advantage.
 
 The sample came as Q4_1, so its weights sit on a 4-bit grid that Q4_0 and Q8_0 hit better than they hit real weights.
 Each weight of a quantised tensor gets a seeded dither, uniform within half a step of its own grid.
@@ -26,7 +26,7 @@ BLOCK_BYTES = {GGMLQuantizationType.Q4_1: 20, GGMLQuantizationType.Q8_0: 34}
 
 
 def make_dithered(folder: Path) -> Path:
-    """Make `folder` the dithered sample, float32; returns it. One that is there is left."""
+    """Write the dithered sample to `folder` in float32, unless it exists, and return the folder."""
     if folder.exists():
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
@@ -58,7 +58,7 @@ HEADS = {"q_proj": "head_count", "k_proj": "head_count_kv"}
 
 
 def steps(data: np.ndarray, kind: GGMLQuantizationType, shape: tuple[int, ...]) -> np.ndarray:
-    """The grid's step at each weight, float32 `shape`."""
+    """Return the grid's step at each weight, a float32 tensor of `shape`."""
     blocks = np.ascontiguousarray(data).reshape(-1, BLOCK_BYTES[kind])
     step = np.ascontiguousarray(blocks[:, :2]).view(np.float16).astype(np.float32)
     return np.repeat(step, BLOCK, axis=1).reshape(shape)

@@ -1,4 +1,4 @@
-"""A phone that is not there: a Target that answers for it, with times that were drawn, and measures nothing.
+"""A simulated phone: a Target that answers with random durations and measures nothing.
 
 It answers what device/job/session.py, device/store/upload.py and device/info/phone.py ask, and refuses all other
 commands. What its runner would write into its journal follows from the drawn times and the clock.
@@ -34,11 +34,12 @@ class _Event:
 
 
 class DrawnPhone:
-    """One phone."""
+    """One simulated phone."""
 
     kind = "adb"
 
     def __init__(self, name: str, described: str, seconds: Seconds) -> None:
+        """Simulate a phone of this name, description and durations."""
         self.name, self.root = f"adb:{name}", "/data/local/tmp/smoothdroid"
         self.busy_s = 0.0
         """Of all that it was given to measure."""
@@ -57,26 +58,26 @@ class DrawnPhone:
         on_output: OnOutput | None = None,
         tied: bool = False,
     ) -> Completed:
-        """See Target.run."""
+        """Answer a command; see Target.run."""
         status, said = self._answer(list(argv))
         if check and status:
             raise CommandFailed(self.name, argv, status, said)
         return Completed(status, said, "")
 
     def push(self, source: Path, remote: str, *, mode: int = 0o644, progress: Progress | None = None) -> None:
-        """See Target.push."""
+        """Accept a file; see Target.push."""
         self._files[remote] = source.read_bytes()
 
     def append(self, source: Path, remote: str, start: int, *, progress: Progress | None = None) -> None:
-        """See Target.append."""
+        """Accept the rest of a file; see Target.append."""
         self._files[remote] = self._files.get(remote, b"")[:start] + source.read_bytes()[start:]
 
     def pull(self, remote: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """See Target.pull."""
+        """Return a file; see Target.pull."""
         destination.write_bytes(self._files[remote])
 
     def close(self) -> None:
-        """See Target.close."""
+        """Do nothing; see Target.close."""
 
     def _answer(self, argv: list[str]) -> tuple[int, str]:
         match argv:
@@ -137,7 +138,7 @@ class DrawnPhone:
         return f"running {job}"
 
     def _stop(self, job: str, _: str) -> str:
-        """Accept the order for a job that is over: no other can be stopped."""
+        """Accept the order to stop a job that has ended; no other can be stopped."""
         if self._events[job][-1].at > time.monotonic():
             raise NotImplementedError(f"{self.name} measures {job} to its end")
         return ""
@@ -175,7 +176,7 @@ class DrawnPhone:
 
 
 def _record(options: Mapping[str, str], took_s: float) -> bytes:
-    """What llama-bench would print."""
+    """Return the output that llama-bench would print."""
     tokens, repetitions = int(options["-p"]) + int(options["-n"]), int(options["-r"])
     rate = tokens * repetitions / took_s
     told = {

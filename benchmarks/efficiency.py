@@ -1,4 +1,4 @@
-"""How much of a SoC's peak llama.cpp reaches on phones' CPUs, fitted on what was published; and how far that misses.
+"""The share of a SoC's peak that llama.cpp reaches on phone CPUs, from published speeds, and its error.
 
     python -m benchmarks.efficiency            # the fit, a point at a time; figures, a JSON object a line
     python -m benchmarks.efficiency --docs     # write its tables into docs/predictions.md
@@ -30,6 +30,7 @@ CLAIMED = {"SM8650": "10-15", "SM8550": "8-12", "SM8350": "5-8"}
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", action="store_true", help=f"write the tables into {DOCS.name}")
     arguments = parser.parse_args()
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def with_tables(text: str) -> str:
-    """`text` with each table between its marks: `<!-- NAME -->` and `<!-- end -->`."""
+    """Return `text` with each table between its marks: `<!-- NAME -->` and `<!-- end -->`."""
     for name, table in tables().items():
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
@@ -51,12 +52,12 @@ def with_tables(text: str) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Name -> Markdown."""
+    """Return each table in Markdown, by name."""
     return {"claims": _claims(fitted()), "points": _points(fitted()), "errors": _errors(fitted())}
 
 
 def figures(known: Fitted) -> Iterator[dict[str, object]]:
-    """As printed last."""
+    """Return the figures that are printed last."""
     for name, factor, shares in _parts(known):
         yield _figure(f"{name}_efficiency", factor.middle, factor.low, factor.high, "share", "the peak")
         for suffix, groups in _groups(known).items():
@@ -70,7 +71,7 @@ def _parts(known: Fitted) -> Iterator[tuple[str, Efficiency, list[float]]]:
 
 
 def _groups(known: Fitted) -> dict[str, list[str]]:
-    """What is left out together."""
+    """Return the groups of points that are left out together."""
     return {
         "left_out": [str(number) for number, _ in enumerate(known.points)],
         "phone_left_out": [point.phone for point in known.points],
@@ -113,7 +114,7 @@ def _errors(known: Fitted) -> str:
 
 
 def _times(ratio: float) -> float:
-    """How many times too high or too low, whichever."""
+    """Return the factor by which a prediction is too high or too low."""
     return max(ratio, 1 / ratio)
 
 

@@ -1,4 +1,4 @@
-"""What a farm loses by being one: 100 simulated phones of unequal speeds, and the controller that they share.
+"""The overhead of a farm: 100 simulated phones of unequal speeds that share a controller.
 
     python -m benchmarks.farm [--phones 100] [--slowest-s 90] [--bound-s 200] [--seed 0]
 
@@ -53,15 +53,17 @@ def _binaries(tool: Path, target: Target, phone: Phone) -> Binaries:
 
 @dataclass(frozen=True)
 class Lab:
-    """What is drawn: a phone's speed, a cell's time on a phone of speed 1."""
+    """Random speeds of phones, and random times of cells on a phone of speed 1."""
 
     seed: int
     phones: int
 
     def speed(self, number: int) -> float:
+        """Return the speed of a phone."""
         return math.exp(random.Random(f"{self.seed} {number}").uniform(0, math.log(FASTEST)))  # noqa: S311
 
     def work(self, options: Mapping[str, str]) -> float:
+        """Return the duration of a cell at speed 1."""
         asked = " ".join(options.get(name, "0") for name in ("-t", "-p", "-n", "-d"))
         threads, prompt, generate, depth = map(int, asked.split())
         tokens = (prompt + depth) / 8 + generate
@@ -69,10 +71,12 @@ class Lab:
 
     @property
     def speeds(self) -> list[float]:
+        """The speeds of all phones."""
         return [self.speed(number) for number in range(self.phones)]
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phones", type=int, default=100)
     parser.add_argument("--slowest-s", type=float, default=90.0, help="the slowest phone's own work")
@@ -94,9 +98,10 @@ def main() -> None:
 
 
 class Run:
-    """One plan on all phones."""
+    """One plan that runs on all phones."""
 
     def __init__(self, lab: Lab, words: dict[str, str], folder: Path) -> None:
+        """Prepare a plan of these options, with its own folder."""
         self._lab, self._folder = lab, folder
         folder.mkdir(parents=True)
         model = str(_model(folder / "tiny.gguf"))
@@ -105,7 +110,7 @@ class Run:
         self.cpu_s = self.grew_mb = 0.0
 
     def timed(self, second: float, *, share: bool) -> float:
-        """Measure; returns the seconds that it took. `second`: how long a unit of work takes at speed 1."""
+        """Measure, and return the seconds that it took. `second` is the duration of a unit of work at speed 1."""
         described = (
             LocalTarget().run(["sh", "-c", DESCRIBE.read_text(encoding="utf-8"), "describe", str(self._folder)]).stdout
         )
@@ -134,7 +139,7 @@ class Run:
 
 
 def _all_options(words: Mapping[str, str]) -> list[dict[str, str]]:
-    """Of every cell, llama-bench's options."""
+    """Return llama-bench's options for every cell."""
     from smoothdroid.host.bench.option_values import numbers
 
     def values(name: str) -> list[int]:

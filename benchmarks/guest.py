@@ -22,7 +22,7 @@ TIMEOUT_S = 3600
 
 
 def kernel(folder: Path) -> Path:
-    """Debian's arm64 kernel, below `folder`; fetched by apt, which checks Debian's signatures, when it is not there."""
+    """Return Debian's arm64 kernel in `folder`. If it is missing, apt fetches it and checks Debian's signatures."""
     known = sorted(folder.glob("unpacked/boot/vmlinuz-*"))
     if known:
         return known[-1]
@@ -59,7 +59,7 @@ def kernel(folder: Path) -> Path:
 
 
 def run(kernel_image: Path, program: Path, arguments: list[str], files: dict[str, Path], folder: Path) -> str:
-    """What `program` writes to the console as process 1, with `files` (name in the guest's root -> file here)."""
+    """Run `program` as process 1 and return its console output; `files` are copied into the guest's root by name."""
     qemu = shutil.which("qemu-system-aarch64")
     if qemu is None:
         raise SystemExit("qemu-system-aarch64 is missing: apt-get install --no-install-recommends qemu-system-arm")
@@ -86,7 +86,7 @@ def run(kernel_image: Path, program: Path, arguments: list[str], files: dict[str
 
 
 def _root(files: dict[str, Path], folder: Path) -> Path:
-    """An initramfs: a cpio archive of the kernel's `newc` form, kept under the hash of what is in it."""
+    """Return an initramfs, a cpio archive in the kernel's `newc` format, cached by the hash of its content."""
     name = "-".join(sha256_of(path)[:12] for path in files.values())
     archive = folder / f"{name}.cpio"
     if not archive.exists():
@@ -102,7 +102,7 @@ def _root(files: dict[str, Path], folder: Path) -> Path:
 
 
 def _member(number: int, name: str, mode: int, content: bytes, device: tuple[int, int] = (0, 0)) -> bytes:
-    """Documentation/driver-api/early-userspace/buffer-format.rst in the kernel's sources."""
+    """Return a member in the format of the kernel's Documentation/driver-api/early-userspace/buffer-format.rst."""
     named = name.encode() + b"\0"
     fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(named), 0)
     head = b"070701" + b"".join(b"%08X" % value for value in fields) + named

@@ -1,4 +1,4 @@
-"""What the right ISA level is worth: instructions per token, our choice for an i8mm phone against no -march at all.
+"""The value of the right ISA level: instructions per token with i8mm, relative to a build without -march.
 
     python -m benchmarks.kernels [--runs 2]
 
@@ -35,6 +35,7 @@ Instructions = dict[str, float]
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2, help="of each build and type")
     runs = parser.parse_args().runs
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def instructions(isa: str, model: Path, work: Path) -> Instructions:
-    """Per token, of a build's llama-bench."""
+    """Return the instructions per token of a build's llama-bench."""
     built = compiler.find([variants.find("arm64-v8a", isa)], source.pinned())
     if built is None:
         raise SystemExit(f"not built: run `smoothdroid build --abi arm64-v8a --isa {isa}`")

@@ -1,4 +1,4 @@
-"""What being measured costs: tokens/s of llama-bench under our runner, against the bare command on the same phone.
+"""The overhead of the runner: tokens/s of llama-bench under the runner, relative to the bare command.
 
     python -m benchmarks.overhead [MODEL.gguf] [--on TARGET] [--pairs 6]
 
@@ -52,6 +52,7 @@ LOOKS = 3
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", help="default: the sample, plain Q8_0")
     parser.add_argument("--on", help="a target; default: an emulated phone of its own")
@@ -101,7 +102,7 @@ def _phone(on: str | None) -> Iterator[Target]:
 
 
 def _sample() -> Path:
-    """Made once, kept in the cache."""
+    """Return the sample model, which is made once and cached."""
     work = cache_root() / "benchmarks" / "overhead"
     work.mkdir(parents=True, exist_ok=True)
     sample.make_sample(work / "sample")
@@ -109,7 +110,7 @@ def _sample() -> Path:
 
 
 def _deployed(target: Target, model: Path) -> list[str]:
-    """The command line's beginning: llama-bench and the model on the phone."""
+    """Return the beginning of the command line: llama-bench and the model on the phone."""
     phone = describe(target)
     origin = source.pinned()
     built = compiler.find(variants.runnable(phone.abi, phone.features), origin)
@@ -131,7 +132,7 @@ def _under_the_runner(target: Target, command: list[str], job: str) -> tuple[str
 
 
 def _follow_share(target: Target, job: str) -> float:
-    """What one look of Session.follow, which waits as long as nothing happens, takes of a core over there."""
+    """Return the share of a core that Session.follow uses on the phone while nothing happens."""
     session = Session(target)
     session.start(job, [Task("idle", ["sleep", str(10 * WATCH_S)], TIMEOUT_S)])
     journal = f"{target.root}/jobs/{job}/journal"
@@ -149,7 +150,7 @@ def _follow_share(target: Target, job: str) -> float:
 
 
 def _rate(stdout: str) -> float:
-    """All tokens over all time."""
+    """Return all tokens divided by all time."""
     return statistics.harmonic_mean(parse_bench(stdout)[0].samples_ts)
 
 

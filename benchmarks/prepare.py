@@ -1,4 +1,4 @@
-"""What preparing costs: wall time, peak memory and bytes written, against the usual chain of tools.
+"""The cost of `prepare`: wall time, peak memory and bytes written, relative to the usual chain of tools.
 
     python benchmarks/prepare.py [--pairs 2]      # 1.1B-shaped, against the chain
     python benchmarks/prepare.py --shape 7b       # 7B-shaped, ours alone: peak memory
@@ -36,19 +36,20 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row of commands cost."""
+    """The cost of a sequence of commands."""
 
     wall_s: float
     peak_rss_bytes: int
     written_bytes: int
 
     def __str__(self) -> str:
+        """Return the cost for people to read."""
         gib, written = self.peak_rss_bytes / GIB, self.written_bytes / 1e9
         return f"{self.wall_s:.0f} s, {gib:.2f} GiB at most, {written:.2f} GB written"
 
 
 def cost(commands: list[list[str]]) -> Cost:
-    """Run the commands one after the other."""
+    """Run the commands one after the other, and return their cost."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock
     started, peak = time.monotonic(), 0
     for command in commands:
@@ -66,7 +67,7 @@ def cost(commands: list[list[str]]) -> Cost:
 
 
 class _Peak(threading.Thread):
-    """The resident memory of a process and all below it, at its highest."""
+    """The peak resident memory of a process and its descendants."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -89,7 +90,7 @@ def _rss_bytes(pid: int) -> int:
 
 
 def ours(checkpoint: Path, work: Path) -> list[list[str]]:
-    """`smoothdroid prepare`, from nothing."""
+    """Run `smoothdroid prepare` without caches, and return its cost."""
     shutil.rmtree(work / "ours", ignore_errors=True)
     tool = str(Path(sys.executable).with_name("smoothdroid"))
     sizes = ["--n-samples", str(N_SAMPLES), "--seq-len", str(SEQ_LEN)]
@@ -97,7 +98,7 @@ def ours(checkpoint: Path, work: Path) -> list[list[str]]:
 
 
 def chain(checkpoint: Path, work: Path) -> list[list[str]]:
-    """The usual chain, from nothing."""
+    """Run the usual chain without caches, and return its cost."""
     shutil.rmtree(work / "chain", ignore_errors=True)
     (work / "chain").mkdir(parents=True)
     saved, f16, q8_0 = (str(work / "chain" / name) for name in ("saved", "f16.gguf", "q8_0.gguf"))
@@ -113,7 +114,7 @@ def chain(checkpoint: Path, work: Path) -> list[list[str]]:
 
 
 def figure(name: str, values: list[float], unit: str, against: str) -> str:
-    """One figure as JSON."""
+    """Return one figure as JSON."""
     digits = [round(value, 4) for value in (median(values), min(values), max(values))]
     return json.dumps(
         {"name": name, "value": digits[0], "low": digits[1], "high": digits[2], "unit": unit, "against": against}
@@ -121,6 +122,7 @@ def figure(name: str, values: list[float], unit: str, against: str) -> str:
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="1.1b")
     parser.add_argument("--pairs", type=int, default=2, help="how often ours and the chain are run, in turn")

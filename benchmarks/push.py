@@ -1,4 +1,4 @@
-"""How fast a file reaches the emulated phone, against `adb push` and scp: the same file, the same phone, in turns.
+"""The throughput of a file to the emulated phone, relative to `adb push` and scp, interleaved.
 
     python -m benchmarks.push [--mib 1024] [--rounds 5]
 
@@ -39,31 +39,35 @@ from smoothdroid.host.results.statistics import interval
 
 
 def timed(what: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
     began = time.monotonic()
     what()
     return time.monotonic() - began
 
 
 def native_adb(phone: VirtualPhone, source: Path, remote: str) -> None:
+    """Send a file with `adb push`."""
     adb = shutil.which("adb") or str(Path(adbutils.__file__).parent / "binaries/adb")
     command = [adb, "-s", phone.adb_address, "push", str(source), remote]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def native_scp(phone: VirtualPhone, source: Path, remote: str) -> None:
+    """Send a file with scp."""
     options = ["-P", str(phone.ssh_port), "-i", str(phone.ssh_key), "-o", f"UserKnownHostsFile={phone.known_hosts}"]
     command = ["scp", "-q", *options, str(source), f"{phone.ssh_user}@127.0.0.1:{remote}"]
     subprocess.run(command, check=True, capture_output=True)
 
 
 def figure(name: str, values: list[float], unit: str, against: str) -> None:
+    """Print one figure as JSON."""
     found = interval(values)
     facts = {"name": name, "value": found.mean, "low": found.low, "high": found.high, "unit": unit, "against": against}
     print(json.dumps(facts))
 
 
 class _Sent:
-    """The bytes that one try sent, from one to another, as its progress tells."""
+    """The bytes that one attempt sent, as its progress reports them."""
 
     def __init__(self, cut: Callable[[], object] | None = None, at: int = 0) -> None:
         self.first, self.last = -1, 0
@@ -79,7 +83,7 @@ class _Sent:
 
 
 def resent(phone: VirtualPhone, way: str, source: Path, sha256: str, at: int) -> float:
-    """The phone dies at a byte, comes back, and is sent the rest: so many chunks' worth of bytes were sent twice."""
+    """Return the number of chunks sent twice when the phone dies at a byte, returns, and receives the rest."""
     first, second = _Sent(partial(virtual.stop, phone.name), at), _Sent()
     with closing(open_target(way)) as target:
         remove(target, f"{target.root}/store")
@@ -92,6 +96,7 @@ def resent(phone: VirtualPhone, way: str, source: Path, sha256: str, at: int) ->
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=1024, help="Size of the file.")
     parser.add_argument("--rounds", type=int, default=5)
@@ -129,7 +134,7 @@ def _measure(phone: VirtualPhone, source: Path, rounds: int) -> None:
 
 
 class _Way:
-    """One file, one way to the phone, and another tool that sends by it."""
+    """One file, one transport, and another tool that sends over it."""
 
     def __init__(self, target: Target, source: Path, native: Callable[[Path, str], object]) -> None:
         self.target, self.source, self.native = target, source, native
@@ -137,7 +142,7 @@ class _Way:
         self.alone, self.store = f"{target.root}/alone", f"{target.root}/store"
 
     def turn(self, native_first: bool) -> tuple[float, float, float, float, float]:
-        """Seconds of theirs, of ours, of ours verified, of ours when it is there, and the bytes that this one sent."""
+        """Return the seconds of the other tool, ours, ours verified and a second deploy, and its bytes."""
         both = [lambda: self.native(self.source, self.alone), lambda: self.target.append(self.source, self.alone, 0)]
         theirs, ours = map(self.seconds, both) if native_first else reversed([*map(self.seconds, reversed(both))])
         verified = self.seconds(self.ensure)
@@ -146,11 +151,11 @@ class _Way:
         return theirs, ours, verified, again, float(max(sent, default=0))
 
     def ensure(self, progress: Progress | None = None) -> str:
-        """What `smoothdroid deploy` does with a file; its path on the phone."""
+        """Deploy a file as `smoothdroid deploy` does, and return its path on the phone."""
         return upload.ensure(self.target, self.source, self.sha256, progress=progress, sampled=True)
 
     def seconds(self, send: Callable[[], object]) -> float:
-        """To a phone that has nothing of the file, and nothing left to write to its flash."""
+        """Return the seconds of a transfer to a phone that has no part of the file and no pending writes."""
         for path in (self.alone, self.store):
             remove(self.target, path)
         os.sync()

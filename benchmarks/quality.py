@@ -1,4 +1,4 @@
-"""What auto keeps of a model: mean KLD to float32 over that of the plain file, on text unseen by calibration.
+"""The accuracy of `--alpha auto`: mean KLD to float32 relative to the plain file, on unseen text.
 
     python -m benchmarks.quality
 
@@ -28,14 +28,14 @@ ALL_FOLDS = "norm,up-down,v-o,rotate"
 
 
 def prepare(model: Path, folder: Path, *options: str) -> Path:
-    """`smoothdroid prepare`; returns the smoothed file, or the plain one where that alone is asked for."""
+    """Run `smoothdroid prepare` and return the smoothed file, or the plain one where only that is requested."""
     arguments = [TOOL, "prepare", str(model), "-o", str(folder), "--json", *options]
     made = json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return Path(made[0]["path"])
 
 
 def evaluate(reference: Path, candidates: list[Path], folder: Path, kernel: str) -> list[dict[str, Any]]:
-    """`smoothdroid evaluate`: what it tells of each candidate, the first being what the others are compared with."""
+    """Run `smoothdroid evaluate` and return its facts on each candidate; the others are compared with the first."""
     arguments = [TOOL, "evaluate", str(reference), *map(str, candidates), "-o", str(folder), "--json"]
     arguments += [] if kernel == "ggml" else ["--kernel", kernel]
     told = json.loads(subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -44,13 +44,14 @@ def evaluate(reference: Path, candidates: list[Path], folder: Path, kernel: str)
 
 
 def link(path: Path, name: Path) -> Path:
-    """The same file under a name by which a table can tell it from the others."""
+    """Link the file under a name that distinguishes it in a table, and return the link."""
     name.unlink(missing_ok=True)
     name.hardlink_to(path)
     return name
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     work = cache_root() / "benchmarks" / "quality"
     work.mkdir(parents=True, exist_ok=True)
     model = make_dithered(work / "dithered")

@@ -1,4 +1,4 @@
-"""How long a question about many campaigns takes: 10,000 campaigns of 1,000 cells each, by default.
+"""The duration of a query over many campaigns: by default 10,000 campaigns of 1,000 cells each.
 
     python -m benchmarks.query [--campaigns 10000] [--cells 1000] [--judged 4]
 
@@ -63,6 +63,7 @@ FROM copies JOIN judged USING (campaign) JOIN campaigns ON campaigns.campaign_nu
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--campaigns", type=int, default=10_000)
     parser.add_argument("--cells", type=int, default=1_000, help="of a campaign; a multiple of 8")
@@ -96,7 +97,7 @@ def _measure(results: Path, arguments: argparse.Namespace) -> None:
 
 
 def _make(folder: Path, number: int, cells: int) -> Path:
-    """A campaign to be judged."""
+    """Write a campaign to evaluate."""
     chance = random.Random(number)  # noqa: S311 (no secret)
     known = read_campaign(TEMPLATE)
     model = known.plan.models[0]
@@ -127,7 +128,7 @@ def _make(folder: Path, number: int, cells: int) -> Path:
 
 
 def _copy(original: Path, folder: Path) -> Path:
-    """The same campaign once more."""
+    """Copy a campaign."""
     folder.mkdir(parents=True)
     (folder / CAMPAIGN).write_bytes((original / CAMPAIGN).read_bytes())
     (folder / RUNS).hardlink_to(original / RUNS)
@@ -136,7 +137,7 @@ def _copy(original: Path, folder: Path) -> Path:
 
 
 def _fill(path: Path, copies: dict[Path, Path]) -> None:
-    """The copies' rows in the index, as if they had been judged."""
+    """Add the rows of the copies to the index, as if they had been evaluated."""
     with duckdb.connect(path) as connection:
         numbers = dict(connection.execute("SELECT campaign, number FROM judged").fetchall())
         rows = [(str(folder), index.stamp(folder), numbers[str(original)]) for folder, original in copies.items()]

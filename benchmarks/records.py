@@ -1,4 +1,4 @@
-"""What it costs to add a run to a record that is already long: it must not grow with the record.
+"""The cost of adding a run to a long record, which must not grow with the record.
 
     python -m benchmarks.records [--runs 10000]
 
@@ -24,6 +24,7 @@ TEMPLATE = Path(__file__).parents[1] / "tests/data/campaign"
 
 
 def main() -> None:
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10_000)
     count = parser.parse_args().runs

@@ -1,4 +1,4 @@
-"""What a process of its own costs: loading a model and warming up, against the time that its repetitions take.
+"""The cost of a separate process: loading and warm-up, relative to the time of its repetitions.
 
     python -m benchmarks.reload [--layers 32] [--threads 2] [--processes 3]
 
@@ -37,7 +37,7 @@ SCALE = 0.001
 
 
 def make(path: Path, layers: int) -> Path:
-    """Write the model, unless it is there."""
+    """Write the model, unless it exists."""
     if path.exists():
         return path
     partial = path.with_suffix(".partial")
@@ -76,14 +76,14 @@ def _tensors(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _matrix(rows: int, columns: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Q8_0 blocks of random integers, one row after the other."""
+    """Yield Q8_0 blocks of random integers, row by row."""
     blocks = np.random.default_rng(0).integers(0, 256, (rows, columns // BLOCK, BLOCK_BYTES), dtype=np.uint8)
     blocks[..., :2] = np.frombuffer(np.float16(SCALE).tobytes(), np.uint8)
     return blocks.reshape(rows, -1)
 
 
 def measure(tool: Path, model: Path, threads: int, tokens: int, *, cold: bool) -> tuple[float, float]:
-    """Run llama-bench once; returns the seconds without and those of its repetition."""
+    """Run llama-bench once, and return the seconds before its repetition and those of the repetition."""
     if cold:
         with model.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Checkpoints of a real model's shape and random weights: what preparation costs does not depend on the values."""
+"""Checkpoints with the shape of a real model and random weights: the cost of `prepare` does not depend on values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOUD = 20.0  # every 97th channel of a norm: what SmoothQuant is for
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama's numbers. The vocabulary is the sample model's, because its tokenizer is at hand."""
+    """The dimensions of a Llama. The vocabulary is the sample model's, because its tokenizer is available."""
 
     hidden: int
     intermediate: int
@@ -36,7 +36,7 @@ SHAPES = {
 
 
 def make_shaped(folder: Path, shape: Shape) -> Path:
-    """Make `folder` a bf16 checkpoint of that shape, a shard a layer; returns it. One that is there is left."""
+    """Write a bf16 checkpoint of that shape to `folder`, one shard per layer, unless it exists; return the folder."""
     if folder.exists():
         return folder
     partial = folder.with_name(f".{folder.name}.partial")
