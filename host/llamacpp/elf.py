@@ -1,4 +1,4 @@
-"""What a build says of itself, read back from its ELF files: for which CPU, loaded by whom, with which instructions."""
+"""Check the ELF files of a build: CPU, loader, libraries, alignment and instructions."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PUBLIC = frozenset(f"lib{name}.so" for name in _NAMES.split())
 
 @dataclass(frozen=True)
 class Elf:
-    """What matters here of a 64-bit ELF file."""
+    """The properties of a 64-bit ELF file that decide if a phone runs it."""
 
     machine: str
     """`EM_AARCH64` and the like, the names of elf.h."""
     interpreter: str | None
-    """What loads it; None for a library, and for a program that needs nobody."""
+    """The loader; None for a library, and for a static program."""
     needed: tuple[str, ...]
     """The libraries that it cannot be loaded without."""
     alignment_bytes: int
@@ -45,7 +45,7 @@ class Elf:
 
 
 def read(file: Path) -> Elf:
-    """Raises BadInput when `file` is no whole ELF file."""
+    """Return the properties of an ELF file. Raises BadInput when `file` is no whole ELF file."""
     try:
         with file.open("rb") as stream:
             elf = ELFFile(stream)
@@ -71,26 +71,26 @@ def read(file: Path) -> Elf:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said of a file's instructions."""
+    """The instruction set extensions that a file must and may use."""
 
     uses: frozenset[str] = frozenset()
-    """The extensions that it must have instructions of: without them, it is slower than it says."""
+    """The extensions that it must use; without them it is slower than its ISA level promises."""
     may: frozenset[str] = frozenset()
-    """Those that it may have besides."""
+    """The extensions that it may use besides."""
     chooses: bool = False
-    """It looks at the CPU itself, and may have any (KleidiAI)."""
+    """True for code that checks the CPU itself, and may use any extension (KleidiAI)."""
 
 
 def faults(found: Elf, abi: str, *, interpreter: str | None, shipped: Collection[str], claim: Claim) -> list[str]:
-    """What is wrong with a file of a build for `abi`, in words; `shipped` are the libraries that go with it.
+    """Return the faults of a file of a build for `abi`, in words; `shipped` are the libraries that go with it.
 
-    `interpreter` is what must load it: None for a library and for a static program.
+    `interpreter` is the loader that it must have: None for a library and for a static program.
     """
     wrong = []
     if found.machine != MACHINES[abi]:
         wrong.append(f"it is for {found.machine.removeprefix('EM_')}, not for {abi}")
     if found.interpreter != interpreter:
-        wrong.append(f"it is loaded by {found.interpreter or 'nobody'}, where {interpreter or 'nobody'} should")
+        wrong.append(f"its loader is {found.interpreter or 'missing'}, where {interpreter or 'none'} was expected")
     allowed = {*shipped, *PUBLIC} if interpreter or shipped else set()
     if missing := sorted(set(found.needed) - allowed):
         wrong.append(f"it needs {', '.join(missing)}, which no phone has and which is not shipped with it")
@@ -107,7 +107,7 @@ def faults(found: Elf, abi: str, *, interpreter: str | None, shipped: Collection
 
 
 Claims = Mapping[Path, tuple[str | None, Claim]]
-"""File -> what must load it, and what is said of its instructions."""
+"""The loader of each file, and the extensions that it must and may use."""
 
 
 def check(files: Claims, abi: str, *, shipped: Collection[str]) -> None:
@@ -119,6 +119,6 @@ def check(files: Claims, abi: str, *, shipped: Collection[str]) -> None:
     ]
     if wrong:
         raise BadInput(
-            "what was built is not what was asked for, and is not kept:\n  " + "\n  ".join(wrong) + "\n"
+            "the build is not what was requested, and was discarded:\n  " + "\n  ".join(wrong) + "\n"
             "Unpack the compiler again, or try another version of it."
         )

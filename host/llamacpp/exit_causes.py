@@ -1,4 +1,4 @@
-"""Why a tool of llama.cpp ended: its exit status in words, and the line of its log that names the cause."""
+"""Explain why a tool of llama.cpp ended: its exit status in words, and the line of its log that names the cause."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ CAUSES = re.compile(
     """,
     re.VERBOSE,
 )
-# What a log says when nothing is wrong: memory that need not be locked, a first try whose second one may succeed.
+# Lines that are harmless: memory that need not be locked, a first attempt whose retry may succeed.
 HARMLESS = re.compile(r"\bmlock\b|warning: |common_fit_params|params_fit|ptrace|/sys/|ggml_opencl|ggml_vulkan")
-# Lines that say that something failed, and not why; frames of a backtrace.
+# Lines that report a failure without its cause; frames of a backtrace.
 CONSEQUENCES = re.compile(
     r"failed to load model|(unable|failed) to create context|^#\d+ |^\[?0x[0-9a-f]+|backtrace|\[New LWP"
 )
@@ -56,44 +56,44 @@ _TIME = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} [A-Z] ")
 
 
 class ToolDied(CommandFailed):
-    """A tool ended with another status than 0; the message says what that means and which line of its log says why."""
+    """A tool ended with a status other than 0; the message explains the status and quotes the line with the cause."""
 
     def __init__(self, failed: CommandFailed) -> None:
         super().__init__(failed.target, failed.argv, failed.status, failed.stdout, failed.stderr)
-        status, said = _status(failed), " / ".join(_told(failed)) or "it printed nothing"
+        status, quote = _status(failed), " / ".join(_quoted(failed)) or "it printed nothing"
         meaning = f" ({MEANINGS[status]})" if status in MEANINGS else ""
-        self.args = (f"{failed.target}: `{shlex.join(failed.argv[:1])}` ended with status {status}: {said}{meaning}",)
+        self.args = (f"{failed.target}: `{shlex.join(failed.argv[:1])}` ended with status {status}: {quote}{meaning}",)
 
 
 def why_it_died(error: CommandFailed) -> str:
-    """Say what a tool's end means, and which line of its log names the cause."""
-    status, lines = _status(error), _told(error)
-    said = f"; it said: {' / '.join(lines)}" if lines else ""
-    return f"`{shlex.join(error.argv[:1])}` ended with status {status}: {MEANINGS.get(status, 'it failed')}{said}"
+    """Return the meaning of a tool's exit status, with the line of its log that names the cause."""
+    status, lines = _status(error), _quoted(error)
+    quote = f"; it printed: {' / '.join(lines)}" if lines else ""
+    return f"`{shlex.join(error.argv[:1])}` ended with status {status}: {MEANINGS.get(status, 'it failed')}{quote}"
 
 
 def _status(error: CommandFailed) -> int:
-    """The exit status as a shell reports it; Python counts deaths by a signal below 0."""
+    """Return the exit status as a shell reports it; Python reports a death by a signal as a negative number."""
     return 128 - error.status if error.status < 0 else error.status
 
 
-def _told(error: CommandFailed) -> list[str]:
-    return cause(error.stderr) or cause(error.stdout) or _last_words(error)
+def _quoted(error: CommandFailed) -> list[str]:
+    return cause(error.stderr) or cause(error.stdout) or _last_lines(error)
 
 
 def cause(log: str) -> list[str]:
-    """The first line of a log that names why a tool ended, in a list; none where no line does."""
+    """Return a list with the first line of a log that names a cause; an empty list where no line does."""
     for line in log.splitlines():
         if CAUSES.search(line) and not HARMLESS.search(line):
             return [_short(line)]
     return []
 
 
-def _last_words(error: CommandFailed) -> list[str]:
-    """The last lines, without those that only follow from something else while there are others."""
+def _last_lines(error: CommandFailed) -> list[str]:
+    """Return the last lines of a log, without mere consequences as long as there are other lines."""
     lines = [_short(line) for line in (error.stderr.strip() or error.stdout.strip()).splitlines()]
-    telling = [line for line in lines if line and not CONSEQUENCES.search(line)]
-    return (telling or lines)[-LAST_LINES:]
+    causes = [line for line in lines if line and not CONSEQUENCES.search(line)]
+    return (causes or lines)[-LAST_LINES:]
 
 
 def _short(line: str) -> str:

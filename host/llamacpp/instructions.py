@@ -1,4 +1,4 @@
-"""Which extensions of an architecture a piece of machine code uses, read off its instructions."""
+"""Find the instruction set extensions that machine code uses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Encodings = Mapping[str, tuple[tuple[int, int], ...]]
-"""Extension, under the word that /proc/cpuinfo has for it -> (mask, value) of four bytes of code, little end first. Not
-all of each extension, but what llama.cpp's kernels and compilers cannot do without."""
+"""The (mask, value) pairs of four bytes of code, little-endian, for each extension by its word in /proc/cpuinfo. Not
+all instructions of an extension, but those that every compiled kernel for it has."""
 
 # The Arm Architecture Reference Manual's encodings (DDI 0487, chapters C4 and C7).
 A64: Encodings = {
@@ -29,12 +29,13 @@ A64: Encodings = {
     "bf16": ((0xBFE0FC00, 0x2E40FC00), (0xFFE0FC00, 0x6E40EC00)),
     # PTRUE: code for SVE sets up its predicates with it
     "sve": ((0xFF3EFC10, 0x2518E000),),
-    # Not SME's: the compiler's own run-time library has some, behind a look at the CPU.
+    # SME is left out: the compiler's own run-time library has some, behind a check of the CPU.
 }
 
 
 def _vex(opcode_map: int, prefix: int, opcode: int, *, length: int | None = None) -> tuple[int, int]:
-    """An instruction with a VEX prefix of three bytes: 0F38 is map 2, 0F3A map 3; 66, F3, F2 are prefix 1, 2, 3."""
+    """Return the pair of an instruction with a three-byte VEX prefix; map 2 is 0F38, map 3 0F3A."""
+    # Prefixes: 66 is 1, F3 is 2, F2 is 3.
     mask, value = 0xFF0000FF | 0x1F << 8 | 0x03 << 16, 0xC4 | opcode_map << 8 | prefix << 16 | opcode << 24
     return (mask, value) if length is None else (mask | 0x04 << 16, value | (length == 256) << 18)
 
@@ -54,13 +55,13 @@ X86: Encodings = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to read one."""
+    """The instructions of an architecture, and their layout in memory."""
 
     extensions: Encodings
     step: int
-    """Bytes from where one instruction may begin to where the next may."""
+    """Bytes between two places where an instruction may begin."""
     least: int
-    """So many hits and fewer may be chance."""
+    """The least number of hits that is not chance."""
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -69,11 +70,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     # there by chance about once; a file built for an extension has hundreds.
     "EM_X86_64": Architecture(X86, step=1, least=16),
 }
-"""By the machine's name in elf.h."""
+"""The architectures by the machine's name in elf.h."""
 
 
 def hits(machine: str, code: bytes) -> dict[str, int]:
-    """How often `code` has instructions of each extension that is known of `machine`."""
+    """Return the number of instructions in `code` of each extension of `machine`."""
     architecture = ARCHITECTURES[machine]
     found = dict.fromkeys(architecture.extensions, 0)
     for begin in range(0, 4, architecture.step):

@@ -1,7 +1,7 @@
-"""What llama.cpp really used: which library, which kernels, which memory. Read in its own log.
+"""Parse the libraries, kernels and memory that llama.cpp used from its own log.
 
-llama-bench tells it with `-v`, llama-completion with `-lv 4`: before it measures, and no more for more tokens. Its
-record holds what was asked for; `"repack": true` is there whether a weight was repacked or none.
+llama-bench logs them with `-v`, llama-completion with `-lv 4`, before it measures; the log does not grow with the
+tokens. llama-bench's record holds only the request: `"repack": true` is there whether weights were repacked or not.
 """
 
 from __future__ import annotations
@@ -14,50 +14,50 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Kernels(BaseModel):
-    """What one run used; what its log does not tell is None or empty."""
+    """The kernels and the memory of one run; None or empty where the log does not report them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backend_library: str | None = None
-    """The file that the CPU's kernels came from, where llama.cpp chose among several when it started."""
+    """The library of the CPU's kernels, where llama.cpp chose among several when it started."""
     weights_mb: dict[str, float] = {}
-    """Buffer -> its size, in 2**20 bytes: CPU_Mapped as in the file, CPU_REPACK and CPU_KLEIDIAI laid out anew."""
+    """The size of each buffer in MiB: CPU_Mapped as in the file, CPU_REPACK and CPU_KLEIDIAI in another layout."""
     layouts: dict[str, int] = {}
-    """What weights were repacked to -> how many tensors. q8_0_4x8 is i8mm's, q8_0_4x4 dotprod's."""
+    """The number of tensors in each layout that weights were repacked to. q8_0_4x8 is i8mm's, q8_0_4x4 dotprod's."""
     kleidiai: dict[str, str] = {}
-    """KleidiAI's kernels: type of the weights -> what the kernel needs of the CPU (DOTPROD, I8MM, SVE, SME)."""
+    """The CPU feature (DOTPROD, I8MM, SVE, SME) that KleidiAI's kernel needs, for each type of weights."""
     features: tuple[str, ...] = ()
-    """What the kernels were built with, and this CPU has; only llama-completion tells."""
+    """The features that the kernels were built with and this CPU has; only llama-completion reports them."""
     flash_attention: bool | None = None
     cache_mb: float | None = None
-    """The KV cache."""
+    """The size of the KV cache in MiB."""
     compute_mb: float | None = None
-    """Room for what is computed; most of it is never touched."""
+    """The size of the compute buffer in MiB; most of it is never touched."""
 
     @property
     def repack_mb(self) -> float | None:
-        """Weights in ggml's own layouts; 0 when the log tells of weights, and none are."""
+        """MiB of weights in ggml's own layouts; None where the log reports no weights."""
         return self.weights_mb.get("CPU_REPACK", 0.0) if self.weights_mb else None
 
     @property
     def kleidiai_mb(self) -> float | None:
-        """Weights in KleidiAI's layouts, as `repack_mb`."""
+        """MiB of weights in KleidiAI's layouts; None where the log reports no weights."""
         return self.weights_mb.get("CPU_KLEIDIAI", 0.0) if self.weights_mb else None
 
     def __str__(self) -> str:
-        """`KleidiAI (q8 I8MM), repacked (q4_0_4x8)`, `not repacked`; empty where the log does not tell."""
+        """Return `KleidiAI (q8 I8MM), repacked (q4_0_4x8)` or `not repacked`; empty without weights in the log."""
         if not self.weights_mb:
             return ""
-        said = []
+        layouts = []
         if self.kleidiai_mb:
-            said.append(_with("KleidiAI", (f"{kind} {needs}" for kind, needs in sorted(self.kleidiai.items()))))
+            layouts.append(_with("KleidiAI", (f"{kind} {needs}" for kind, needs in sorted(self.kleidiai.items()))))
         if self.repack_mb:
-            said.append(_with("repacked", sorted(self.layouts)))
-        return ", ".join(said) or "not repacked"
+            layouts.append(_with("repacked", sorted(self.layouts)))
+        return ", ".join(layouts) or "not repacked"
 
 
 # Newer logs have a time before each line, and dots of progress have no line of their own: no pattern begins with ^.
-# A line without its end was cut, and may say another thing than it did.
+# A line without its end was cut, so its value may be wrong.
 _NAME, _SIZE = r"([\w.-]{1,40})", r" buffer size = {1,9}(\d{1,9}\.\d\d) MiB(?=\n)"
 _LOAD = re.compile(r"load_tensors: loading model tensors")
 _CONTEXT = re.compile(r"llama_context: constructing llama_context(?=\n)")
@@ -74,9 +74,9 @@ _ATTENTION = re.compile(
 
 
 def parse_kernels(log: str) -> Kernels:
-    """What a log tells, whatever stands around it, and however little of it there is.
+    """Return the kernels and the memory that a log reports; other lines are ignored, and any line may be missing.
 
-    Of several models or contexts in one log the last counts: llama-completion may try a setting before it takes it.
+    Of several models or contexts in a log the last counts: llama-completion may try a setting before it uses it.
     """
     log = log.replace("\r\n", "\n")
     load = log[_last(_LOAD, log) :]
@@ -85,7 +85,7 @@ def parse_kernels(log: str) -> Kernels:
     features = _FEATURES.search(log)
     weights: Counter[str] = Counter()
     for name, size in _WEIGHTS.findall(load):
-        weights[name] += round(100 * float(size))  # hundredths: what has two digits is added without an error
+        weights[name] += round(100 * float(size))  # in hundredths, which add up without an error
     return Kernels(
         backend_library=library[-1] if library else None,
         weights_mb={name: size / 100 for name, size in weights.items()},
@@ -99,7 +99,7 @@ def parse_kernels(log: str) -> Kernels:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:
-    """Where it stands last; the beginning, where it does not."""
+    """Return the position of the last match; 0 without one."""
     return max((match.start() for match in pattern.finditer(text)), default=0)
 
 
@@ -109,5 +109,5 @@ def _sum(pattern: re.Pattern[str], text: str) -> float | None:
 
 
 def _with(name: str, details: Iterable[str]) -> str:
-    told = ", ".join(details)
-    return f"{name} ({told})" if told else name
+    text = ", ".join(details)
+    return f"{name} ({text})" if text else name

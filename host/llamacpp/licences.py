@@ -1,4 +1,4 @@
-"""The licences of what a build's binaries are made of: llama.cpp, what it carries, and the compiler's libraries."""
+"""The licences that go with a build's binaries: of llama.cpp, its vendored code and the compiler's libraries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.source import Source
 
-# Of ziglang's folder: what a static binary holds of zig.
+# The licences, in ziglang's folder, of the libraries that a static binary contains.
 ZIG_LIBRARIES = ("libc/musl/COPYRIGHT", "libcxx/LICENSE.TXT", "libcxxabi/LICENSE.TXT", "libunwind/LICENSE.TXT")
 
 
 def licences(source: Source, builds: list[Build]) -> dict[str, Path]:
-    """Name -> file with the text, for `builds` of an unpacked `source`.
+    """Return the licence files by name, for `builds` of an unpacked `source`.
 
     Raises BadInput when a text that must go with the binaries is not on this machine.
     """

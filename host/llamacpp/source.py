@@ -23,7 +23,7 @@ PINNED = Pin(
 PINNED_COMMIT = "0c1e57098"
 INSIDE = "llama_cpp_python-0.3.36/vendor/llama.cpp/"
 
-# What goes into a binary or converts a model; tests, documents and pictures may change without a rebuild.
+# The parts that shape a binary or convert a model; tests and documents may change without a rebuild.
 COMPILED = ("CMakeLists.txt", "cmake", "common", "ggml", "include", "src", "tools", "vendor")
 
 
@@ -33,19 +33,19 @@ class Source:
 
     folder: Path
     id: str
-    """The hash of what it is: equal ids build equal binaries."""
+    """A hash of the content: equal ids build equal binaries."""
     commit: str
-    """What llama-bench reports as `build_commit`."""
+    """The commit that llama-bench reports as `build_commit`."""
 
 
 def pinned() -> Source:
-    """The llama.cpp that this release was tested with; `unpacked` brings it here."""
+    """Return the llama.cpp that this release was tested with; `unpacked` downloads it."""
     folder = cache_root() / "sources" / f"llama.cpp-{PINNED.sha256[:12]}"
     return Source(folder, PINNED.sha256[:16], PINNED_COMMIT)
 
 
 def unpacked(source: Source) -> Source:
-    """`source`, on this machine: the pinned one is downloaded and unpacked unless it was before."""
+    """Return `source` on this machine: the pinned one is downloaded and unpacked when it is missing."""
     if source.folder.exists():
         return source
     source.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def unpacked(source: Source) -> Source:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """The llama.cpp in the pinned archive, as `folder`; visible only whole."""
+    """Unpack the llama.cpp in the pinned archive to `folder`, which becomes visible only whole."""
     with replacing_folder(folder) as new, tarfile.open(archive) as tar:
         # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
         # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
@@ -77,7 +77,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def checkout(folder: Path) -> Source:
-    """A llama.cpp of the user's own. Raises BadInput when `folder` does not hold one."""
+    """Return the user's own llama.cpp in `folder`. Raises BadInput when there is none."""
     for needed in ("CMakeLists.txt", "ggml/CMakeLists.txt", "tools/llama-bench"):
         if not (folder / needed).exists():
             raise BadInput(f"{folder} is no llama.cpp checkout: {needed} is not there")
@@ -87,15 +87,15 @@ def checkout(folder: Path) -> Source:
 
 @dataclass(frozen=True)
 class KleidiAI:
-    """Arm's kernels, which llama.cpp can be built with."""
+    """KleidiAI, Arm's kernels that llama.cpp can be built with."""
 
     folder: Path | None
-    """None: cmake downloads the release that llama.cpp names, by its hash."""
+    """The source tree; None where cmake downloads the release that llama.cpp names, by its hash."""
     id: str
 
 
 def kleidiai(folder: Path | None) -> KleidiAI:
-    """KleidiAI from a source tree, or as llama.cpp downloads it. Raises BadInput when `folder` does not hold it."""
+    """Return KleidiAI in a source tree, or as llama.cpp downloads it. Raises BadInput when it is not in `folder`."""
     if folder is None:
         return KleidiAI(None, "as llama.cpp names it")
     for needed in ("CMakeLists.txt", "kai/kai_common.h"):

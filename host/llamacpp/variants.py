@@ -1,4 +1,4 @@
-"""What to build for which phone: an ABI and an ISA level, as data."""
+"""The builds of llama.cpp for each ABI and ISA level, and the choice of one for a phone."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Variant:
     """`arm64-v8a` or `x86_64` as Android names them, or `host` for this machine."""
     isa: str
     needs: frozenset[str]
-    """Words of /proc/cpuinfo's Features line without which a binary dies of SIGILL."""
+    """The features in /proc/cpuinfo that the binaries need; without them they die of SIGILL."""
     cmake: tuple[str, ...]
-    """llama.cpp's own options for it."""
+    """The options of llama.cpp's cmake files."""
     shared: bool = False
-    """It loads libraries, and its kernels, at run time: only with an NDK."""
+    """True where the libraries and kernels are loaded at run time, which needs an NDK."""
 
     @property
     def name(self) -> str:
-        """`arm64-v8a-i8mm`."""
+        """ABI and ISA level in one word: `arm64-v8a-i8mm`."""
         return f"{self.abi}-{self.isa}"
 
     @property
@@ -44,7 +44,7 @@ def _arm(isa: str, march: str, needs: str) -> Variant:
 
 
 def _x86(isa: str, options: str, needs: str) -> Variant:
-    # Each by its name: where llama.cpp is cross-compiled, all of them are off.
+    # Each is named: all are off where llama.cpp is cross-compiled.
     return Variant(
         "x86_64",
         isa,
@@ -95,7 +95,7 @@ KERNEL_LIBRARIES: Mapping[str, frozenset[str]] = {
         "armv9.2_2": "asimddp asimdhp i8mm sve",
     }.items()
 }
-"""What llama.cpp (ggml/src/CMakeLists.txt) builds each library of kernels for."""
+"""The features that llama.cpp (ggml/src/CMakeLists.txt) builds each library of kernels for."""
 
 KLEIDIAI = "+kleidiai"
 
@@ -103,9 +103,9 @@ ABIS = tuple(dict.fromkeys(variant.abi for variant in VARIANTS))
 
 
 def with_kleidiai(variant: Variant) -> Variant:
-    """The same level with KleidiAI's kernels, which look at the CPU themselves. Raises BadInput where they have none.
+    """Return the same level with KleidiAI's kernels, which check the CPU themselves. Raises BadInput for another ABI.
 
-    It is a level of its own, never chosen unless it is named: another arithmetic, so another quality.
+    It is a level of its own, chosen only by name: its arithmetic differs, and so does the quality.
     """
     if variant.abi != "arm64-v8a":
         raise BadInput(f"KleidiAI has kernels for arm64-v8a, and none for {variant.abi}: leave --kleidiai out")
@@ -113,7 +113,7 @@ def with_kleidiai(variant: Variant) -> Variant:
 
 
 def find(abi: str, isa: str) -> Variant:
-    """The variant of that name. Raises BadInput naming those that exist."""
+    """Return the variant of that name. Raises BadInput naming those that exist."""
     for variant in (*VARIANTS, *SHARED):
         if (variant.abi, variant.isa) == (abi, isa.removesuffix(KLEIDIAI)):
             return with_kleidiai(variant) if isa.endswith(KLEIDIAI) else variant
@@ -123,13 +123,13 @@ def find(abi: str, isa: str) -> Variant:
 
 
 def runnable(abi: str, features: Collection[str]) -> Sequence[Variant]:
-    """The levels of `abi` that a CPU with these features can run, best first; `host` fits its own machine."""
+    """Return the levels of `abi` that a CPU with these features runs, best first; `host` runs on this machine."""
     fits = [variant for variant in VARIANTS if variant.abi == abi and variant.needs <= set(features)]
     return fits[::-1]
 
 
 def usable(abi: str, features: Collection[str]) -> Sequence[Variant]:
-    """What a phone can use, best first: a build that holds every level, then single ones."""
+    """Return the builds that a phone can use, best first: one that holds every level, then single levels."""
     every = [variant for variant in SHARED if variant.abi == abi and variant.needs <= set(features)]
     return [*every, *runnable(abi, features)]
 
@@ -140,34 +140,34 @@ class Choice:
 
     level: Variant | None
     reason: str
-    """Why no better one, in words."""
+    """The reason for no better one, in words."""
 
 
 def explain(phone: Phone) -> Choice:
-    """The best single level that every CPU of a phone runs, and what keeps it from the next better one."""
+    """Return the best single level that every CPU of a phone runs, and what the next better one lacks there."""
     levels = [variant for variant in VARIANTS if variant.abi == phone.abi]
     fits = runnable(phone.abi, phone.features)
     best = fits[0] if fits else None
-    said = [f"every CPU has {', '.join(sorted(best.needs))}"] if best and best.needs else []
+    reasons = [f"every CPU has {', '.join(sorted(best.needs))}"] if best and best.needs else []
     if not levels:
-        said.append(f"there is no build for {phone.abi or 'a CPU that does not say what it is'}")
+        reasons.append(f"there is no build for {phone.abi or 'a CPU that does not report its ABI'}")
     elif best is not levels[-1]:
         following = levels[levels.index(best) + 1] if best else levels[0]
         lacking = sorted(following.needs - set(phone.features))
-        said.append(f"{following.isa} needs {', '.join(lacking)}: " + "; ".join(_lacked(phone, lacking)))
+        reasons.append(f"{following.isa} needs {', '.join(lacking)}: " + "; ".join(_lacked(phone, lacking)))
     if phone.unseen_cpus:
-        # It checks a CPU that comes up against what it has promised to programs, and leaves it off if it has less.
-        said.append(
-            f"of CPUs {', '.join(map(str, phone.unseen_cpus))} /proc/cpuinfo says nothing: they are off, and Linux, "
+        # Linux compares a CPU that comes up with the features promised to programs, and leaves it off if it has less.
+        reasons.append(
+            f"/proc/cpuinfo does not list CPUs {', '.join(map(str, phone.unseen_cpus))}: they are off, and Linux, "
             "unless it is very old, starts none with less than the others"
         )
     if best is None and "thumb" in phone.features:
-        said.append("a 32-bit process was asked, or the phone is one")
-    return Choice(best, "; ".join(said))
+        reasons.append("the features were read by a 32-bit process, or the phone is a 32-bit one")
+    return Choice(best, "; ".join(reasons))
 
 
 def _lacked(phone: Phone, words: Sequence[str]) -> list[str]:
-    """Which CPUs lack what: those that are alike together."""
+    """Return a phrase for each group of CPUs, with the features that they lack."""
     by_cpus: dict[str, list[str]] = {}
     for word in words:
         cpus = phone.lacking.get(word)
@@ -187,7 +187,7 @@ def _with_names(phone: Phone, cpus: Sequence[int]) -> str:
 def choose(
     abi: str | None, isa: str | None, phones: Sequence[tuple[str, Collection[str]]], *, shared: bool = False
 ) -> list[Variant]:
-    """What to build: the level that was named, else the best for each of the phones at hand, else every level.
+    """Choose the builds: the named level, else the best for each of the attached phones, else every level.
 
     `phones` are (ABI, features); without `abi`, theirs are built, and arm64-v8a where there is none. `shared`: a
     build can hold every level, and does.
@@ -205,6 +205,6 @@ def choose(
     best = [(usable if shared else runnable)(theirs, features)[:1] for theirs, features in fitting]
     if not any(best):
         raise BadInput(
-            f"no phone at hand runs what can be built: {', '.join(sorted({theirs for theirs, _ in fitting}))}"
+            f"no attached phone runs any of the builds: {', '.join(sorted({theirs for theirs, _ in fitting}))}"
         )
     return list(dict.fromkeys(variant for first in best for variant in first))

@@ -747,7 +747,10 @@ FAULTS = {
         f"{HALF}; exit 0",
         r"cannot be read, it is torn: .*Is the phone's storage full\?.* The record is \{\"build_commit",
     ),
-    3: (f"{HALF}; kill -KILL $$", r'was killed: too little memory \(close other apps.*it said: \{"build_commit": "fa'),
+    3: (
+        f"{HALF}; kill -KILL $$",
+        r'was killed: too little memory \(close other apps.*it printed: \{"build_commit": "fa',
+    ),
     4: (f"{HALF}; sleep 600", r"still running after \d s and was ended. If it hangs, close other apps"),
     5: ("kill -ILL $$", "illegal instruction.*Build a lower ISA level .`smoothdroid build --isa"),
 }

@@ -43,7 +43,7 @@ def real(name: str, **more: str) -> Phone:
         ("hrw-snapdragon-410", "v8.0", "dotprod needs asimddp: no CPU has asimddp"),
         ("hrw-snapdragon-650", "v8.0", "dotprod needs asimddp: no CPU has asimddp"),
         ("pt-pixel-xl", "v8.0", "dotprod needs asimddp: no CPU has asimddp"),
-        ("pt-galaxy-s8-us", None, "v8.0 needs asimd: no CPU has asimd; a 32-bit process was asked"),
+        ("pt-galaxy-s8-us", None, "v8.0 needs asimd: no CPU has asimd; the features were read by a 32-bit process"),
     ],
 )
 def test_the_best_level_of_a_real_phone_and_why_no_better_one(name: str, level: str | None, why: str) -> None:
@@ -57,8 +57,8 @@ def test_the_best_level_of_a_real_phone_and_why_no_better_one(name: str, level: 
     ("name", "level", "why"),
     [
         ("pixel-8", "i8mm", "every CPU has"),
-        ("galaxy-s7-global", None, "of CPUs 6, 7 /proc/cpuinfo says nothing: they are off"),
-        ("meizu-pro-7-plus", "v8.0", "of CPUs 5, 6, 7, 9 /proc/cpuinfo says nothing: they are off"),
+        ("galaxy-s7-global", None, "/proc/cpuinfo does not list CPUs 6, 7: they are off"),
+        ("meizu-pro-7-plus", "v8.0", "/proc/cpuinfo does not list CPUs 5, 6, 7, 9: they are off"),
     ],
 )
 def test_cpus_that_are_off_are_told(name: str, level: str | None, why: str) -> None:
@@ -74,7 +74,7 @@ def test_one_cpu_of_nine_speaks_for_all_and_that_is_told() -> None:
     chosen = explain(found)
     assert chosen.level is not None
     assert chosen.level.isa == "i8mm"
-    assert "of CPUs 1, 2, 3, 4, 5, 6, 7, 8 /proc/cpuinfo says nothing" in chosen.reason
+    assert "/proc/cpuinfo does not list CPUs 1, 2, 3, 4, 5, 6, 7, 8" in chosen.reason
 
 
 def cores(*of_each: str) -> str:

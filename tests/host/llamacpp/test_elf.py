@@ -233,8 +233,8 @@ def test_a_file_without_a_fault() -> None:
     [
         (replace(GOOD, machine="EM_ARM"), "it is for ARM, not for arm64-v8a"),
         (replace(GOOD, machine="EM_X86_64"), "it is for X86_64, not for arm64-v8a"),
-        (replace(GOOD, interpreter=None), "it is loaded by nobody, where /system/bin/linker64 should"),
-        (replace(GOOD, interpreter="/lib/ld.so"), "it is loaded by /lib/ld.so, where /system/bin/linker64 should"),
+        (replace(GOOD, interpreter=None), "its loader is missing, where /system/bin/linker64 was expected"),
+        (replace(GOOD, interpreter="/lib/ld.so"), "its loader is /lib/ld.so, where /system/bin/linker64 was expected"),
         (replace(GOOD, needed=("libc.so", "libomp.so")), "it needs libomp.so, which no phone has"),
         (replace(GOOD, needed=("libc.so.6",)), "it needs libc.so.6, which no phone has"),
         (replace(GOOD, alignment_bytes=4096), "aligned to 4096 bytes: a phone with pages of 16384 does not load it"),
@@ -267,11 +267,11 @@ def test_every_fault_of_every_file_is_told(program: Path, library: Path) -> None
     message = str(caught.value)
     for said in (
         f"{program.name}: it is for AARCH64, not for x86_64",
-        f"{program.name}: it is loaded by {BIONIC_LOADER}, where nobody should",
+        f"{program.name}: its loader is {BIONIC_LOADER}, where none was expected",
         f"{program.name}: it needs libanswer.so",
         f"{library.name}: it is for AARCH64, not for x86_64",
         f"{library.name}: it has no instruction of i8mm",
-        "is not kept",
+        "was discarded",
     ):
         assert said in message
     files = {program: (BIONIC_LOADER, Claim(frozenset())), library: (None, Claim(frozenset()))}

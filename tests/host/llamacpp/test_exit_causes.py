@@ -50,7 +50,7 @@ def test_the_line_that_names_the_cause_is_found_in_a_long_log(line: str, time: s
         CommandFailed("phone", ["llama-bench"], 1, stderr=log),
         CommandFailed("phone", ["llama-bench"], 1, stdout=log),
     ):
-        assert why_it_died(failed) == f"`llama-bench` ended with status 1: it failed; it said: {line.strip()}"
+        assert why_it_died(failed) == f"`llama-bench` ended with status 1: it failed; it printed: {line.strip()}"
         assert str(ToolDied(failed)) == f"phone: `llama-bench` ended with status 1: {line.strip()}"
 
 
@@ -70,7 +70,7 @@ def test_what_a_log_says_when_nothing_is_wrong_is_no_cause(harmless: str) -> Non
 def test_without_a_cause_the_last_lines_are_told_but_no_frames_of_a_backtrace() -> None:
     log = f"one\ntwo\nthree\nfour\n{BACKTRACE}{AFTERWARDS}"
     failed = CommandFailed("phone", ["llama-bench"], 139, stderr=log)
-    assert why_it_died(failed).endswith("crashed (segmentation fault); it said: two / three / four")
+    assert why_it_died(failed).endswith("crashed (segmentation fault); it printed: two / three / four")
     assert "failed to load model" in why_it_died(CommandFailed("phone", ["x"], 1, stderr=AFTERWARDS))
     assert why_it_died(CommandFailed("phone", ["x"], 1)) == "`x` ended with status 1: it failed"
 
@@ -119,4 +119,4 @@ def test_says_what_a_death_means(status: int, says: str) -> None:
     message = why_it_died(CommandFailed("adb:X", ["/a b/llama-bench", "-m", "x"], status, stderr="one\ntwo\n"))
     assert message.startswith(f"`'/a b/llama-bench'` ended with status {status}: ")
     assert says in message
-    assert message.endswith("; it said: one / two")
+    assert message.endswith("; it printed: one / two")

@@ -169,5 +169,5 @@ def test_does_not_choose_what_does_not_exist(abi: str | None, isa: str | None) -
 
 @pytest.mark.parametrize("features", [[], ["half", "thumb"]])
 def test_a_phone_that_runs_none_is_bad_input(features: list[str]) -> None:
-    with pytest.raises(BadInput, match="no phone at hand runs"):
+    with pytest.raises(BadInput, match="no attached phone runs"):
         choose(None, None, [("arm64-v8a", features)])
