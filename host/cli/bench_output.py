@@ -30,7 +30,7 @@ def progress(rows: Sequence[ProgressRow], *, single: bool) -> Iterator[Display]:
         with console.bar() as bar:
             yield _SinglePhone(bar)
     else:
-        with console.board(progress_table.COLUMNS, lambda: [row.cells() for row in rows]):
+        with console.live_table(progress_table.COLUMNS, lambda: [row.cells() for row in rows]):
             yield _ManyPhones()
 
 

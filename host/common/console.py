@@ -165,7 +165,7 @@ def _blocks(shown: Table) -> None:
 
 
 @contextmanager
-def board(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[None]:
+def live_table(columns: list[str], rows: Callable[[], list[list[str]]]) -> Iterator[None]:
     """Show a table of the current `rows` on the terminal while the block runs; nothing in a log file."""
     if _quiet or not err.is_terminal:
         yield

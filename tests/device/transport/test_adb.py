@@ -1,4 +1,4 @@
-"""A phone over adb: what is its own. What every target promises is in test_target.py."""
+"""Tests of what only the adb transport does; test_target.py has those of all transports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which adb server is asked, and what it lists."""
+"""Tests of the choice of an adb server and of its list of phones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.device.fake_adb import FakeServer, Listed, fake_server
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of whoever runs the tests, and none of the emulated phones that other tests have running."""
+    """Hide the environment of whoever runs the tests, and the emulated phones of other tests."""
     monkeypatch.setenv("SMOOTHDROID_CACHE", str(tmp_path / "cache"))
     for name in ("ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_ADDRESS", "ANDROID_ADB_SERVER_PORT", "ANDROID_SERIAL"):
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +52,7 @@ ADDRESS = {"ANDROID_ADB_SERVER_ADDRESS": "farm"}
     ],
 )
 def test_the_server_is_the_one_that_adb_uses(environ: Mapping[str, str], spec: str, shown: str, is_local: bool) -> None:
-    """Order, forms and what counts as local are those of commandline.cpp and socket_spec.cpp."""
+    """The order, the forms and what counts as local are those of commandline.cpp and socket_spec.cpp."""
     server = default(environ)
     assert (server.spec, server.shown, server.is_local) == (spec, shown, is_local)
     assert adb_server.at(server.spec) == server
@@ -189,7 +189,7 @@ def stopped(spec: str) -> Iterator[None]:
 def test_a_local_server_is_started_where_it_was_asked_for(
     form: str, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With the real adb, at that address alone, and silently: standard output belongs to facts."""
+    """The real adb is started at that address only, and prints nothing, because standard output is for facts."""
     forms = {
         "port": f"tcp:{free_port}",
         "localhost": f"tcp:localhost:{free_port}",
@@ -270,7 +270,7 @@ def test_a_server_that_does_not_tell_twins_apart() -> None:
 
 
 def test_a_server_that_numbers_no_transports() -> None:
-    """adb before 1.0.41."""
+    """An adb before 1.0.41 is such a server."""
     listed = Listed("X", more="usb:1-2 product:a")
     with fake_server([listed]) as fake:
         fake.no_transports = True
@@ -280,7 +280,7 @@ def test_a_server_that_numbers_no_transports() -> None:
 
 
 def test_serials_and_states_of_several_words() -> None:
-    """mDNS names (scrcpy #6289) and Linux's lack of permissions: the long form alone cannot be split at spaces."""
+    """The long form alone cannot be split at spaces: mDNS names (scrcpy #6289), `no permissions (...)`."""
     name, state = "adb-4c75-aaa (2)._adb-tls-connect._tcp", "no permissions (user in plugdev group; see [http://x])"
     short = f"{name}\tdevice\nadb-4c75-aaa\t{state}\nadb-4c75-aaa\toffline\n"
     long = f"{name} device product:p model:M device:d transport_id:5\n"
@@ -363,7 +363,7 @@ def test_a_phone_at_a_cable_is_not_connected_to(serial: str) -> None:
 
 
 def test_a_second_phone_of_the_same_serial_comes_in_the_middle() -> None:
-    """What adb then says to every command; waiting for it to go away would be in vain."""
+    """The message is adb's answer to every command in this case, so a retry would be in vain."""
     with fake_server([Listed("X")]) as fake:
         target = open_target(f"adb:X@127.0.0.1:{fake.port}")
         fake.refusal = "more than one device/emulator"

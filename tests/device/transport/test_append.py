@@ -1,4 +1,4 @@
-"""The rest of a file, on its way to a phone that writes it slowly, or not at all."""
+"""Tests of appending a file on a phone that writes slowly or not at all."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_no_more_than_a_chunk_is_on_its_way_to_a_phone_that_writes_slowly(
+def test_no_more_than_a_chunk_is_in_transit_to_a_phone_that_writes_slowly(
     phone: virtual.VirtualPhone, adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slowly = file_transfer._APPEND.replace("bs=262144", "bs=1024")
     assert slowly != file_transfer._APPEND
     monkeypatch.setattr(file_transfer, "_APPEND", slowly)
     remote = f"{adb_target.root}/append-slow"
-    there = phone.folder / remote.lstrip("/")  # to ask the phone would give it time
-    on_its_way: list[int] = []
+    there = phone.folder / remote.lstrip("/")  # asking the phone would give it time
+    in_transit: list[int] = []
     adb_target.run(["mkdir", "-p", adb_target.root])
     try:
-        adb_target.append(source, remote, 0, progress=lambda sent, _: on_its_way.append(sent - size_of(there)))
+        adb_target.append(source, remote, 0, progress=lambda sent, _: in_transit.append(sent - size_of(there)))
         assert size_of(there) == SIZE
     finally:
         adb_target.run(["sh", "-c", f"rm -f {remote}*"])
-    assert max(on_its_way) <= MOST_IN_TRANSIT + file_transfer.PIECE
+    assert max(in_transit) <= MOST_IN_TRANSIT + file_transfer.PIECE
     assert MOST_IN_TRANSIT + file_transfer.PIECE <= upload.CHUNK
 
 
@@ -74,13 +74,13 @@ def test_a_phone_that_writes_nothing_more_is_not_waited_for(
         adb_target.run(["sh", "-c", f"rm -f {remote}*"])
 
 
-@pytest.mark.parametrize("way", ["adb", "ssh"])
+@pytest.mark.parametrize("transport", ["adb", "ssh"])
 @pytest.mark.fault(
     "the phone dies while a model is sent, and the adb server goes on taking it",
     transport="any",
-    outcome="noticed within the 24 MiB that are on their way",
+    outcome="noticed within the 24 MiB that are in transit",
 )
-def test_nothing_goes_on_being_sent_to_a_phone_that_died(way: str, source: Path) -> None:
+def test_nothing_goes_on_being_sent_to_a_phone_that_died(transport: str, source: Path) -> None:
     phone = virtual.start(f"append-{os.getpid()}")
     done = [0]
 
@@ -90,7 +90,7 @@ def test_nothing_goes_on_being_sent_to_a_phone_that_died(way: str, source: Path)
             virtual.stop(phone.name)
 
     try:
-        target = open_target(f"virtual:{phone.name}/{way}")
+        target = open_target(f"virtual:{phone.name}/{transport}")
         target.run(["mkdir", "-p", target.root])
         with pytest.raises(TargetLost):
             upload.ensure(target, source, "0" * 64, progress=progress)

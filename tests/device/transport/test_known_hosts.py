@@ -1,4 +1,4 @@
-"""Files of known host keys as OpenSSH reads them."""
+"""Tests of known_hosts files, which are read as OpenSSH reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This machine as a target: what is its own. What every target promises is in test_target.py."""
+"""Tests of what only the local transport does; test_target.py has those of all transports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_its_files_are_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def alive(pid: int) -> bool:
-    """A zombie is dead: only its parent has not looked yet."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -35,7 +35,7 @@ def test_after_a_timeout_nothing_goes_on(tmp_path: Path) -> None:
 
 
 def test_after_an_error_in_a_listener_nothing_goes_on(tmp_path: Path) -> None:
-    """As after Ctrl-C."""
+    """Ctrl-C is such an error."""
 
     def interrupt(piece: str) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A command's output between marks."""
+"""Tests of reading command output between marks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MARK = b"0123456789abcdef"
 
 
 def fed(stream: bytes, cuts: list[int]) -> tuple[bytes, int | None]:
-    """What stands between the marks of a stream that arrives in pieces."""
+    """Return what is between the marks of a stream that arrives in pieces, and the exit status."""
     between, places = Between(MARK), [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
     content = b"".join(between.add(stream[start:end]) for start, end in pairwise(places))
     return content + between.rest(), between.status

@@ -1,4 +1,4 @@
-"""From what the user wrote after --on to an open target."""
+"""Tests of opening a target by its name, and of adding a transport."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def test_several_phones_are_named() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("way", ["", "/adb", "/ssh"])
-def test_an_emulated_phone_by_its_name(phone: virtual.VirtualPhone, way: str) -> None:
-    target = open_target(f"virtual:{phone.name}{way}")
-    assert target.name == (phone.ssh_url if way == "/ssh" else f"adb:{phone.adb_address}")
+@pytest.mark.parametrize("suffix", ["", "/adb", "/ssh"])
+def test_an_emulated_phone_by_its_name(phone: virtual.VirtualPhone, suffix: str) -> None:
+    target = open_target(f"virtual:{phone.name}{suffix}")
+    assert target.name == (phone.ssh_url if suffix == "/ssh" else f"adb:{phone.adb_address}")
     assert target.run(["getprop", "ro.product.model"]).stdout == "Pixel 8\n"
     target.close()
 

@@ -1,4 +1,4 @@
-"""A phone over SSH: what is its own. What every target promises is in test_target.py."""
+"""Tests of what only the SSH transport does; test_target.py has those of all transports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_is_no_url_of_a_phone_is_refused(url: str) -> None:
 
 
 def host_fingerprint(phone: virtual.VirtualPhone) -> str:
-    """As OpenSSH computes it."""
+    """Return the fingerprint as OpenSSH computes it."""
     printed = subprocess.run(
         ["ssh-keygen", "-lf", str(phone.known_hosts)], check=True, capture_output=True, text=True
     ).stdout

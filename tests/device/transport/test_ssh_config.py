@@ -1,4 +1,4 @@
-"""What ~/.ssh/config says, read as ssh reads it."""
+"""Tests of ~/.ssh/config, which is read as ssh reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smoothdroid.device.transport.ssh_config import look_up, parse
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """~/.ssh of a user who has nothing in it."""
+    """An empty ~/.ssh."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     return tmp_path / ".ssh"
@@ -106,7 +106,7 @@ def test_a_command_decides_with_match_exec(folder: Path) -> None:
 
 
 def test_it_says_what_ssh_says(folder: Path) -> None:
-    """OpenSSH's own reading of the same file."""
+    """The expected values are those that OpenSSH reads from the same file."""
     (folder / "config").write_text(CONFIG, encoding="utf-8")
     for alias in ("pixel", "Fold7", "elsewhere"):
         command = ["ssh", "-G", "-F", str(folder / "config"), alias]

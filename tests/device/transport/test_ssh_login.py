@@ -1,4 +1,4 @@
-"""Logging in as ssh would, and what is said where that fails: at a real sshd, with a real ssh-agent."""
+"""Tests of logging in as ssh would, and of the messages on failure, with a real sshd and a real ssh-agent."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def works(url: str, options: SshOptions | None = None) -> None:
 
 
 def refusal(url: str, options: SshOptions | None = None) -> SmoothdroidError:
-    """What is raised where nobody can log in; nothing of the connection is left."""
+    """Return the error of a failed login, after which nothing of the connection is left."""
     before = threading.active_count()
     with pytest.raises(SmoothdroidError) as error:
         SshTarget(url, options)
@@ -266,7 +266,7 @@ def test_an_agent_that_does_not_answer_has_no_keys(
 
 
 def test_a_damaged_list_of_known_hosts_still_knows_the_host(sshd: Sshd, home: Path) -> None:
-    """paramiko #1346, #490: `@cert-authority`, a truncated key, bytes that are no UTF-8."""
+    """The lines are of paramiko #1346 and #490: `@cert-authority`, a truncated key, invalid UTF-8."""
     known = home / ".ssh/known_hosts"
     before = f"@cert-authority *.corp.example {sshd.host_key}\n[127.0.0.1]:{sshd.port} {sshd.host_key[:40]}\n"
     known.write_bytes(before.encode() + b"\xff\xfe\n" + known.read_bytes())

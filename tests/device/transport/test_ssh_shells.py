@@ -1,4 +1,4 @@
-"""Login shells that print, or are no POSIX shell: a command's output and files are what they are under `sh`."""
+"""Tests of login shells that print or are not POSIX shells: commands and files work as under `sh`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every way to a phone promises: this machine without a phone, adb and SSH with an emulated one."""
+"""Tests of what all transports do: local without a phone, adb and SSH with an emulated one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NASTY = [
     params=["local", pytest.param("adb", marks=pytest.mark.e2e), pytest.param("ssh", marks=pytest.mark.e2e)]
 )
 def target(request: pytest.FixtureRequest) -> Target:
-    """Every way, one after the other."""
+    """A target of each transport in turn."""
     if request.param == "local":
         return LocalTarget()
     chosen: Target = request.getfixturevalue(f"{request.param}_target")
@@ -41,7 +41,7 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 @pytest.fixture
 def folder(target: Target, tmp_path: Path) -> str:
-    """An empty folder at the other end."""
+    """An empty folder on the target."""
     where = str(tmp_path / "there") if isinstance(target, LocalTarget) else f"{target.root}/{tmp_path.name}"
     remove(target, where)
     target.run(["mkdir", "-p", where])
@@ -189,7 +189,7 @@ def test_a_tied_command_ends_with_the_connection(target: Target) -> None:
 
 @pytest.mark.e2e
 def test_many_short_tied_commands_end(adb_target: AdbTarget) -> None:
-    """Some did not, when their watcher outlived them."""
+    """A watcher that outlives its command would keep the connection open."""
     with ThreadPoolExecutor(4) as pool:
         ran = pool.map(lambda _: adb_target.run(["echo", "x"], tied=True, timeout_s=3).stdout, range(40))
     assert list(ran) == ["x\n"] * 40
@@ -292,19 +292,19 @@ def test_a_phone_that_dies_is_lost_and_found_again(tmp_path: Path) -> None:
     name = f"tests-{os.getpid()}-dies"
     started = virtual.start(name)
     try:
-        ways = [open_target(f"virtual:{name}"), open_target(f"virtual:{name}/ssh")]
-        began = [threading.Event() for _ in ways]
+        targets = [open_target(f"virtual:{name}"), open_target(f"virtual:{name}/ssh")]
+        began = [threading.Event() for _ in targets]
 
         def sleep(target: Target, running: threading.Event) -> None:
             target.run(["sh", "-c", "echo began; sleep 60"], on_output=lambda _: running.set())
 
         with ThreadPoolExecutor() as pool:
-            runs = [pool.submit(sleep, *each) for each in zip(ways, began, strict=True)]
+            runs = [pool.submit(sleep, *each) for each in zip(targets, began, strict=True)]
             assert all(event.wait(10) for event in began)
             virtual.stop(name)
             for run in runs:
                 assert isinstance(run.exception(timeout=20), TargetLost)
-        for target in ways:
+        for target in targets:
             with pytest.raises(TargetLost):
                 target.run(["true"], timeout_s=5)
             with pytest.raises(TargetLost):
@@ -312,8 +312,8 @@ def test_a_phone_that_dies_is_lost_and_found_again(tmp_path: Path) -> None:
             with pytest.raises(TargetLost):
                 target.pull("/system/bin/sh", tmp_path / "sh")
         virtual.start(name)
-        for way in (f"virtual:{name}", f"virtual:{name}/ssh"):
-            assert open_target(way).run(["echo", "back"]).stdout == "back\n"
+        for on in (f"virtual:{name}", f"virtual:{name}/ssh"):
+            assert open_target(on).run(["echo", "back"]).stdout == "back\n"
     finally:
         adb.disconnect(started.adb_address)
         virtual.stop(name, erase=True)

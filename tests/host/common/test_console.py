@@ -26,7 +26,7 @@ ACTING = ("\x1b", "\x07", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\udcf
 @pytest.mark.fault(
     "a phone, model or file whose name holds escape sequences or bidirectional control characters",
     transport="any",
-    outcome="they are shown as replacement characters, on every way to the terminal",
+    outcome="they are shown as replacement characters, in all output to the terminal",
 )
 def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("", ["phone"], [[HOSTILE]])
@@ -57,7 +57,7 @@ HOSTILE_ON_A_TERMINAL = """
 import sys, time
 from smoothdroid.host.common import console
 hostile = "Pixel\\x9b8m\\x07\\u202e\\u2066 phone"
-with console.board([hostile, "b"], lambda: [[hostile, hostile]]):
+with console.live_table([hostile, "b"], lambda: [[hostile, hostile]]):
     time.sleep(0.7)
 with console.bar() as bar:
     bar.update(hostile, 1, 2)
