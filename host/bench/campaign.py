@@ -27,7 +27,7 @@ from smoothdroid.host.bench.run_record import celsius_at_end, run_of
 from smoothdroid.host.bench.schedule import Slot
 from smoothdroid.host.results import record, repair, start_temperatures
 from smoothdroid.host.results.cell import PROTOCOL_VERSION, Cell
-from smoothdroid.host.results.judged_cells import is_believed
+from smoothdroid.host.results.judged_cells import is_counted
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import Campaign, Run
 
@@ -111,7 +111,7 @@ def finished(folder: Path) -> set[Cell]:
     campaign, runs = record.read_campaign(folder), record.read_runs(folder)
     plan = campaign.plan
     names = {cell: cell.fingerprint(campaign.phone.id, campaign.transport, campaign.build_id) for cell in plan.cells()}
-    return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_believed(folder, campaign, run))
+    return schedule.finished(schedule.Order(plan, names), runs, lambda run: is_counted(folder, campaign, run))
 
 
 class _Conductor:
@@ -132,7 +132,7 @@ class _Conductor:
         self._order = schedule.Order(plan, self._names)
         self._runs = record.read_runs(folder)
         self._new: list[Run] = []
-        self._believed: dict[tuple[str, str, int], bool] = {}
+        self._counted: dict[tuple[str, str, int], bool] = {}
         self._lost: Counter[str] = Counter()
         """The number of jobs of this call that ended without usable output of a task, by task."""
 
@@ -178,16 +178,16 @@ class _Conductor:
         """Return the slots of `cells`, without cells that failed or were lost too often in this call."""
         given_up = {run.fingerprint for run in self._new if run.failure} | self._given_up()
         given_up |= self._cells.keys() - {self._names[cell] for cell in cells}
-        return schedule.due(self._order, [*self._runs, *self._new], given_up, self._is_believed)
+        return schedule.due(self._order, [*self._runs, *self._new], given_up, self._is_counted)
 
     def _finished(self) -> set[Cell]:
-        return schedule.finished(self._order, [*self._runs, *self._new], self._is_believed)
+        return schedule.finished(self._order, [*self._runs, *self._new], self._is_counted)
 
-    def _is_believed(self, run: Run) -> bool:
+    def _is_counted(self, run: Run) -> bool:
         key = run.job, run.fingerprint, run.round
-        if key not in self._believed:
-            self._believed[key] = is_believed(self._folder, self._campaign, run)
-        return self._believed[key]
+        if key not in self._counted:
+            self._counted[key] = is_counted(self._folder, self._campaign, run)
+        return self._counted[key]
 
     def _given_up(self) -> set[str]:
         return {task.rpartition("-")[0] for task, times in self._lost.items() if times >= MOST_ATTEMPTS}

@@ -56,7 +56,7 @@ class Shape(BaseModel):
 
 
 def read(gguf: GgufFile) -> Shape:
-    """Raises ValueError, which says what, where the metadata hold what is no count."""
+    """Return the memory that the model of a GGUF needs. Raises ValueError naming an entry that is no count."""
     facts = _Facts(gguf)
     tensors = {str(tensor.name): [int(n) for n in tensor.shape] for tensor in gguf.tensors}
     sizes = {str(tensor.name): int(tensor.n_bytes) for tensor in gguf.tensors}

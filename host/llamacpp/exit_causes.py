@@ -59,6 +59,7 @@ class ToolDied(CommandFailed):
     """A tool ended with a status other than 0; the message explains the status and quotes the line with the cause."""
 
     def __init__(self, failed: CommandFailed) -> None:
+        """Explain the failure of a command."""
         super().__init__(failed.target, failed.argv, failed.status, failed.stdout, failed.stderr)
         status, quote = _status(failed), " / ".join(_quoted(failed)) or "it printed nothing"
         meaning = f" ({MEANINGS[status]})" if status in MEANINGS else ""

@@ -14,11 +14,13 @@ PROTOCOL_VERSION = 3
 """The version of the protocol. Results of another version are not comparable, so it is part of every fingerprint."""
 
 
-class _Part(BaseModel):
+class Strict(BaseModel):
+    """A part of a record: immutable, and without unknown fields."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Test(_Part):
+class Test(Strict):
     """Prefill of `n_prompt` tokens, or decode of `n_gen`; with a `prompt`, that text and an answer of `n_gen`."""
 
     __test__ = False  # no test of pytest's
@@ -44,7 +46,7 @@ class Test(_Part):
         return self.model_copy(update={"sustained_s": 0})
 
 
-class Protocol(_Part):
+class Protocol(Strict):
     """The protocol of a cell: its repetitions and processes, and the waiting before each."""
 
     repetitions: int = Field(ge=1)
@@ -61,7 +63,7 @@ class Protocol(_Part):
     """The seed of the order of the cells in each round."""
 
 
-class Cell(_Part):
+class Cell(Strict):
     """One setting of a plan."""
 
     model: str

@@ -75,7 +75,7 @@ def judge_all(folder: Path, campaign: Campaign, runs: Iterable[Run], damage: lis
     ]
 
 
-def is_believed(folder: Path, campaign: Campaign, run: Run) -> bool:
+def is_counted(folder: Path, campaign: Campaign, run: Run) -> bool:
     """Return whether a measured run counts. Damaged samples count as missing; a report names them."""
     return Verdict(list(_of_a_run(run, _measured(folder, campaign, run, damage=[])))).valid
 

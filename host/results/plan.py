@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from smoothdroid.host.gguf.artifact import Artifact
 from smoothdroid.host.llamacpp.settings import Options
-from smoothdroid.host.results.cell import Cell, Protocol, Test
+from smoothdroid.host.results.cell import Cell, Protocol, Strict, Test
 
 
-class Plan(BaseModel):
+class Plan(Strict):
     """A plan: every combination of its lists is a cell."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: list[Artifact] = Field(min_length=1)
     tests: list[Test] = Field(min_length=1)

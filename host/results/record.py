@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from smoothdroid.device.common.atomic_file import sync_folder, write_atomically
@@ -30,21 +30,17 @@ from smoothdroid.device.telemetry.series import Samples
 from smoothdroid.host.llamacpp.kernel_log import Kernels
 from smoothdroid.host.llamacpp.tool_output import BenchRecord, CompletionRecord
 from smoothdroid.host.results import upgrade
-from smoothdroid.host.results.cell import Cell
+from smoothdroid.host.results.cell import Cell, Strict
 from smoothdroid.host.results.plan import Plan
 
 CAMPAIGN, RUNS, SAMPLES, LOCK = "campaign.json", "runs.jsonl", "samples", ".lock"
 TAIL_BYTES = 1 << 16
 """Bytes of a record's end that are read at a time, to see whether its last line is whole."""
-MOST_IN_SHORT = 1000
+CACHED_RUNS = 1000
 """Runs whose conditions stay in memory."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Requested(_Record):
+class Requested(Strict):
     """The options of `smoothdroid bench` beside the plan, as far as a repetition needs them."""
 
     isa: str = ""
@@ -55,7 +51,7 @@ class Requested(_Record):
     """The memory check was left out."""
 
 
-class Campaign(_Record):
+class Campaign(Strict):
     """A campaign: the plan, the phone and the build."""
 
     schema_version: Literal[4] = 4
@@ -82,7 +78,7 @@ class Campaign(_Record):
     """An identity that the campaigns of equal phones share with a plan: the cells missing here are measured there."""
 
 
-class Run(_Record):
+class Run(Strict):
     """One process of a cell, measured or failed. Every repetition is kept."""
 
     schema_version: Literal[3] = 3
@@ -272,7 +268,7 @@ def observation(folder: Path, run: Run, damage: list[str] | None = None) -> Obse
 def conditions(folder: Path, run: Run, damage: list[str] | None = None) -> Conditions | None:
     """Return a summary of a run's samples; None where there are none. Raises BadInput as `observation`."""
     path = folder / run.samples
-    known = _in_short.of(path)
+    known = _conditions.of(path)
     if known is None and (found := _samples(path, damage)):
         return Conditions.of(found)
     return known
@@ -290,11 +286,11 @@ def _samples(path: Path, damage: list[str] | None) -> Samples | None:
         if named not in damage:
             damage.append(named)
         return None
-    _in_short.keep(path, found)
+    _conditions.keep(path, found)
     return found
 
 
-class _InShort:
+class _ConditionsCache:
     """A cache of the conditions in the samples that were read last: a run's verdict and its conditions go together."""
 
     def __init__(self, most: int) -> None:
@@ -325,7 +321,7 @@ class _InShort:
         return found.st_mtime_ns, found.st_size
 
 
-_in_short = _InShort(MOST_IN_SHORT)
+_conditions = _ConditionsCache(CACHED_RUNS)
 
 
 def write_campaign(folder: Path, campaign: Campaign) -> None:

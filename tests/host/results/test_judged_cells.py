@@ -10,7 +10,7 @@ from smoothdroid.device.job.journal import Waited
 from smoothdroid.host.llamacpp.tool_output import CompletionRecord
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.checks import ENERGY
-from smoothdroid.host.results.judged_cells import Judged, is_believed, judge_all
+from smoothdroid.host.results.judged_cells import Judged, is_counted, judge_all
 from smoothdroid.host.results.plan import Plan
 from smoothdroid.host.results.record import SAMPLES, Run
 from tests.host.fakes import campaign, model, phone, run_of
@@ -84,7 +84,7 @@ def test_a_throttled_round_is_kept_shown_and_never_averaged_in(tmp_path: Path) -
 def test_a_run_is_believed_or_not_by_itself(tmp_path: Path) -> None:
     runs = [measured(CELL, STEADY, number) for number in range(2)]
     judged(tmp_path, *runs, seen={0: COOL, 1: HOT})
-    assert [is_believed(tmp_path, CAMPAIGN, run) for run in runs] == [True, False]
+    assert [is_counted(tmp_path, CAMPAIGN, run) for run in runs] == [True, False]
 
 
 def test_a_cell_throttled_in_all_rounds_is_invalid(tmp_path: Path) -> None:
