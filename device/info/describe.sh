@@ -1,8 +1,11 @@
-# What a phone says of itself, in one trip: sections that begin with a line "==NAME". Runs on Android's own
-# shell and tools, needs no root, and leaves out what it may not read.
+# Prints a phone's description in one command: sections that begin with a line "==NAME". It runs with Android's own
+# shell and tools, needs no root, and omits values that this user may not read.
 root=$1
 
-numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this user may enter a folder and not list it
+# PATH TAIL: sets $found to PATH0TAIL, PATH1TAIL ...; tries each number where this user may enter a folder but not list
+# it. The same function stands in device/job/runner/sample.sh: each script is sent to the phone alone, this one before
+# anything is stored there.
+numbered() {
   set -- "$1" "$2" "$1"[0-9]*"$2"
   found= number=0
   if [ -e "$3" ]; then
@@ -19,7 +22,7 @@ numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this
 echo ==getprop; getprop 2>/dev/null
 echo ==uname; uname -srm
 echo ==cpuinfo; cat /proc/cpuinfo
-# The kernel's own promise to programs, and of which architecture the program is that was asked: od, itself.
+# The features that the kernel reports to programs, and the architecture of the program that read them, od itself.
 echo ==hwcaps; od -An -v -tx1 -N20 /proc/self/exe 2>/dev/null; echo --; od -An -v -tx8 /proc/self/auxv 2>/dev/null
 echo ==meminfo; cat /proc/meminfo
 echo ==cpus
@@ -47,8 +50,8 @@ for name in capacity status temp; do
 done
 echo ==df
 mkdir -p "$root" && df -k "$root"
-# What tells this phone from another one with the same serial number: a random number, kept as the text of a symbolic
-# link, which is made in one step, once.
+# The mark distinguishes this phone from others with the same serial number: a random number, kept as the text of a
+# symbolic link, which is created once, atomically.
 echo ==mark
 if [ ! -L "$root/mark" ]; then
   mark=

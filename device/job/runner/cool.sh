@@ -1,7 +1,7 @@
-# Waiting until the phone is as cool as asked. The limits are in each zone's own unit: the host knows what it is, and
-# which values are no temperatures in it.
+# Waits until no zone of the phone is above its limit. The limits are in each zone's own unit: the workstation knows the
+# unit, and the range of plausible temperatures.
 
-service_zones() { # what Android's service says, a line `hal:NAME MILLIDEGREES` for each; volts, amperes, percents left out
+service_zones() { # prints a line `hal:NAME MILLIDEGREES` for each temperature of Android's service
   dumpsys thermalservice 2>/dev/null | sed -n -E '/^Current temperatures from HAL/,/^Current cooling/s/^.*\{mValue=([1-9][0-9]*)[.]?([0-9]*), mType=([0-59]|[1-9][0-9]), mName=([^, ]+),.*$/\4 \1 \2/p' |
     while read -r name whole part; do
       part=${part}000
@@ -9,18 +9,20 @@ service_zones() { # what Android's service says, a line `hal:NAME MILLIDEGREES` 
     done
 }
 
-hottest() { # -> $zone, $heat, $kind: the zone farthest above its limit; fails when none is. $odd: some value was none
+# Sets $zone, $heat and $kind to the zone farthest above its limit, and $odd when a value was not a temperature; fails
+# when no zone is above its limit.
+hottest() {
   zone= heat= above=0 kind= odd=
-  case $(head -n 1 "$folder/cool") in hal:*) told=$(service_zones) ;; esac
+  case $(head -n 1 "$folder/cool") in hal:*) sensors=$(service_zones) ;; esac
   while read -r name limit lowest highest type; do
     value=
     case $name in
-      hal:*) value=$(say "$told" | grep -F "$name ") value=${value##* } ;;
+      hal:*) value=$(say "$sensors" | grep -F "$name ") value=${value##* } ;;
       *) read -r value 2>/dev/null <"/sys/class/thermal/$name/temp" ;;
     esac
     case $value in
       '' | - | ?*-* | *[!0-9-]*) continue ;;
-      ?????????*) odd=1 && continue ;; # more digits than a shell computes with
+      ?????????*) odd=1 && continue ;; # more digits than a shell can compute with
     esac
     if [ "$highest" ] && { [ "$value" -lt "$lowest" ] || [ "$value" -gt "$highest" ]; }; then
       odd=1
@@ -31,17 +33,17 @@ hottest() { # -> $zone, $heat, $kind: the zone farthest above its limit; fails w
   [ -n "$zone" ]
 }
 
-cool_down() { # CELL ATTEMPT: `waited` in the journal: for how long (1/100 s), and what was still too hot
+cool_down() { # CELL ATTEMPT: waits, and writes `waited` to the journal: how long (1/100 s), and what was still too hot
   [ -s "$folder/cool" ] || return 0
   now
   since=$now
-  # A single odd value does not end the wait; a zone that has none but odd ones does not go on with it.
+  # A single odd value does not end the wait; a zone with only odd values does not prolong it.
   while hottest || { [ "$odd" ] && [ $((now - since)) -lt 200 ]; } && [ $((now - since)) -lt $((cool_within_s * 100)) ]; do
     case $zone in hal:*) nap=5 ;; *) nap=1 ;; esac
     sleep "$nap" &
-    started $! && now=$((ticks + nap * 100)) # when it ends, which is when the limit is asked again
+    started $! && now=$((ticks + nap * 100)) # the time when the sleep ends and the limits are checked again
     wait $!
   done
-  now # the last second of waiting counts too
+  now # the last second of the wait counts too
   tell waited "$1" "$2" $((now - since)) "${zone:--}" "${heat:--}" "${kind:--}"
 }

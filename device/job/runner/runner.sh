@@ -1,25 +1,25 @@
-# Works a job off on a phone, alone: whoever started it may vanish. POSIX sh, for Android's own shell and tools
-# (mksh, toybox) and Termux's; nothing to install, no root.
+# Runs a job on a phone without the workstation, which may lose the connection. It is POSIX sh, for the shells and tools
+# of Android (mksh, toybox) and Termux; it needs no installation and no root.
 #
-#   sh runner.sh start ROOT JOB TOKEN          leaves a runner at work on JOB; says `running JOB` (JOB or another),
+#   sh runner.sh start ROOT JOB TOKEN          starts a runner on JOB; prints `running JOB` (JOB or another),
 #                                              `damaged FILE...`, or `stopped`
-#   sh runner.sh watch ROOT JOB SEEN WAIT_S    the journal from line SEEN + 1 on, once there is one
+#   sh runner.sh watch ROOT JOB SEEN WAIT_S    prints the journal from line SEEN + 1 on, once there is one
 #   sh runner.sh state ROOT -                  `running JOB`, or `idle`
 #   sh runner.sh zones ROOT -                  three readings of the thermal zones, a line `ZONE VALUE TYPE` for each
-#   sh runner.sh stop ROOT JOB TOKEN           ends the runner of JOB and what it measures; a `start` with the same
-#                                              TOKEN that arrives late starts nothing
-#   sh runner.sh remove ROOT JOB [WHEN]        removes JOB; with `idle`, says `running JOB` when a runner works on it
+#   sh runner.sh stop ROOT JOB TOKEN           ends the runner of JOB and the cell that it measures; a `start` with
+#                                              the same TOKEN that arrives late starts nothing
+#   sh runner.sh remove ROOT JOB [WHEN]        removes JOB; with `idle`, prints `running JOB` when a runner works on it
 #   sh runner.sh inspect ROOT JOB              the state of JOB, then its journal
 #
 # A job is a folder, ROOT/jobs/JOB:
 #
 #   cells        the cells in their order, a line `ID TIMEOUT_S` for each
-#   commands.sh  becomes the command of the cell that it is given
+#   commands.sh  executes the command of the cell that is its argument
 #   limits       `cool_within_s N`, `output_kb N`
 #   cool         the zones to wait for, a line `ZONE LIMIT LOWEST HIGHEST TYPE` for each, in the zone's own unit:
-#                its limit, and the ends of what is a temperature; empty: do not wait
-#   sum          the sha256 of these four, as sha256sum prints them; where they differ, no cell is begun
-#   journal      what happened, a line for each event, each ending with ` #SUM .`. SUM is the beginning of the sha256
+#                its limit, and the range of plausible temperatures; empty: do not wait
+#   sum          the sha256 of these four, as sha256sum prints them; where they differ, no cell is started
+#   journal      the events, one a line, each ending with ` #SUM .`. SUM is the beginning of the sha256
 #                of `JOB EVENT`: a line that a kill cut, a power loss filled with zeros or a flash changed has another
 #   halted       the TOKEN of the last `stop`
 #   ID.N.stdout, ID.N.stderr, ID.N.samples     of the N-th attempt
@@ -35,16 +35,16 @@ here=${0%/*}
 . "$here/sample.sh"
 . "$here/cool.sh"
 
-MOST_ATTEMPTS=3 # a cell that takes the runner or the phone down each time must not do so for ever
-MOST_JOURNAL=33554432 # bytes; ten thousand cells write a tenth: what is larger is damaged, and is sent to nobody
+MOST_ATTEMPTS=3 # of a cell that kills the runner or crashes the phone each time
+MOST_JOURNAL=33554432 # bytes; ten thousand cells write a tenth: a larger journal is damaged, and is not sent
 PARTS='cells commands.sh limits cool'
 
 umask 077
 verb=$1 root=$2 job=$3
 folder=$root/jobs/$job
-pid= # of what is measured now
+pid= # of the command that is measured now
 
-# Android's shell has no printf of its own and its echo reads backslashes; other shells have no `print`.
+# Android's shell has no builtin printf and its echo interprets backslashes; other shells have no `print`.
 case ${KSH_VERSION-} in
   *MIRBSD*) say() { print -r -- "$*"; } ;;
   *) say() { printf '%s\n' "$*"; } ;;
@@ -57,25 +57,25 @@ fail() {
 
 unwritable() { # WHAT
   fail "$1 cannot be written. Is the phone's storage full? Free some. Is it read-only? Restart the phone." \
-    "Then the same command again goes on: what ended is kept"
+    "Then run the same command again: finished cells are not measured again"
 }
 
-sign() { # EVENT -> $sum
+sign() { # EVENT: sets $sum
   sum=$(say "$job $*" | sha256sum)
   sum=${sum%"${sum#????????????????}"}
 }
 
-tell() { # EVENT...: one line of the journal, in one write
+tell() { # EVENT...: appends a line to the journal, in one write
   latest=$1
   sign "$*"
   say "$* #$sum ." >>"$folder/journal" || unwritable "the journal $folder/journal"
 }
 
-events() { # PATTERN: the events in the journal that look like it, wherever zeros or other damage stand beside them
+events() { # PATTERN: prints the matching events of the journal, also those next to zeros or other damage
   LC_ALL=C grep -a -o "$1" "$folder/journal"
 }
 
-whole() { # fails when the job is not as the host wrote it -> $broken, the files
+whole() { # fails when the job is not as the workstation wrote it, and sets $broken to the damaged files
   broken=
   right=$(cd "$folder" 2>/dev/null && sha256sum $PARTS 2>/dev/null | grep -x -F -f sum)
   for part in $PARTS; do
@@ -90,7 +90,7 @@ readable() { [ -f "$folder/journal" ] && [ "$(stat -c %s "$folder/journal")" -le
 
 halted() { [ "$token" ] && [ "$(cat "$folder/halted" 2>/dev/null)" = "$token" ]; }
 
-now() { # -> $now
+now() { # sets $now to the time since the phone started, in 1/100 s
   sleep 9 &
   started $!
   now=$ticks
@@ -98,7 +98,7 @@ now() { # -> $now
   wait $! 2>/dev/null
 }
 
-keep() { # FILE...: on flash, so that a phone that dies keeps it; the command's name differs
+keep() { # FILE...: writes files to flash, so that they survive a crash of the phone; the command's name differs
   fsync "$@" 2>/dev/null || sync "$@" 2>/dev/null || sync
 }
 
@@ -109,7 +109,7 @@ start() { # TOKEN
     say "running $holding_job"
     return
   fi
-  rm -rf "$root"/jobs/*.trash # what an interrupted removal left
+  rm -rf "$root"/jobs/*.trash # left by an interrupted removal
   if halted; then
     say stopped
     return
@@ -120,7 +120,7 @@ start() { # TOKEN
   fi
   true >>"$folder/journal" || unwritable "$folder"
   before=$(runners)
-  # Not an argument: another user of the phone takes the last one for the job.
+  # The token is not an argument: another user of the phone takes the last argument for the job.
   RUNNER_TOKEN=$token setsid sh "$0" work "$root" "$job" </dev/null >>"$folder/log" 2>&1 &
   worker=$!
   until holder || ! started "$worker"; do sleep 0.1; done
@@ -128,7 +128,7 @@ start() { # TOKEN
     say "running $holding_job"
   elif halted; then
     say stopped
-  elif [ "$(runners)" -gt "$before" ]; then # already over: a short job, or a rude command
+  elif [ "$(runners)" -gt "$before" ]; then # it has ended already: a short job, or a command that killed the runner
     say "running $job"
   elif ! whole; then
     say "damaged$broken"
@@ -138,21 +138,21 @@ start() { # TOKEN
   fi
 }
 
-runners() { grep -c "^runner .* \.$" "$folder/journal"; } # how many have worked on this job
+runners() { grep -c "^runner .* \.$" "$folder/journal"; } # prints how many runners have worked on this job
 
 state() {
   if holder || elsewhere; then say "running $holding_job"; else say idle; fi
 }
 
-watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, whole lines and the cut one alike
-  # In 1/10 s. Looking takes processes: what ends soon is told at once, what takes long is looked at more rarely.
+watch() { # SEEN WAIT_S: prints `at-work` or `ended`, then the new text of the journal, with a line that was cut
+  # In 1/10 s. Each check takes processes, so the pauses grow: short cells are reported at once, long ones cost little.
   seen=$1 waits=$(($2 * 10)) pause=3
   if ! readable; then
     say gone
     return
   fi
   while :; do
-    # Asked before reading: what a runner wrote, it wrote before it ended.
+    # The state is read before the journal: a runner writes the last line before it ends.
     word=ended
     holder && [ "$holding_job" = "$job" ] && word=at-work
     lines=$(wc -l <"$folder/journal")
@@ -167,7 +167,7 @@ watch() { # SEEN WAIT_S: `at-work` or `ended`, then what is new in the journal, 
   tail -n "+$((seen + 1))" "$folder/journal"
 }
 
-zones() { # some readings tell a sensor that is stuck, or one odd value, from what is hot
+zones() { # prints three readings, which distinguish a stuck sensor or one odd value from a hot zone
   numbered /sys/class/thermal/thermal_zone ""
   for pause in 1 1 ""; do
     shown=
@@ -207,7 +207,7 @@ remove() { # WHEN
   rm -rf "$folder.trash"
   if [ -e "$folder" ]; then
     mv "$folder" "$folder.trash" || fail "$folder cannot be removed. Is the phone's storage read-only? Restart the phone"
-    rm -rf "$folder.trash" || : # the next start does it
+    rm -rf "$folder.trash" || : # the next start removes it
   fi
 }
 
@@ -225,10 +225,10 @@ inspect() { # lines `kb N`, `idle SECONDS`, `outputs N`, `damaged FILE...`, `pin
   watch 0 0 | tail -n +2
 }
 
-cell() { # CELL ATTEMPT: becomes what is measured
+cell() { # CELL ATTEMPT: becomes the command that is measured
   started $$
   say "$$ $ticks $boot" >"$root/measured" || exit 125
-  # In units of 512 bytes: a command that never stops talking must not fill the phone.
+  # In units of 512 bytes: a command with endless output must not fill the phone.
   ulimit -f "$((output_kb * 2))"
   unset RUNNER_TOKEN
   . "$folder/commands.sh"
@@ -243,8 +243,8 @@ work() {
     give_lock
     return
   fi
-  # What a kill in the middle of a write left, or a power loss that left zeros, is given its end, so that it stays apart
-  # from what follows.
+  # A line that a kill cut short, or zeros that a power loss left, get a line end, so that they stay apart from the
+  # next event.
   lost=
   if [ -s "$folder/journal" ]; then
     [ "$(tail -c 1 "$folder/journal" | wc -l)" -gt 0 ] || echo >>"$folder/journal"
@@ -265,7 +265,7 @@ work() {
   trap - EXIT
   keep "$folder/journal"
   wake_lock unlock
-  # The last word after the lock: whoever hears it may have the next job started.
+  # The last event comes after the lock is released: a reader of it may start the next job.
   give_lock
   tell finished
 }
@@ -279,7 +279,7 @@ quit() {
   give_lock
 }
 
-wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
+wake_lock() { # lock|unlock: takes or releases Termux's wake lock; the app may not answer
   command -v "termux-wake-$1" >/dev/null && timeout 10 "termux-wake-$1"
 }
 
@@ -288,14 +288,14 @@ wake_lock() { # lock|unlock: Termux's; it asks the app, which may be gone
 check() { whole || fail "damaged:$broken"; }
 
 is_ended() { # CELL
-  # What stands there may be damaged: only the sum tells.
+  # The journal may be damaged: only events with a valid sum count.
   [ "$(events "end $1 [0-9]* [0-9]* [a-z]* [0-9]* -*[0-9]* [-0-9a-f]* #[0-9a-f]\{16\}" | while read -r event; do
     sign "${event% #*}"
     [ "$sum" = "${event##*#}" ] && say ended
   done)" ]
 }
 
-end_orphan() { # the command of a runner that was killed would spoil the next measurement
+end_orphan() { # kills the command of a killed runner, which would disturb the next measurement
   [ -e "$root/measured" ] || return 0
   read -r orphan when on <"$root/measured"
   if [ "$on" = "$boot" ] && started "$orphan" && [ "$ticks" = "$when" ]; then
@@ -307,7 +307,7 @@ end_orphan() { # the command of a runner that was killed would spoil the next me
 measure() { # CELL TIMEOUT_S
   check
   attempts=$(events "begin $1 [0-9]" | wc -l)
-  stopped=$(events "stopped $1 #" | wc -l) # on demand, which is no fault of the cell's
+  stopped=$(events "stopped $1 #" | wc -l) # on request, which does not count against the cell
   if [ $((attempts - stopped)) -ge "$MOST_ATTEMPTS" ]; then
     tell end "$1" "$attempts" 137 abandoned 0 0 -
     keep "$folder/journal"
@@ -318,11 +318,11 @@ measure() { # CELL TIMEOUT_S
   output=$folder/$1.$attempt
   rm -rf "$output.stdout" "$output.stderr" "$output.samples"
   { header >"$output.samples" && true >"$output.stdout"; } || unwritable "$output.*"
-  # Whether there was a wait, so that a lost line about it is missed; and on flash, so that a cell that takes the phone
-  # down is counted.
+  # The event says whether there was a wait, so that a lost line about it is noticed; it is written to flash, so that a
+  # cell that crashes the phone is counted.
   tell begin "$1" "$attempt" "$(date +%s)" "$latest"
   keep "$folder/journal"
-  # A session of its own, so that its children end with it.
+  # The command has a session of its own, so that its children end with it.
   trap : CHLD # wakes the wait between two samples when the command ends
   setsid sh "$0" cell "$root" "$job" "$1" </dev/null >"$output.stdout" 2>"$output.stderr" &
   pid=$! how=exited period=1 count=0
@@ -340,13 +340,13 @@ measure() { # CELL TIMEOUT_S
     else
       sample "$pid" >>"$output.samples"
     fi
-    started "$pid" && wait "$clock" # what ended since would not wake it
+    started "$pid" && wait "$clock" # a command that ended before the wait would not wake it
   done
   trap - CHLD
   kill -9 "$clock" 2>/dev/null
   wait "$pid"
   status=$?
-  kill -9 "-$pid" 2>/dev/null # what it left behind
+  kill -9 "-$pid" 2>/dev/null # children that it left behind
   pid=
   rm -rf "$root/measured"
   now

@@ -1,16 +1,16 @@
-# What the phone does while a cell runs, about once a second: values as the kernel gives them, the host knows units.
-# Read by the shell itself, without a process for each file; a phone with so many slow sensors that this takes more
-# than 1 % of a core is read less often.
+# Samples the phone while a cell runs, about once a second, as raw values: the workstation converts units. The shell
+# itself reads the files, without a process for each; where many slow sensors make that take more than 1 % of a core,
+# samples are taken less often.
 #
-# The file: `column KIND NAME...` for each column, `missing KIND` for what this phone does not show, `top CPUS KHZ` and
-# `trip TYPE VALUE` for what CPUs were built for and where a zone begins to slow them down; then lines
-# `sample VALUE...`; and, more rarely, `Name: value` lines of /proc/PID/status, as grep prints them, and lines of Android's
-# services after `service NAME`, where sysfs is closed to this user.
-# Fields stand apart by tabs; `-` is a value that could not be read.
+# The file has a line `column KIND NAME...` for each column, `missing KIND` for values that this phone does not show,
+# `top CPUS KHZ` for the maximum frequency of CPUs, and `trip TYPE VALUE` for the temperature at which a zone begins to
+# slow them down; then a line `sample VALUE...` for each sample; and, less often, `Name: value` lines of
+# /proc/PID/status, as grep prints them, and lines of Android's services after `service NAME`, where this user may not
+# read sysfs. Fields are separated by tabs; `-` is a value that could not be read.
 
 tab='	'
 
-offer() { # KIND FILE NAME...: a column, if this user may read the file
+offer() { # KIND FILE NAME...: adds a column if this user may read the file, and fails otherwise
   value=
   read -r value 2>/dev/null <"$2" || [ -n "$value" ] || return 1
   files="$files $2"
@@ -19,16 +19,16 @@ offer() { # KIND FILE NAME...: a column, if this user may read the file
 column$tab$kind$tab$*"
 }
 
-lack() { # KIND
+lack() { # KIND: records that this phone does not show values of a kind
   columns="$columns
 missing$tab$1"
 }
 
-serve() { # KIND SERVICE WORDS: what sysfs hides from this user, Android's service may tell
+serve() { # KIND SERVICE PATTERN: uses Android's service where this user may not read sysfs
   if dumpsys "$2" 2>/dev/null | grep -q "$3"; then services="$services $2"; else lack "$1"; fi
 }
 
-offer_all() { # KIND FILE...: a column for each file; fails when there is none to read
+offer_all() { # KIND FILE...: adds a column for each readable file; fails when there is none
   kind=$1 found=
   shift
   for file; do
@@ -48,7 +48,9 @@ offer_all() { # KIND FILE...: a column for each file; fails when there is none t
   [ "$found" ]
 }
 
-numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this user may enter a folder and not list it
+# PATH TAIL: sets $found to PATH0TAIL, PATH1TAIL ...; tries each number where this user may enter a folder but not list
+# it. The same function stands in device/info/describe.sh, which is sent to the phone alone.
+numbered() {
   set -- "$1" "$2" "$1"[0-9]*"$2"
   found= number=0
   if [ -e "$3" ]; then
@@ -62,7 +64,7 @@ numbered() { # PATH TAIL -> $found: PATH0TAIL, PATH1TAIL ...; by name where this
   done
 }
 
-survey() { # -> $files, $columns, $services: what there is to read
+survey() { # sets $files, $columns and $services to the readable sources
   files= columns= services=
   cpu=/sys/devices/system/cpu
   battery=/sys/class/power_supply/battery
@@ -81,7 +83,7 @@ survey() { # -> $files, $columns, $services: what there is to read
   fixed
 }
 
-fixed() { # $columns: what does not change, read once
+fixed() { # adds the constant values to $columns
   numbered "$policies" "$freq/cpuinfo_max_freq"
   for file in $found; do
     value=
@@ -108,11 +110,11 @@ trip$tab$name$tab$value"
   done
 }
 
-slows() { # ZONE TRIP: fails for a trip point at which the kernel slows nothing down
+slows() { # ZONE TRIP: fails for a trip point at which the kernel slows down nothing
   policy= mode=
   read -r policy 2>/dev/null <"$1/policy"
   read -r mode 2>/dev/null <"$1/mode"
-  # user_space leaves it to a program, which has limits of its own.
+  # The governor user_space leaves it to a program, which has limits of its own.
   [ "$policy" != user_space ] && [ "$mode" != disabled ] || return 1
   # The other governors act on the cooling devices that are bound to a trip point; old kernels do not show which.
   set -- "$1" "${2##*_}" /sys/class/thermal/thermal_zone[0-9]*/cdev[0-9]*_trip_point
@@ -126,7 +128,7 @@ slows() { # ZONE TRIP: fails for a trip point at which the kernel slows nothing 
   return 1
 }
 
-faults() { # PID -> $faults: pages that it waited for storage for
+faults() { # PID: sets $faults to its major page faults: pages that it waited for from storage
   faults=
   read -r stat 2>/dev/null <"/proc/$1/stat" || return
   set -- ${stat##*) }
@@ -139,7 +141,7 @@ column${tab}available
 column${tab}faults"
 }
 
-sample() { # PID, at $now
+sample() { # PID: writes a sample of the time $now
   row=sample$tab$now
   for file in $files; do
     value=
@@ -152,15 +154,16 @@ sample() { # PID, at $now
   faults "$1"
   say "$row$tab${available:--}$tab${faults:--}"
   count=$((count + 1))
-  # Threads and peaks take a process to read, so less often; the first second is the shell's that becomes the command.
+  # Reading threads and peaks takes a process, so it is done less often, and not in the first second, when the shell has
+  # not yet become the command.
   case $count in [2-4] | *[05]) grep -H -E '^(Cpus_allowed_list|VmHWM|VmSwap):' "/proc/$1"/task/*/status 2>/dev/null ;; esac
-  # The proportional share of memory: the kernel walks all pages for it.
+  # The proportional set size is rarely read: the kernel walks all pages for it.
   case $count in 3 | *[05]0) grep -H -E '^Pss:' "/proc/$1/smaps_rollup" 2>/dev/null ;; esac
   last=$cost
-  # A service takes a process, and work of Android's own.
+  # Asking a service takes a process, and work in Android.
   case $count in 1 | *0) ask ;; esac
   own_cost
-  started "$1" || cost=$last # a command that ended meanwhile counts as this runner's child
+  started "$1" || cost=$last # a command that ended meanwhile adds its time to this runner's
   spend=$((cost - cost_before)) elapsed=$((now - began))
   if [ $((spend * 100)) -gt "$elapsed" ] && [ "$count" -gt 10 ]; then
     [ "$period" -lt 30 ] && period=$((period + 1))
@@ -169,7 +172,7 @@ sample() { # PID, at $now
   fi
 }
 
-ask() { # the lines that tell of temperatures and of the battery, after `service NAME`
+ask() { # prints the services' lines about temperatures and the battery, each service's after `service NAME`
   for service in $services; do
     say "service$tab$service"
     dumpsys "$service" 2>/dev/null |
@@ -177,7 +180,7 @@ ask() { # the lines that tell of temperatures and of the battery, after `service
   done
 }
 
-own_cost() { # -> $cost: the processor time of this runner and of what it started and waited for, in 1/100 s
+own_cost() { # sets $cost to the processor time of this runner and of the children it waited for, in 1/100 s
   read -r stat </proc/$$/stat
   set -- ${stat##*) }
   cost=$((${12} + ${13} + ${14} + ${15}))
