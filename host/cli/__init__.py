@@ -1,4 +1,4 @@
-"""The commands. Each parses, calls one function and prints; nothing else prints or exits."""
+"""The commands: each parses its options, calls a function and prints; nothing else prints or exits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from smoothdroid.device.common import system
 
-if sys.platform == "win32":  # else it would fall over the first module of Unix that it imports
+if sys.platform == "win32":  # the imports below fail without modules of Unix
     raise SystemExit(f"smoothdroid runs on Linux, so on Windows in WSL: {system.this().fix('system')}")
 
 # isort: off

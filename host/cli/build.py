@@ -57,12 +57,12 @@ def build(
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
-    """Build llama.cpp for phones, with an NDK (ANDROID_NDK, or the newest of an Android SDK), else with zig; or for
-    this machine (--abi host).
+    """Build llama.cpp for phones, or for this machine (--abi host).
 
-    Which ISA level: the one that --isa names; else, with an NDK, all in one build. With zig, the best that the phone
-    of --on, or each phone attached, can run; with --all, or no phone at hand, every level. A phone without Android's
-    loader, as the emulated one, gets static binaries, which only zig makes.
+    It uses an NDK (ANDROID_NDK, or the newest of an Android SDK), else zig. --isa names the ISA level. Without it, an
+    NDK builds all levels in one; zig builds the best level for the phone of --on, or for each phone attached, and
+    every level with --all or without a phone. A phone without Android's loader, such as the emulated one, gets static
+    binaries, which only zig makes.
     """
     if every and (isa or on):
         raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
@@ -144,6 +144,7 @@ def built_now(
     *,
     static: bool = False,
 ) -> compiler.Build:
+    """Compile a variant of llama.cpp, or take it from the cache, and show the progress."""
     tools = toolchain.for_abi(variant.abi, static=static)
     why, added = f" ({tools.why})" if tools.why else "", " and KleidiAI" if kleidiai else ""
     console.step(f"llama.cpp {origin.commit}{added} for {variant.name}, with {tools.id}{why}")
@@ -153,7 +154,7 @@ def built_now(
 
 
 def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
-    """The phone of --on; without it those attached that answer, which may be none."""
+    """Return the phone of --on; without it the attached phones that answer, which may be none."""
     if on:
         with reached(on, ssh) as (_, phone):
             return [phone]

@@ -1,4 +1,4 @@
-"""The command `smoothdroid` and its groups, and what becomes of an error."""
+"""The command `smoothdroid` and its groups, and the message and exit status of an error."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be believed.",
+    help="SmoothQuant, Q8_0 GGUF and llama.cpp on Android phones, measured so that the numbers can be trusted.",
     epilog="For scripts: `smoothdroid -q COMMAND --json`; no colours where NO_COLOR is set.\n\n"
-    "Exit status: 0 done, 1 some cells failed or became slower, 2 wrong usage or input, 3 no phone.",
+    "Exit status: 0 done, 1 some cells failed or are slower, 2 wrong usage or input, 3 no phone.",
 )
 
 phone_app = typer.Typer(no_args_is_help=True, help="The emulated phone: real adbd, real sshd, arm64 under qemu.")
@@ -37,9 +37,9 @@ app.add_typer(plan_app, name="plan")
 
 
 def main() -> None:
-    """The `smoothdroid` command."""
+    """Run the `smoothdroid` command."""
     if os.environ.get("_SMOOTHDROID_COMPLETE") == "complete_bash":
-        completion.mend_bash_words(os.environ)
+        completion.rejoin_bash_words(os.environ)
     try:
         app()
     except SmoothdroidError as error:
@@ -65,14 +65,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    show: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    show: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print versions.")
+    ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
             "-q",
             "--quiet",
             envvar="SMOOTHDROID_QUIET",
-            help="No steps, no progress: what was found, and what is wrong.",
+            help="Print no steps and no progress, only results, warnings and errors.",
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the shell offers at Tab. It starts nothing, waits for nobody, and is silent where it knows nothing."""
+"""Shell completion: starts no server, waits for no phone, and offers nothing where it knows nothing."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from smoothdroid.host.llamacpp import variants
 from smoothdroid.host.model.provenance.manifest import Kernel, Quantisation
 
 Offered = Iterator[tuple[str, str]]
-"""A value, and what a shell with room for it says beside it."""
+"""A value, and the description that some shells show beside it."""
 
 
 AFTER = "_SMOOTHDROID_COMPLETE_AFTER"
-"""Where bash wants only the rest of a word: what stands before it."""
+"""The environment variable with the part of a word that bash has already, where it wants only the rest."""
 
 
 def targets() -> Offered:
-    """Ways to a phone."""
+    """Yield the targets of phones."""
     after = os.environ.get(AFTER, "")
     yield from ((way[len(after) :], says) for way, says in _ways() if way.startswith(after))
 
 
 def _ways() -> Offered:
-    """The emulated phones that run, and what an adb server that runs already has attached."""
+    """Yield the emulated phones that run, and the phones of an adb server that runs already."""
     emulated = virtual.running()
     for phone in emulated:
         yield f"virtual:{phone.name}", f"emulated, over adb: {phone.profile}"
@@ -47,22 +47,22 @@ def _ways() -> Offered:
 
 
 def emulated_phones() -> Offered:
-    """Those that run."""
+    """Yield the emulated phones that run."""
     yield from ((phone.name, phone.profile) for phone in virtual.running())
 
 
 def profiles() -> Offered:
-    """Phones that can be emulated."""
+    """Yield the profiles of phones that can be emulated."""
     yield from ((name, "") for name in virtual.profiles())
 
 
 def abis() -> Offered:
-    """ABIs that there are builds for."""
+    """Yield the ABIs that smoothdroid builds for."""
     yield from ((abi, "this machine" if abi == "host" else "") for abi in variants.ABIS)
 
 
 def isas(ctx: typer.Context) -> Offered:
-    """ISA levels, of the ABI where one is named."""
+    """Yield ISA levels, only of the ABI where one is named."""
     abi = ctx.params.get("abi")
     for variant in (*variants.VARIANTS, *variants.SHARED):
         if abi in (None, variant.abi):
@@ -70,23 +70,23 @@ def isas(ctx: typer.Context) -> Offered:
 
 
 def soc_names() -> Offered:
-    """SoCs whose memory is known."""
+    """Yield the SoCs whose memory is known."""
     yield from ((code, soc.name) for soc in socs.everything() for code in soc.codes)
 
 
 def types(incomplete: str) -> Offered:
-    """What a GGUF can be written as; after a comma another one."""
+    """Yield the types that a GGUF can be written as; after a comma, the types not yet named."""
     before, comma, _ = incomplete.rpartition(",")
     yield from ((before + comma + name, "") for name in get_args(Quantisation) if name not in before.split(","))
 
 
 def kernels() -> Offered:
-    """Whose arithmetic can be emulated."""
+    """Yield the kernels whose arithmetic can be emulated."""
     yield from ((name, "") for name in get_args(Kernel))
 
 
 def plans(incomplete: str) -> Offered:
-    """TOML files, and folders on the way to one."""
+    """Yield TOML files, and folders that may hold one."""
     start = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     prefix = incomplete[: incomplete.rfind("/") + 1]
     try:
@@ -99,10 +99,10 @@ def plans(incomplete: str) -> Offered:
         return
 
 
-def mend_bash_words(environment: MutableMapping[str, str]) -> None:
-    """bash ends words at `:` and `=`, as Tab finds them: `--on=virtual:de` is --on, =, virtual, :, de.
+def rejoin_bash_words(environment: MutableMapping[str, str]) -> None:
+    """Join words that bash split at `:` and `=`: it passes `--on=virtual:de` as --on, =, virtual, :, de.
 
-    What stands before the last colon readline keeps, and wants only the rest: it is taken off, and left in AFTER.
+    Readline keeps the part before the last colon and wants only the rest: that part is removed, and kept in AFTER.
     """
     current = int(environment["COMP_CWORD"])
     joined: list[str] = []
@@ -117,5 +117,5 @@ def mend_bash_words(environment: MutableMapping[str, str]) -> None:
         else:
             joined.append(word)
     before, colon, joined[-1] = joined[-1].rpartition(":")
-    mended = {AFTER: before + colon, "COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
-    environment.update(mended)
+    rejoined = {AFTER: before + colon, "COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)}
+    environment.update(rejoined)

@@ -1,4 +1,4 @@
-"""Files on phones: `deploy`, `phone df`."""
+"""The commands for files on phones: `deploy`, `phone df`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ DEPLOYED = ("llama-bench", "llama-completion")
 @app.command(epilog="Example: smoothdroid deploy out/llama2-7b-smooth-q8_0.gguf --on all")
 @option_groups(build=BuildOptions, ssh=ssh_options)
 def deploy(
-    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: the programs only.")] = None,
+    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: only the programs.")] = None,
     on: Several = None,
     *,
     build: BuildOptions,
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """Put models and llama.cpp on phones, several at once. What is there is not sent again.
+    """Copy models and llama.cpp to phones, several at once. Files that are there are not sent again.
 
-    A transfer that was cut off, by Ctrl-C or a cable, goes on where it stopped when the same command is given again.
+    An interrupted transfer continues where it stopped when the same command is given again.
     """
     open_ = partial(open_target, ssh=ssh)
     ways = targets_of(on or [the_only_one()], console.warning)
@@ -55,22 +55,27 @@ def deploy(
     if json:
         console.facts(
             [
-                {"target": one.way, "sent": one.sent, "took_s": one.took_s, "error": str(one.error or "") or None}
-                for one in done
+                {
+                    "target": result.way,
+                    "sent": result.sent,
+                    "took_s": result.took_s,
+                    "error": str(result.error or "") or None,
+                }
+                for result in done
             ]
         )
     else:
         rows = [
             [
-                one.way,
-                one.phone.model if one.phone else "-",
-                str(one.error) if one.error else ", ".join(one.sent) or "nothing: all was there",
-                f"{one.took_s:.1f} s",
+                result.way,
+                result.phone.model if result.phone else "-",
+                str(result.error) if result.error else ", ".join(result.sent) or "nothing (all files were there)",
+                f"{result.took_s:.1f} s",
             ]
-            for one in done
+            for result in done
         ]
         console.table("", ["target", "phone", "sent", "took"], rows)
-    if failed := [one.error.exit_status for one in done if one.error]:
+    if failed := [result.error.exit_status for result in done if result.error]:
         raise typer.Exit(max(failed))
 
 
@@ -82,19 +87,19 @@ def phone_df(
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """Show what smoothdroid keeps on a phone, when it was last used, and what is free."""
+    """Show the files that smoothdroid keeps on a phone, when each was last used, and the free space."""
     with reached(on, ssh) as (target, phone):
-        kept = inventory.listing(target)
+        stored = inventory.listing(target)
     if json:
-        console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(one) for one in kept]})
+        console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(file) for file in stored]})
         return
-    console.table("", ["id", "name", "MiB", "last used", ""], [_stored_row(one) for one in kept])
-    total = sum(one.size_bytes for one in kept) >> 20
+    console.table("", ["id", "name", "MiB", "last used", ""], [_stored_row(file) for file in stored])
+    total = sum(file.size_bytes for file in stored) >> 20
     console.out.print(f"{total} MiB in {target.root}/store, {phone.free_mb} MiB free", soft_wrap=True)
 
 
-def _stored_row(one: inventory.Stored) -> list[str]:
-    days, hours = divmod(one.idle_s // 3600, 24)
+def _stored_row(file: inventory.Stored) -> list[str]:
+    days, hours = divmod(file.idle_s // 3600, 24)
     when = f"{days} days ago" if days else f"{hours} h ago" if hours else "within the hour"
-    state = "at work" if one.busy else "" if one.whole else "in part: goes on at the next deploy"
-    return [one.id, one.name, str(one.size_bytes >> 20), when, state]
+    state = "in use" if file.busy else "" if file.whole else "incomplete: continues at the next deploy"
+    return [file.id, file.name, str(file.size_bytes >> 20), when, state]

@@ -1,4 +1,4 @@
-"""`smoothdroid doctor`."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, ssh_options
 from smoothdroid.host.common import console
+from smoothdroid.host.common.suggest import did_you_mean
 
 STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 
@@ -23,7 +24,7 @@ STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing"
 @app.command(
     "doctor",
     epilog="Example: smoothdroid doctor\n\n"
-    "Is this the moment to measure? smoothdroid doctor --on adb:SERIAL\n\n"
+    "Is now a good time to measure? smoothdroid doctor --on adb:SERIAL\n\n"
     "In a script: smoothdroid doctor --for build && smoothdroid build\n\n"
     "Exit status: 0 nothing is missing, or only what is optional; 1 something is. With --for nothing is optional.",
 )
@@ -32,7 +33,10 @@ def doctor_command(
     on: Annotated[
         list[str] | None,
         typer.Option(
-            "--on", metavar="TARGET", help="Look at this phone too. Repeatable.", autocompletion=completion.targets
+            "--on",
+            metavar="TARGET",
+            help="Also check this phone. Repeat for more phones.",
+            autocompletion=completion.targets,
         ),
     ] = None,
     command: Annotated[
@@ -40,7 +44,7 @@ def doctor_command(
         typer.Option(
             "--for",
             metavar="COMMAND",
-            help="Only what this command needs: build, bench ...",
+            help="Check only what this command needs: build, bench ...",
             autocompletion=lambda: [(name, "") for name in _commands()],
         ),
     ] = None,
@@ -48,9 +52,9 @@ def doctor_command(
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """Look at what this machine and phones have, what they lack, and what to do about it."""
+    """Check what this machine and phones have, what is missing, and how to fix it."""
     if command and command not in (known := _commands()):
-        raise BadInput(f"--for {command}: there is no such command; there are {', '.join(known)}")
+        raise BadInput(f"--for {command}: unknown command; {did_you_mean(command, known)}")
     checks = doctor.examine(command)
     for way in on or []:
         checks += doctor.examine_phone(way, ssh)
@@ -63,7 +67,7 @@ def doctor_command(
 
 
 def _print(checks: list[doctor.Check]) -> None:
-    """A table, and below it, not broken into its cells, what to type."""
+    """Print a table, and below it, in whole lines, the commands to type."""
     rows: list[list[str | Text]] = [
         [check.what, Text(check.state, STYLES[check.state]), check.found, ", ".join(check.needed_for) or "all"]
         for check in checks
@@ -76,6 +80,6 @@ def _print(checks: list[doctor.Check]) -> None:
 
 
 def _commands() -> list[str]:
-    """As `smoothdroid --help` lists them."""
+    """Return the names of the commands as `smoothdroid --help` lists them."""
     names = [info.name or info.callback.__name__ for info in app.registered_commands if info.callback]
     return names + [info.name for info in app.registered_groups if isinstance(info.name, str)]

@@ -1,4 +1,4 @@
-"""What smoothdroid left on a phone: `phone jobs`, `phone clean`."""
+"""The commands for jobs and files left on a phone: `phone jobs`, `phone clean`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def phone_jobs(
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """List the jobs that lie on a phone: their state, their cells, and the files in the store that they need.
+    """List the jobs on a phone: their state, their cells, and the stored files that they need.
 
-    A job is removed when its results are collected. One that lies there runs, or its command was ended: the same
-    command again collects it.
+    A job is removed when its results are collected. A job on the list is running, or the command that started it was
+    ended: give the same command again to collect its results.
     """
     with reached(on, ssh) as (target, _):
         found = jobs.look(Session(target))
@@ -43,7 +43,7 @@ def phone_jobs(
         )
         return
     if not found:
-        console.out.print("no job lies on the phone")
+        console.out.print("no job is on the phone")
         return
     rows = [
         [
@@ -51,7 +51,7 @@ def phone_jobs(
             job.state,
             f"{job.done} of {job.total or '?'}",
             str(job.size_bytes >> 10),
-            ", ".join(names.get(one, f"{one}, which is gone") for one in job.pins) or "-",
+            ", ".join(names.get(one, f"{one}, which is missing") for one in job.pins) or "-",
         ]
         for job in found
     ]
@@ -64,32 +64,33 @@ def phone_jobs(
 @phone_app.command(
     "clean",
     epilog="Example: smoothdroid phone clean --on adb:SERIAL --dry-run\n\n"
-    "Only what was not used for a week: smoothdroid phone clean --on adb:SERIAL --unused 7d",
+    "Only files not used for a week: smoothdroid phone clean --on adb:SERIAL --unused 7d",
 )
 @option_groups(ssh=ssh_options)
 def phone_clean(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these: ids of `smoothdroid phone df`, names of `smoothdroid phone jobs`."),
+        typer.Argument(help="Remove only these: ids from `smoothdroid phone df`, names from `smoothdroid phone jobs`."),
     ] = None,
     on: On = None,
     unused: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only what was not used for so long: 12h, 7d.")
+        str | None, typer.Option(metavar="TIME", help="Only files that were not used for this long: 12h, 7d.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Also jobs with results that no command has collected: they are lost.")
+        bool,
+        typer.Option("--yes", help="Also remove jobs with results that were never collected: they are lost."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     *,
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """Remove from a phone all jobs, models and programs that no runner at work there needs, and say what stays.
+    """Remove from a phone all jobs, models and programs that no running job needs, and list what stays.
 
     Models and programs can be sent again. Results that no command has collected stay, unless --yes is given.
     """
     if ids and unused:
-        raise BadInput("name what to remove, or say --unused 7d, not both")
+        raise BadInput("name what to remove, or give --unused 7d, not both")
     idle_s = option_values.seconds(unused, "--unused") if unused else 0.0
     with (
         reached(on, ssh) as (target, _),

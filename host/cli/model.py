@@ -262,7 +262,7 @@ def evaluate(
 def _other_kernels(
     kernel: str | None, on: str | None, isa: str | None, ssh: SshOptions, origin: source.Source, bar: console.Bar
 ) -> Iterator[InferenceKernels | None]:
-    """What computes the candidates, where that is not this machine's llama-perplexity."""
+    """Yield the kernels that compute the candidates, or None for this machine's llama-perplexity."""
     if kernel:
         need_torch()
         from smoothdroid.host.model.arithmetic import arithmetic_of

@@ -1,4 +1,4 @@
-"""Phones: `devices`, and the emulated one's `phone start`, `stop` and `list`."""
+"""The commands for phones: `devices`, and `phone start`, `stop` and `list` of the emulated phone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from smoothdroid.host.cli.command import app, phone_app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import Json, ssh_options
 from smoothdroid.host.common import console
+from smoothdroid.host.common.suggest import did_you_mean
 from smoothdroid.host.farm import health, inventory
 from smoothdroid.host.farm.selection import look_at, targets_of
 from smoothdroid.host.llamacpp import variants
@@ -38,23 +39,24 @@ def devices(
             "--on", metavar="TARGET", help=f"Only this one: {FORMS}. Repeatable.", autocompletion=completion.targets
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Temperatures and the ISA level too.")] = False,
-    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones, and how they are.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also show temperatures and the ISA level.")] = False,
+    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones and their health.")] = None,
     release: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable."),
     ] = None,
     *,
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """List the phones that are attached, or those named, and what they are."""
+    """List the phones that are attached, or those named, with their SoC, memory and battery."""
     if farm:
         if on or verbose:
-            raise BadInput("--farm shows the phones of its file, without --on or --verbose")
+            raise BadInput("--farm shows the phones of its file: leave --on and --verbose out")
         _farm_health(farm, release or [], ssh, json)
         return
     if release:
-        raise BadInput("--release needs --farm FARM.TOML, where the phone stands")
+        raise BadInput("--release needs --farm FARM.TOML, the inventory that lists the phone")
     found, problems = look_at(sorted(targets_of(on or ["all"], console.warning)), ssh, console.warning)
     if json:
         console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
@@ -119,7 +121,7 @@ def _details(name: str, phone: Phone) -> None:
 
 @phone_app.command("start", epilog="Example: smoothdroid phone start desk --profile pixel-8")
 def phone_start(
-    name: Annotated[str, typer.Argument(help="How to call it; several can run side by side.")] = "phone",
+    name: Annotated[str, typer.Argument(help="Name of the phone; several can run at the same time.")] = "phone",
     profile: Annotated[
         str, typer.Option(help=f"{', '.join(virtual.profiles())}, or a TOML file.", autocompletion=completion.profiles)
     ] = "pixel-8",
@@ -133,10 +135,10 @@ def phone_start(
 def phone_stop(
     name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.emulated_phones)] = "phone",
 ) -> None:
-    """Stop an emulated phone; nothing of it stays behind but its files."""
+    """Stop an emulated phone; only its files remain."""
     running = {phone.name: phone for phone in virtual.running()}
     if name not in running:
-        raise BadInput(f"no emulated phone {name} runs; running: {', '.join(running) or 'none'}")
+        raise BadInput(f"no emulated phone {name} is running; {did_you_mean(name, running)}")
     adb.disconnect(running[name].adb_address)
     virtual.stop(name)
     console.step(f"{name} stopped")
@@ -144,7 +146,7 @@ def phone_stop(
 
 @phone_app.command("list", epilog="Example: smoothdroid phone list --json")
 def phone_list(json: Json = False) -> None:
-    """List the emulated phones that run."""
+    """List the emulated phones that are running."""
     phones = virtual.running()
     if json:
         console.facts([_phone_facts(phone) for phone in phones])
@@ -152,7 +154,7 @@ def phone_list(json: Json = False) -> None:
         rows = [[f"virtual:{p.name}", p.profile, p.adb_address, p.ssh_url] for p in phones]
         console.table("", ["target", "profile", "adb", "ssh"], rows)
     else:
-        console.out.print("no emulated phone runs; `smoothdroid phone start` starts one")
+        console.out.print("no emulated phone is running; `smoothdroid phone start` starts one")
 
 
 def _phone_facts(phone: virtual.VirtualPhone) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`smoothdroid run`."""
+"""The command `run`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from smoothdroid.host.run import prompt
 @option_groups(build=BuildOptions, ssh=ssh_options)
 def run(
     model: Annotated[Path, typer.Argument(help="A GGUF file.")],
-    text: Annotated[str, typer.Option("-p", "--prompt", help="What to say to it.")],
+    text: Annotated[str, typer.Option("-p", "--prompt", help="The prompt.")],
     on: On = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads on the phone.")] = 4,
-    max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", min=1, help="Longest answer.")] = 128,
-    temp: Annotated[float, typer.Option(min=0, help="Temperature; 0: always the likeliest token.")] = 0.8,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    raw: Annotated[bool, typer.Option(help="Continue the text as it is, without the chat template.")] = False,
+    max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", min=1, help="Longest answer, in tokens.")] = 128,
+    temp: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0: always the most likely token.")] = 0.8,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    raw: Annotated[bool, typer.Option(help="Continue the text without the chat template.")] = False,
     *,
     build: BuildOptions,
     ssh: SshOptions,
     json: Json = False,
 ) -> None:
-    """Send one prompt to a model on a phone; the answer on stdout as it comes, its speed on stderr."""
+    """Run one prompt on a phone; print the answer on stdout as it comes, and its speed on stderr."""
     with reached(on, ssh) as (target, phone):
         built = build.build_for(target, phone)
         with console.bar() as bar:
@@ -44,7 +44,7 @@ def run(
                 target,
                 tools_of(built)["llama-completion"],
                 artifact.inspect(model, on_step=console.step),
-                beside=extra_files(built),
+                extra_files=extra_files(built),
                 on_step=console.step,
                 on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),
             )
@@ -56,9 +56,9 @@ def run(
         return
     console.out.print()
     if timings is None:
-        console.step("too short to time")
+        console.step("the answer is too short to time")
         return
     console.step(
         f"prefill {timings.prompt_tps} tokens/s ({timings.prompt_tokens} tokens), decode {timings.generated_tps} "
-        f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a speed" if phone.emulated else "")
+        f"tokens/s ({timings.generated_tokens} tokens)" + (", emulated: not a real speed" if phone.emulated else "")
     )

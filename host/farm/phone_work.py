@@ -27,6 +27,7 @@ class PhoneWork:
     """One phone's part of a benchmark; runs in a thread of its own."""
 
     def __init__(self, member: Member, row: ProgressRow) -> None:
+        """Take a phone, and its row of the progress table."""
         self.member, self.row = member, row
         self.result = PhoneResult(member)
         self._session: Session | None = None
@@ -118,6 +119,7 @@ class Unexpected(SmoothdroidError):
     """An exception that nothing expects, with its place in the code; one phone fails by it, and no other."""
 
     def __init__(self, error: Exception) -> None:
+        """Describe `error` with its type and place."""
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = f" ({Path(last[0].filename).name}, line {last[0].lineno})" if last else ""
         super().__init__(

@@ -1,4 +1,4 @@
-"""What a campaign needs, on several phones, before it begins."""
+"""Deploy programs and models to several phones at once."""
 
 from __future__ import annotations
 
@@ -19,52 +19,52 @@ from smoothdroid.host.common.threads import Worker
 from smoothdroid.host.gguf.artifact import Artifact
 
 Open = Callable[[str], Target]
-LOOK_S = 0.2  # so often is looked for Ctrl-C
+LOOK_S = 0.2  # how often Ctrl-C is looked for
 LAST_WORDS_S = 5.0  # after Ctrl-C; a phone that hashes a large model then is left to itself
 
 
 @dataclass(frozen=True)
 class Programs:
-    """What runs on a phone, and what must lie beside each."""
+    """The programs that a phone gets, and the files that must lie beside each."""
 
     tools: Sequence[File]
-    beside: Sequence[File]
+    extra_files: Sequence[File]
 
 
 class TransferProgress(Protocol):
     """A receiver of progress, from several phones at once."""
 
     def sending(self, way: str, name: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of a file are on the phone."""
+        """Show that `done` of `total` bytes of a file are on the phone."""
 
 
 @dataclass(frozen=True)
 class DeployResult:
-    """What became of one way to a phone."""
+    """The result of a deployment to one target."""
 
     way: str
     phone: Phone | None = None
     sent: tuple[str, ...] = ()
-    """What had to be sent, or gone on with; the rest was there."""
+    """The files that were sent, or continued; the others were there."""
     took_s: float = 0.0
     error: SmoothdroidError | None = None
 
 
 def to_all(
-    ways: Sequence[str],
+    targets: Sequence[str],
     open_: Open,
     programs: Callable[[Target, Phone], Programs],
     models: Sequence[Artifact],
     watch: TransferProgress,
 ) -> list[DeployResult]:
-    """Put programs and models on the phones of all `ways`, side by side; two ways to one phone one after the other.
+    """Put programs and models on the phones of all `targets` at once; two targets of one phone one after the other.
 
-    What goes wrong with one phone is in its DeployResult and keeps no other from its files. Ctrl-C stops all
+    An error of one phone is in its DeployResult and delays no other phone. Ctrl-C stops all
     transfers where they are.
     """
     phones: dict[str, list[str]] = {}
     done: list[DeployResult] = []
-    for way in ways:
+    for way in targets:
         try:
             with closing(open_(way)) as target:
                 phones.setdefault(describe(target).id, []).append(way)
@@ -73,14 +73,14 @@ def to_all(
 
     stopping, crashes = threading.Event(), list[BaseException]()
 
-    def one_phone(its: list[str]) -> None:
+    def to_phone(its_targets: list[str]) -> None:
         try:
-            for way in its:
-                done.append(_one_way(way, open_, programs, models, watch, stopping))
-        except BaseException as error:  # a fault of ours, or Ctrl-C
+            for way in its_targets:
+                done.append(_to_target(way, open_, programs, models, watch, stopping))
+        except BaseException as error:  # a bug, or Ctrl-C
             crashes.append(error)
 
-    threads = [Worker(partial(one_phone, its)) for its in phones.values()]
+    threads = [Worker(partial(to_phone, its_targets)) for its_targets in phones.values()]
     for thread in threads:
         thread.start()
     try:
@@ -94,10 +94,10 @@ def to_all(
         raise
     if crashes:
         raise crashes[0]
-    return sorted(done, key=lambda one: ways.index(one.way))
+    return sorted(done, key=lambda result: targets.index(result.way))
 
 
-def _one_way(
+def _to_target(
     way: str,
     open_: Open,
     programs: Callable[[Target, Phone], Programs],
@@ -107,7 +107,7 @@ def _one_way(
 ) -> DeployResult:
     began, sent, phone = time.monotonic(), dict[str, None](), None
 
-    def heard(name: str) -> Callable[[int, int], None]:
+    def progress_of(name: str) -> Callable[[int, int], None]:
         def progress(done: int, total: int) -> None:
             if stopping.is_set():
                 raise KeyboardInterrupt
@@ -121,9 +121,9 @@ def _one_way(
             phone = describe(target)
             needed = programs(target, phone)
             for tool in needed.tools:
-                install(target, tool, needed.beside, progress=heard(tool[0].name))
+                install(target, tool, needed.extra_files, progress=progress_of(tool[0].name))
             for model in models:
-                upload.ensure(target, model.path, model.sha256, progress=heard(model.path.name), sampled=True)
+                upload.ensure(target, model.path, model.sha256, progress=progress_of(model.path.name), sampled=True)
     except SmoothdroidError as error:
         return DeployResult(way, phone, tuple(sent), time.monotonic() - began, error)
     return DeployResult(way, phone, tuple(sent), time.monotonic() - began)

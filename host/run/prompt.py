@@ -1,4 +1,4 @@
-"""One prompt on a phone: what it answers, and how fast."""
+"""Run one prompt on a phone: the answer, and its speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ END_OF_TEXT = "[end of text]"  # llama-completion's own remark, not the model's
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to answer."""
+    """The settings of an answer."""
 
     threads: int
     max_tokens: int
@@ -32,16 +32,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class PromptAnswer:
-    """What came back."""
+    """The answer to a prompt."""
 
     text: str
     timings: CompletionRecord | None
-    """None when prompt or answer were a single token, for which llama.cpp tells an infinite rate."""
+    """None when prompt or answer were a single token, for which llama.cpp reports an infinite rate."""
 
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """What an answer needs, on the phone."""
+    """The program and the model on the phone."""
 
     tool: Installed
     model: str
@@ -52,22 +52,22 @@ def deploy(
     tool: File,
     model: Artifact,
     *,
-    beside: Sequence[File] = (),
+    extra_files: Sequence[File] = (),
     on_step: Callable[[str], None] = lambda step: None,
     on_push: Progress | None = None,
 ) -> PromptFiles:
-    """Put llama-completion (`tool`), what must lie `beside` it, and the model on the phone, unless they are there."""
+    """Put llama-completion (`tool`), its `extra_files`, and the model on the phone, unless they are there."""
     on_step(f"deploying {model.name}")
-    installed = install(target, tool, beside, progress=on_push)
+    installed = install(target, tool, extra_files, progress=on_push)
     return PromptFiles(installed, upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
 
 
 def ask(
     target: Target, deployed: PromptFiles, prompt: str, sampling: Sampling, *, on_output: OnOutput | None = None
 ) -> PromptAnswer:
-    """Run `prompt` through the model on the phone.
+    """Run `prompt` through the model on the phone and return the answer.
 
-    Raises SmoothdroidError when llama-completion dies, saying what that means.
+    Raises SmoothdroidError with the cause when llama-completion ends with an error.
     """
     argv = command_lines.llama_completion(
         deployed.tool.path,

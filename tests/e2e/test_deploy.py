@@ -71,7 +71,7 @@ def test_a_job_that_was_left_is_listed_kept_and_removed(cli: Cli, desk_phone: Vi
         removed = json.loads(cli("phone", "clean", "--on", on, "--yes", "--json").stdout)
         assert [job["name"] for job in removed["removed_jobs"]] == ["left"]
         assert name in [one["name"] for one in removed["removed"]]
-        assert cli("phone", "jobs", "--on", on).stdout == "no job lies on the phone\n"
+        assert cli("phone", "jobs", "--on", on).stdout == "no job is on the phone\n"
 
 
 def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
