@@ -158,18 +158,18 @@ TABLES = (CAMPAIGNS, CELLS, RUNS)
 
 def rows_of(folder: Path) -> dict[str, list[Facts]]:
     """Return the rows of each table, by its name, of the campaign in `folder`. Raises BadInput when it is damaged."""
-    found = evaluate_campaign(folder)
-    campaign = found.campaign
+    evaluated = evaluate_campaign(folder)
+    campaign = evaluated.campaign
     where = campaign.phone.id, campaign.transport, campaign.build_id
-    named = {row.judged.cell.fingerprint(*where): row for row in found.rows}
-    counted = {id(run) for row in found.rows for run in row.judged.counted}
+    named = {row.judged.cell.fingerprint(*where): row for row in evaluated.rows}
+    counted = {id(run) for row in evaluated.rows for run in row.judged.counted}
     models = {model.sha256: model for model in campaign.plan.models}
     return {
         CAMPAIGNS.name: [_campaign_facts(folder, campaign)],
         CELLS.name: [_cell_facts(name, row, models[row.judged.cell.model_sha256]) for name, row in named.items()],
         RUNS.name: [
             _run_facts(run, named[run.fingerprint], conditions(folder, run), id(run) in counted)
-            for run in found.runs
+            for run in evaluated.runs
             if run.fingerprint in named
         ],
     }

@@ -96,10 +96,11 @@ class Quality:
     @property
     def conditions(self) -> str:
         """The conditions that the figures hold for: text, number of windows, kernels."""
-        found = self.evaluation
-        reference = f" (reference: {found.reference_kernels})" if found.reference_kernels else ""
+        evaluation = self.evaluation
+        reference = f" (reference: {evaluation.reference_kernels})" if evaluation.reference_kernels else ""
         return (
-            f"{found.windows} windows of {found.context} tokens of {found.text}; kernels: {found.kernels}{reference}. "
+            f"{evaluation.windows} windows of {evaluation.context} tokens of {evaluation.text}; "
+            f"kernels: {evaluation.kernels}{reference}. "
             f"±: half of the {CONFIDENCE:.0%} interval over windows."
         )
 

@@ -1,4 +1,4 @@
-"""What several tests of reports look at."""
+"""Fixtures that several tests of reports share."""
 
 from __future__ import annotations
 

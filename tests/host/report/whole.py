@@ -1,4 +1,4 @@
-"""Results with everything in them that a report can show, for the tests that look at the whole of it."""
+"""Results that contain everything that a report can show, for tests of a whole report."""
 
 from __future__ import annotations
 
