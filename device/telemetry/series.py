@@ -16,7 +16,7 @@ from smoothdroid.device.telemetry.zones import trip_points, zones
 
 
 class Samples(Record):
-    """All samples of a cell, by sensor and by moment."""
+    """The samples of a cell, by sensor and by moment."""
 
     time_s: list[float]
     """Time since the first sample."""

@@ -39,12 +39,12 @@ class Server:
 
     @property
     def is_local(self) -> bool:
-        """Whether adb starts it if it is not running (AOSP, packages/modules/adb/socket_spec.cpp)."""
+        """True if adb starts it if it is not running (AOSP, packages/modules/adb/socket_spec.cpp)."""
         return self.host in ("", "localhost")
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine and can reach this machine's ports."""
+        """True if it runs on this machine and can reach this machine's ports."""
         return self.host in ("", "localhost", "127.0.0.1", "::1")
 
     @property
@@ -238,7 +238,7 @@ class Attached:
     plug: str = ""
     """The USB port, as `usb:1-2`; empty where it was not requested or there is none."""
     shared: bool = False
-    """Whether another phone of this list has the same serial."""
+    """True if another phone of this list has the same serial."""
 
     @property
     def address(self) -> str:

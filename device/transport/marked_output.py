@@ -23,7 +23,7 @@ class MarkedLine:
 
     @property
     def complete(self) -> bool:
-        """Whether the end mark of both outputs has arrived; what follows is not the command's."""
+        """True if the end mark of both outputs has arrived; what follows is not the command's."""
         return self.stdout.status is not None and self.stderr.status is not None
 
 
@@ -43,7 +43,7 @@ class Between:
 
     @property
     def too_noisy(self) -> bool:
-        """Whether more than MOST_NOISE bytes arrived without a mark."""
+        """True if more than MOST_NOISE bytes arrived without a mark."""
         return not self.begun and self._skipped > MOST_NOISE
 
     @property

@@ -24,11 +24,11 @@ class Difference:
     """Process means that were compared; `a[i]` and `b[i]` are a pair where `paired`."""
     b: list[float]
     paired: bool
-    """Whether each process is compared with the one of its own round."""
+    """True if each process is compared with the one of its own round."""
     left_out: int
     """Processes without a counterpart in their round."""
     one_campaign: bool
-    """Whether some campaign measured both sides."""
+    """True if some campaign measured both sides."""
     comparison: Comparison
     """The ratio of B over A with its own interval and p-value."""
     p_value: float
@@ -43,12 +43,12 @@ class Difference:
 
     @property
     def answer(self) -> Answer:
-        """Whether B is faster or slower, with 5 % for a wrong answer anywhere among the cells."""
+        """The answer, faster or slower or not significant, with 5 % for a wrong answer anywhere among the cells."""
         return self.comparison.answer(self.p_value)
 
     @property
     def regression(self) -> bool:
-        """Whether B is significantly slower and its estimated slowdown exceeds the threshold."""
+        """True if B is significantly slower and its estimated slowdown exceeds the threshold."""
         return self.answer == "slower" and self.comparison.ratio.mean < 1 - self.threshold
 
 

@@ -28,7 +28,7 @@ class MemoryUse:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a figure to show."""
+        """True if there is a figure to show."""
         return self.weights_mb is not None or self.pss_mb is not None
 
 

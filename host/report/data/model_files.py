@@ -31,11 +31,11 @@ class ModelFile:
     format: str
     """FP16, SmoothQuant Q8_0; empty where it is unknown."""
     measured: bool = False
-    """Whether a campaign's plan has it; otherwise it was only evaluated."""
+    """True if a campaign's plan has it; otherwise it was only evaluated."""
 
     @property
     def smooth(self) -> bool:
-        """Whether it was smoothed."""
+        """True if it was smoothed."""
         return self.format.startswith(SMOOTH)
 
 

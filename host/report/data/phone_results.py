@@ -37,7 +37,7 @@ class PhoneResults:
 
     @property
     def emulated(self) -> bool:
-        """Whether the phone is emulated; its tokens/s then say nothing about a phone."""
+        """True if the phone is emulated; its tokens/s then say nothing about a phone."""
         return self.campaigns[0].campaign.phone.emulated
 
     @property

@@ -54,7 +54,7 @@ class KldComparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval excludes 1."""
+        """True if the interval excludes 1."""
         return not self.kld_ratio.low <= 1 <= self.kld_ratio.high
 
     def __str__(self) -> str:

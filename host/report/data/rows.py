@@ -72,18 +72,18 @@ class CellRow:
 
     @property
     def is_burst(self) -> bool:
-        """Whether it is a plain prefill or decode test: neither sustained nor the answer to a prompt."""
+        """True if it is a plain prefill or decode test: neither sustained nor the answer to a prompt."""
         test = self.judged.cell.test
         return not test.sustained_s and not test.prompt
 
     @property
     def is_prefill(self) -> bool:
-        """Whether it measures prefill; otherwise it measures decode."""
+        """True if it measures prefill; otherwise it measures decode."""
         return self.judged.cell.test.n_prompt > 0
 
     @property
     def valid(self) -> bool:
-        """Whether there is a number, and no check rejected it."""
+        """True if there is a number, and no check rejected it."""
         return self.tokens_per_s is not None and self.judged.verdict.valid
 
     @property
