@@ -22,7 +22,7 @@ class SustainedRates:
 
     @property
     def whole(self) -> Interval:
-        """The total tokens divided by the total time, without an interval: it is one process, and the phone warms up during it."""
+        """The total tokens divided by the total time, without an interval: one process, in which the phone warms up."""
         times = [end - start for start, end in zip([0.0, *self.ends_s], self.ends_s, strict=False)]
         tokens = sum(rate * time for rate, time in zip(self.tokens_per_s, times, strict=True))
         return Interval(tokens / sum(times), math.nan, math.nan, 1)
