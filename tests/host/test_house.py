@@ -170,6 +170,32 @@ def test_only_the_command_line_exits(path: Path) -> None:
             assert runs_on_its_own, ast.unparse(call)
 
 
+FRAGMENT = re.compile(
+    r"(Of|As|What|Those|Else|In|By|From|Nothing|Not|All|None|So|Then|Why|How|Whether|Where|Whose|Who|When|Which|With|At|On"
+    r"|To|Is|Are|Can|And|Or|But|It|They|Its)\b"
+)
+"""First words that make a docstring depend on its neighbours."""
+
+DOCUMENTED = ("host", "device", "smoothdroid", "reference", "benchmarks")
+
+
+def docstrings(top: str) -> Iterator[tuple[str, str]]:
+    """Yield (place, docstring) for each module, class and function below a folder."""
+    for path in (ROOT / top).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if text := ast.get_docstring(node):
+                yield f"{path.relative_to(ROOT)}:{getattr(node, 'name', 'module')}", text
+
+
+@pytest.mark.parametrize("top", DOCUMENTED)
+def test_every_docstring_is_a_sentence_that_stands_alone(top: str) -> None:
+    texts = dict(docstrings(top))
+    assert len(texts) > 5
+    assert [f"{place}: {text.splitlines()[0]}" for place, text in texts.items() if FRAGMENT.match(text)] == []
+
+
 def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config) -> None:
     """Left to itself, pytest does not look into a folder called `build`."""
     passed_over = pytestconfig.getini("norecursedirs")
