@@ -132,9 +132,9 @@ def tool(name: str) -> Tool:
 @pytest.mark.parametrize(
     ("names", "where", "said", "fix"),
     [
-        (["sha256sum"], "android 7.1.2", "its Android lacks sha256sum", "this is Android 7.1.2, and Android 8.0 is the first"),
+        (["sha256sum"], "android 7.1.2", "its Android lacks sha256sum", "Android 7.1.2, and Android 8.0 is the first"),
         (["sha256sum"], "android 7", "its Android lacks sha256sum", r"--on ssh://ADDRESS:8022"),
-        (["setsid"], "android 14", "its Android lacks setsid", "since 6.0, so this phone's maker or owner removed them"),
+        (["setsid"], "android 14", "its Android lacks setsid", "since 6.0, so this phone's maker"),
         (["setsid"], "android", "its Android lacks setsid", "maker or owner removed them"),
         (["setsid", "taskset"], "termux", "Termux there lacks", "in Termux: `pkg install util-linux`$"),
         (["cat", "setsid"], "termux", "Termux there lacks", "`pkg install coreutils util-linux`"),
