@@ -1,4 +1,4 @@
-"""What was measured: `report`, `compare`, `query`."""
+"""The commands on results: `report`, `compare`, `query`."""
 
 from __future__ import annotations
 
