@@ -81,7 +81,7 @@ def home() -> Path:
 def rules() -> str:
     """Return the version of the evaluation: a hash of its code and data, and of this package."""
     top = Path(__file__).parents[2]
-    folders = ("device/info", "device/telemetry", "host/results", "host/report/data", "host/query")
+    folders = ("device/info", "device/telemetry", "host/llamacpp", "host/results", "host/report/data", "host/query")
     files = sorted(file for folder in folders for file in (top / folder).rglob("*") if file.suffix in (".py", ".toml"))
     hashes = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
     return hashlib.sha256(hashes.encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,15 @@ def _campaign(content: bytes, folder: Path) -> None:
     read_campaign(folder).model_dump_json()
 
 
+def _campaign_of(runs: bytes) -> bytes:
+    """Return the kept campaign.json that names the model of these runs; any other where the damage hides the model."""
+    campaigns = [file.read_bytes() for file in (DATA / "campaign" / CAMPAIGN, *DATA.glob(f"results/*/{CAMPAIGN}"))]
+    models = re.findall(rb'"model_sha256": *"(\w+)"', runs)
+    return next((campaign for campaign in campaigns if any(model in campaign for model in models)), campaigns[0])
+
+
 def _runs(content: bytes, folder: Path) -> None:
-    of = DATA / ("results/schema-1" if content.startswith(b'{"schema_version":1,') else "campaign")
-    (folder / CAMPAIGN).write_bytes((of / CAMPAIGN).read_bytes())
+    (folder / CAMPAIGN).write_bytes(_campaign_of(content))
     (folder / RUNS).write_bytes(content)
     damage: list[str] = []
     for run in read_runs(folder, damage):

@@ -254,14 +254,14 @@ def test_what_fits_is_not_refused() -> None:
     needs = needed(seven_billion(), 512, at_once=512)
     assert needs
     check("it", needs, -(-needs.total // MB))
-    with pytest.raises(BadInput, match="take a smaller model or context, or --force"):
+    with pytest.raises(BadInput, match="take a smaller model or context, or use --force"):
         check("it", needs, needs.total // MB)
 
 
 def test_the_types_of_keys_and_values_are_told() -> None:
     assert "(256 tokens, q8_0/f16)" in str(needed(seven_billion(), 1, cache_k="q8_0"))
     assert "(256 tokens, q8_0)" in str(needed(seven_billion(), 1, cache_k="q8_0", cache_v="q8_0"))
-    with pytest.raises(BadInput, match="`q9_9` is no type"):
+    with pytest.raises(BadInput, match="`q9_9` is not a type"):
         needed(seven_billion(), 1, cache_k="q9_9")
 
 

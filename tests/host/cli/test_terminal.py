@@ -80,11 +80,11 @@ def test_quiet_leaves_out_steps_and_progress_and_nothing_else(results: Path, tmp
     sql = "SELECT count(*) AS n FROM cells"
     environment = {} if how else {"SMOOTHDROID_QUIET": "1"}
     loud = piped("query", sql, results, "--json")
-    assert "judging campaigns" in loud.stderr
+    assert "evaluating campaigns" in loud.stderr
     assert "emulated" in loud.stderr
     quiet = piped(*how, "query", sql, results, "--json", "--again", **environment)
     assert json.loads(quiet.stdout) == json.loads(loud.stdout) == [{"n": 2}]
-    assert "judging" not in quiet.stderr
+    assert "evaluating" not in quiet.stderr
     assert "emulated" in quiet.stderr, "a warning"
     with (results / "runs.jsonl").open("a") as record:
         record.write("nonsense\n")
@@ -95,8 +95,8 @@ def test_quiet_leaves_out_steps_and_progress_and_nothing_else(results: Path, tmp
 
 def test_quiet_on_a_terminal_draws_no_progress(results: Path) -> None:
     sql = "SELECT count(*) AS n FROM cells"
-    assert "judging" in shown("query", sql, results)
-    assert "judging" not in shown("-q", "query", sql, results, "--again")
+    assert "evaluating" in shown("query", sql, results)
+    assert "evaluating" not in shown("-q", "query", sql, results, "--again")
 
 
 def test_quiet_leaves_errors(tmp_path: Path) -> None:
