@@ -19,11 +19,13 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.virtual import VirtualPhone
 from smoothdroid.host.results.record import read_runs
 from tests.e2e.conftest import SMOOTHDROID, Cli, changed
+from tests.host.tiny_gguf import Q8_0, write_llama
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 
 ONE = ("--threads", "1", "--prompt", "0", "--generate", "2", "--rounds", "1", "--repetitions", "1")
+LONG = ("--threads", "1", "--prompt", "0", "--generate", "64", "--rounds", "1", "--repetitions", "10000")
 SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2", "--rounds", "1", "--repetitions", "2")
 
 
@@ -37,8 +39,8 @@ def ways(desk_phone: VirtualPhone) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def model(prepared: Path) -> Path:
-    return next(prepared.glob("*-plain-*.gguf"))
+def model(tmp_path: Path) -> Path:
+    return write_llama(tmp_path / "tiny.gguf", Q8_0)
 
 
 def arguments(ways: list[str]) -> list[str]:
@@ -58,7 +60,8 @@ def test_two_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], mod
         assert (alone["folder"], alone["reused"], alone["runs"]) == (part["folder"], 2, [])
 
 
-def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
+def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], prepared: Path, tmp_path: Path) -> None:
+    model = next(prepared.glob("*-plain-*.gguf"))  # a tiny one would be measured before the other phone began
     equal = [ways[0], ways[1].removesuffix("/ssh")]
     words = ("--threads", "1", "--prompt", "4", "--generate", "2-5", "--rounds", "1", "--repetitions", "1")
     done = json.loads(cli("bench", model, *arguments(equal), *words, "--share", "-o", tmp_path, "--json").stdout)
@@ -111,7 +114,7 @@ def test_a_phone_that_is_too_hot_delays_only_itself(
 
 
 def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str], model: Path, tmp_path: Path) -> None:
-    words = ["bench", str(model), *arguments(ways), *SMALL[:-1], "20", "-o", str(tmp_path)]
+    words = ["bench", str(model), *arguments(ways), *LONG, "-o", str(tmp_path / "results")]
     # Started in the background, a shell's child ignores SIGINT, and so would ours.
     command = ["env", "--default-signal=INT", str(SMOOTHDROID), *words]
     targets = [open_target(way) for way in ways]
@@ -125,5 +128,5 @@ def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str
         with closing(target):
             assert Session(target).running_job() is None
             assert target.run(["pgrep", "-f", "[l]lama-bench"], check=False).stdout.strip() == ""
-    for folder in tmp_path.iterdir():
+    for folder in (tmp_path / "results").iterdir():
         assert all(run.failure is None for run in read_runs(folder))

@@ -121,8 +121,8 @@ def way(
 
 
 def tasks(root: str) -> list[Task]:
-    """Three that write down each time that they ran; the second one does not end while there is a file `hold`."""
-    waits = {"two": f"while [ -e {root}/hold ]; do sleep 0.1; done; "}
+    """Three that write down each time that they ran; the second one ends once `held` is left."""
+    waits = {"two": f"while [ -e {root}.hold ]; do sleep 0.1; done; "}
     return [
         Task(name, ["sh", "-c", f"echo {name} >>{root}/log; {waits.get(name, '')}echo {name} measured"], 600)
         for name in ("one", "two", "three")
@@ -132,7 +132,7 @@ def tasks(root: str) -> list[Task]:
 @contextmanager
 def held(phone: VirtualPhone, root: str) -> Iterator[None]:
     """The second task lasts as long as this; no connection to the phone is needed to end it."""
-    hold = Path(f"{phone.folder}/data{root.removeprefix('/data')}/hold")
+    hold = Path(f"{phone.folder}/data{root.removeprefix('/data')}.hold")
     hold.touch()
     try:
         yield
@@ -400,7 +400,9 @@ def test_the_jobs_become_read_only_in_mid_cell(way: Way, own_phone: VirtualPhone
         eventually(lambda: "two" in read(target, f"{target.root}/log"))
         with mounted(phone, jobs, "-o", "bind,ro", itself):
             hold.close()  # what it measured cannot be written down
-            with pytest.raises(CommandFailed, match=r"(?s)Read-only file system.*Restart the phone\. Then the same"):
+            with pytest.raises(
+                CommandFailed, match=r"(?s)Read-only file system.*Restart the phone\. Then run the same"
+            ):
                 next(following)
     session.resume("job")
     assert [done.stdout for done in session.follow("job")] == MEASURED
@@ -598,7 +600,7 @@ def test_a_phone_without_a_tool_is_found_at_first_contact(
                 for one in json.loads(cli("doctor", "--on", on, "--json", status=None).stdout)
                 if one["what"] == "tools"
             ]
-            assert (tools["state"], fix in tools["mend"]) == ("missing", True)
+            assert (tools["state"], fix in tools["fix"]) == ("missing", True)
             with pytest.raises(NoPhone, match=f"lacks sha256sum .*Nothing was sent.*{fix}"):
                 upload.ensure(target, model, sha256_of(model))
         assert target.run(["test", "-e", f"{target.root}/store"], check=False).exit_status == 1
