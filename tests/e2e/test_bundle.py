@@ -129,7 +129,7 @@ def test_an_older_phone_gets_the_build_that_it_can_run(cli: Cli, older_phone: Vi
         assert re.search(r"decode [\d.]+ tokens/s\n$", done.stderr)
         dead = target.run(here(folder, "./run.sh", "--level", "i8mm", "--raw", "a b"), check=False, timeout_s=300)
         assert dead.exit_status == 1
-        assert "an instruction that it does not know. Try another build: --level" in dead.stderr
+        assert "the CPU does not support an instruction of this build. Try another build: --level" in dead.stderr
 
 
 def test_ctrl_c_leaves_nothing(prepared: Path, tmp_path: Path) -> None:

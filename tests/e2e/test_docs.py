@@ -74,7 +74,7 @@ def test_a_page_does_what_it_says(page: Path, environment: dict[str, str], folde
             continue
         command = ["bash", "-euo", "pipefail", "-c", block.text]
         done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command, cwd=work, env=environment, capture_output=True, text=True, check=False, timeout=800
         )
         assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{block.place}:\n{done.stderr}"
