@@ -33,10 +33,15 @@ def test_prepare_proves_what_it_wrote(prepared: Path) -> None:
     assert 0.5 < smooth.stat().st_size / (2 * 134_515_008) < 0.56
 
 
-def test_bench_over_both_ways_and_report(cli: Cli, prepared: Path, desk: Desk, tmp_path: Path) -> None:
+def test_bench_over_both_ways_and_report(cli: Cli, desk: Desk, tmp_path: Path) -> None:
+    """Tiny models under the names of the real ones, which are measured in the other tests."""
     results, report = tmp_path / "results", tmp_path / "report"
+    tiny = [
+        write_llama(tmp_path / "SmolLM2-135M-Instruct-plain-q8_0.gguf", Q8_0),
+        write_llama(tmp_path / "SmolLM2-135M-Instruct-smooth-q8_0.gguf", Q8_0, letters="▁zyxwvutsrqponmlkjihgfedcba.,"),
+    ]
     for way in desk.ways:
-        call = ("bench", *models(prepared), "--on", way, *SMALL, "--rounds", "2", "-o", results, "--json")
+        call = ("bench", *tiny, "--on", way, *SMALL, "--rounds", "2", "-o", results, "--json")
         first = json.loads(cli(*call).stdout)
         assert [run["round"] for run in first["runs"]] == [0] * 4 + [1] * 4
         assert first["reused"] == 0
@@ -96,7 +101,7 @@ def test_evaluate_here_there_and_emulated(cli: Cli, desk: Desk, tmp_path: Path) 
     phone = desk.facts["model"] + (" (emulated)" if desk.facts["emulated"] else "")
     assert [one["kernels"].partition(",")[0] for one in found] == ["host-native", "ggml", "kleidiai", phone]
     assert len(list(quality.glob("quality-*.json"))) == 4
-    assert "the reference's host-native" in (quality / f"quality-{found[3]['id']}.md").read_text()
+    assert "(reference: host-native" in (quality / f"quality-{found[3]['id']}.md").read_text()
     wrong = cli("evaluate", exact, q8, "--text", text, "--kernel", "blas", status=2)
     assert "no kernels are called blas. There are ggml, kleidiai" in wrong.stderr
 

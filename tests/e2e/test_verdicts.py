@@ -22,9 +22,10 @@ pytestmark = pytest.mark.e2e
 ONE_CELL = ("--threads", "1", "--prompt", "0", "--generate", "8", "--rounds", "1", "--repetitions", "3", "--json")
 
 
-@pytest.fixture(params=["adb", "ssh"])
-def way(request: pytest.FixtureRequest, desk_phone: VirtualPhone) -> str:
-    return f"virtual:{desk_phone.name}" + ("/ssh" if request.param == "ssh" else "")
+@pytest.fixture
+def way(desk_phone: VirtualPhone) -> str:
+    """The phone over adb: what the runner reads there depends on no transport (tests/device/job/test_session.py)."""
+    return f"virtual:{desk_phone.name}"
 
 
 @contextmanager
