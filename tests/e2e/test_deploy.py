@@ -23,8 +23,13 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.e2e
 
 
+def own_model(path: Path) -> Path:
+    """Write a model that no other test has put on the shared phone."""
+    return write_llama(path, Q8_0, texts={"general.description": str(path)})
+
+
 def test_two_ways_and_a_phone_that_is_not_there(cli: Cli, desk: Desk, tmp_path: Path) -> None:
-    model = write_llama(tmp_path / "tiny.gguf", Q8_0)
+    model = own_model(tmp_path / "tiny.gguf")
     on = [word for way in (*desk.ways, "virtual:nosuch") for word in ("--on", way)]
     first = json.loads(cli("deploy", model, *on, "--json", status=2).stdout)
     assert [one["target"] for one in first] == [*desk.ways, "virtual:nosuch"]
@@ -49,7 +54,7 @@ def test_two_ways_and_a_phone_that_is_not_there(cli: Cli, desk: Desk, tmp_path: 
 
 
 def test_a_job_that_was_left_is_listed_kept_and_removed(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
-    model = write_llama(tmp_path / "left.gguf", Q8_0)
+    model = own_model(tmp_path / "left.gguf")
     place = f"store/{sha256_of(model)[:16]}"  # where it may have the name of an equal one
     for on in (f"virtual:{desk_phone.name}", f"virtual:{desk_phone.name}/ssh"):
         cli("deploy", model, "--on", on)
@@ -58,7 +63,8 @@ def test_a_job_that_was_left_is_listed_kept_and_removed(cli: Cli, desk_phone: Vi
             session = Session(target)
             session.start("left", [Task("one", ["cat", path], 60), Task("two", ["tail", "-f", path], 60)])
             next(session.follow("left"))
-            (running,) = json.loads(cli("phone", "jobs", "--on", on, "--json").stdout)
+            jobs = json.loads(cli("phone", "jobs", "--on", on, "--json").stdout)
+            (running,) = [job for job in jobs if job["name"] == "left"]
             assert (running["state"], running["done"], running["total"]) == ("running", 1, 2)
             name = path.rpartition("/")[2]
             assert [pin["name"] for pin in running["pins"]] == [name]
@@ -69,13 +75,13 @@ def test_a_job_that_was_left_is_listed_kept_and_removed(cli: Cli, desk_phone: Vi
         kept = json.loads(cli("phone", "clean", "--on", on, "--json").stdout)
         assert {"left", name} <= {one["name"] for one in kept["kept"]}
         removed = json.loads(cli("phone", "clean", "--on", on, "--yes", "--json").stdout)
-        assert [job["name"] for job in removed["removed_jobs"]] == ["left"]
+        assert "left" in [job["name"] for job in removed["removed_jobs"]]
         assert name in [one["name"] for one in removed["removed"]]
         assert cli("phone", "jobs", "--on", on).stdout == "no job is on the phone\n"
 
 
 def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Path) -> None:
-    on, model = f"virtual:{desk_phone.name}", write_llama(tmp_path / "other.gguf", Q8_0)
+    on, model = f"virtual:{desk_phone.name}", own_model(tmp_path / "other.gguf")
     cli("deploy", model, "--on", on)
     with closing(open_target(on)) as target:
         path = target.run(["sh", "-c", f"ls {target.root}/store/*/other.gguf"]).stdout.strip()
