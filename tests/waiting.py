@@ -1,4 +1,4 @@
-"""Wait for what a test has caused and cannot be told of."""
+"""Waits for events that a test causes and that nothing reports to it."""
 
 from __future__ import annotations
 

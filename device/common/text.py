@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
 
 REPLACEMENT = "\ufffd"
 
@@ -19,8 +17,3 @@ ACTS = re.compile(
 def visible(text: str) -> str:
     """Return the text with everything that is not displayed as itself replaced by U+FFFD; lines and tabs stay."""
     return ACTS.sub(REPLACEMENT, text)
-
-
-def closest(text: str, known: Sequence[str]) -> str | None:
-    """Return the known name that is most like a misspelled one; None where none is alike."""
-    return next(iter(difflib.get_close_matches(text, known, n=1)), None)

@@ -109,11 +109,6 @@ def attached_already(port: int | None = None) -> dict[str, str]:
     return attached(port=port) if adb_server.runs(adb_server.at(port=port)) else {}
 
 
-def parse_listing(short: str, long: str = "") -> dict[str, str]:
-    """Parse the output of `adb devices`, and of `adb devices -l` if given, into what `attached` returns."""
-    return {phone.address: phone.state for phone in adb_server.read_listing(short, long)}
-
-
 def twins() -> dict[str, str]:
     """Return a message about each serial that several phones of the default server share. Raises as `attached`."""
     phones = [phone for phone in _listing(adb_server.default()) if phone.shared]

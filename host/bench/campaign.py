@@ -250,7 +250,7 @@ class _Conductor:
         try:
             self._session.stop(job)
         except SmoothdroidError as error:
-            self._events.on_warning(f"{job} may still run on the phone, which could not be told to end it: {error}")
+            self._events.on_warning(f"{job} may still run on the phone: it could not be stopped: {error}")
 
     def _recorded(self, job: str, done: Done) -> Run | None:
         name, _, number = done.ended.cell.rpartition("-")

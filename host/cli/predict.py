@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.common.text import closest
 from smoothdroid.device.info import socs
 from smoothdroid.device.info.socs import Soc
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.options import Json
 from smoothdroid.host.common import console
+from smoothdroid.host.common.suggest import closest
 
 if TYPE_CHECKING:
     from smoothdroid.host.predict.roofline import Expected

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.common.text import closest
+from smoothdroid.host.common.suggest import closest
 from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.results import cpu_masks
 from smoothdroid.host.results.cell import Cell

@@ -60,7 +60,7 @@ def unpack(archive: Path, folder: Path) -> None:
     with replacing_folder(folder) as new, tarfile.open(archive) as tar:
         # Plain files below one folder and nothing else: no links, no way out. (`filter="data"` would say
         # it shorter, but Debian 12's Python 3.11.2 does not know it.) The `.git` in there is a submodule's
-        # link to nowhere; with it, cmake asks git and is told nonsense.
+        # link to nowhere, which makes git fail when cmake asks it for the version.
         wanted = [
             member
             for member in tar.getmembers()

@@ -10,7 +10,7 @@ import pytest
 
 from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import CommandFailed, NoPhone
-from smoothdroid.device.transport import adb
+from smoothdroid.device.transport import adb, adb_server
 from smoothdroid.device.transport.adb import AdbTarget
 
 
@@ -24,8 +24,9 @@ def free_port() -> int:
 def test_the_states_of_a_listing() -> None:
     no_permissions = "no permissions (user in plugdev group; are your udev rules wrong?)"
     listing = f"R58M\tdevice\n127.0.0.1:20123\toffline\nHT4\t{no_permissions}\n"
-    assert adb.parse_listing(listing) == {"R58M": "device", "127.0.0.1:20123": "offline", "HT4": no_permissions}
-    assert adb.parse_listing("") == {}
+    states = {phone.address: phone.state for phone in adb_server.read_listing(listing)}
+    assert states == {"R58M": "device", "127.0.0.1:20123": "offline", "HT4": no_permissions}
+    assert adb_server.read_listing("") == []
 
 
 @pytest.mark.parametrize(
