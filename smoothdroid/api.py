@@ -31,9 +31,9 @@ def _silent(_step: str) -> None:
 
 def _llama_cpp(folder: str | Path | None) -> Source:
     """Return the llama.cpp checkout in `folder`, or the pinned source."""
-    from smoothdroid.host.llamacpp import source
+    from smoothdroid.host.bench.builds import llama_cpp_source
 
-    return source.checkout(Path(folder)) if folder else source.pinned()
+    return llama_cpp_source(Path(folder) if folder else None)
 
 
 def prepare(
@@ -80,21 +80,21 @@ def build(
     Without `isa`, a phone gets the best ISA level that it can run, and an ABI every level. Raises BadInput for an
     unknown ABI or level, SmoothdroidError where the compiler fails.
     """
+    from smoothdroid.host.bench.builds import variants_to_build
     from smoothdroid.host.llamacpp import compile as compiler
-    from smoothdroid.host.llamacpp import toolchain, variants
+    from smoothdroid.host.llamacpp import toolchain
 
     if (on is None) == (abi is None):
         raise BadInput("name a phone or an ABI: build(on='adb:SERIAL') or build(abi='arm64-v8a')")
-    phone = phones(on)[on] if on else None
-    if phone and on == "local:":
-        abi, phone = "host", None
-    abi = abi or (phone.abi if phone else None)
-    static = phone is not None and not phone.bionic
+    needed_by = []
+    if on in ("local", "local:"):
+        abi = "host"
+    elif on:
+        needed_by = [phones(on)[on]]
+        abi = needed_by[0].abi
+    needed, static = variants_to_build(abi, isa, needed_by)
     origin = _llama_cpp(llama_cpp)
-    needed_by = [(phone.abi, phone.features)] if phone else []
-    with_ndk = abi is not None and abi != "host" and toolchain.decide(abi, static=static).kind == "ndk"
-    levels = variants.choose(abi, isa, needed_by, shared=isa is None and with_ndk)
-    return [compiler.build(level, origin, toolchain.for_abi(level.abi, static=static), jobs=jobs) for level in levels]
+    return [compiler.build(one, origin, toolchain.for_abi(one.abi, static=static), jobs=jobs) for one in needed]
 
 
 def phones(*targets: str) -> dict[str, Phone]:

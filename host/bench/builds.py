@@ -11,7 +11,7 @@ from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.store.program import File
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.llamacpp import compile as compiler
-from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.llamacpp import source, toolchain, variants
 from smoothdroid.host.results.record import Requested
 
 
@@ -34,6 +34,19 @@ class Binaries:
 def llama_cpp_source(llama_cpp: Path | None) -> source.Source:
     """Return the user's llama.cpp checkout, or the pinned source without one."""
     return source.checkout(llama_cpp) if llama_cpp else source.pinned()
+
+
+def variants_to_build(
+    abi: str | None, isa: str | None, phones: Sequence[Phone], *, static: bool = False
+) -> tuple[list[variants.Variant], bool]:
+    """Return the variants to compile for an ABI or for phones, and whether their programs must be static.
+
+    Static programs are needed where `static` says so and for a phone without bionic. Without `isa`, an NDK compiles
+    all levels into one build. Raises BadInput as `variants.choose` and `toolchain.decide`.
+    """
+    static = static or not all(phone.bionic for phone in phones)
+    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).kind == "ndk"
+    return variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared), static
 
 
 def build_for(target: Target, phone: Phone, isa: str | None, origin: source.Source) -> compiler.Build:

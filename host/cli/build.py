@@ -11,7 +11,7 @@ import typer
 from smoothdroid.device.common.errors import BadInput, NoPhone
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.ssh import SshOptions
-from smoothdroid.host.bench.builds import llama_cpp_source
+from smoothdroid.host.bench.builds import llama_cpp_source, variants_to_build
 from smoothdroid.host.bundle import archive, contents
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
@@ -71,11 +71,8 @@ def build(
         phones = _phones_at_hand(on, ssh)
     origin = llama_cpp_source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
-    static = static or not all(phone.bionic for phone in phones)
-    shared = isa is None and abi != "host" and toolchain.decide(abi or "arm64-v8a", static=static).kind == "ndk"
-    builds = []
-    for variant in variants.choose(abi, isa, [(phone.abi, phone.features) for phone in phones], shared=shared):
-        builds.append(built_now(variant, origin, jobs, with_kleidiai, static=static))
+    needed, static = variants_to_build(abi, isa, phones, static=static)
+    builds = [built_now(variant, origin, jobs, with_kleidiai, static=static) for variant in needed]
     if json:
         console.facts([{"folder": str(made.folder), "hit": made.hit, **made.manifest.model_dump()} for made in builds])
         return
