@@ -126,8 +126,8 @@ def bundle(
         )
     size = output.stat().st_size
     if json:
-        told = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": contents.unpack_lines(output)}
-        console.facts({**told, **contents.facts(packed)})
+        facts = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": contents.unpack_lines(output)}
+        console.facts({**facts, **contents.facts(packed)})
         return
     console.out.print(f"{output}  {size / 1e6:.0f} MB", soft_wrap=True)
     console.step(f"in Termux: {' && '.join(contents.unpack_lines(output))}, then README.md in {archive.stem(output)}")

@@ -164,9 +164,9 @@ def inspect(
     if json:
         console.facts(found.model_dump(mode="json"))
         return
-    told = lines(found)
-    width = max(len(what) for what, _ in told)
-    for what, value in told:
+    labelled = lines(found)
+    width = max(len(what) for what, _ in labelled)
+    for what, value in labelled:
         console.out.print(f"{what:{width}}  {value}", soft_wrap=True)
 
 
