@@ -121,10 +121,10 @@ def _campaign(content: bytes, folder: Path) -> None:
 
 
 def _campaign_of(runs: bytes) -> bytes:
-    """Return the kept campaign.json that names the model of these runs; any other where the damage hides the model."""
+    """Return the kept campaign.json that names the models of these runs; any other where damage hides a model."""
     campaigns = [file.read_bytes() for file in (DATA / "campaign" / CAMPAIGN, *DATA.glob(f"results/*/{CAMPAIGN}"))]
     models = re.findall(rb'"model_sha256": *"(\w+)"', runs)
-    return next((campaign for campaign in campaigns if any(model in campaign for model in models)), campaigns[0])
+    return next((campaign for campaign in campaigns if all(model in campaign for model in models)), campaigns[0])
 
 
 def _runs(content: bytes, folder: Path) -> None:
