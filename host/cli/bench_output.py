@@ -83,7 +83,7 @@ def run_line(run: Run) -> str:
     """Return one line on a run: its cell, and its rates or its failure."""
     cell = run.cell
     mask = f" on CPUs {cpu_masks.listed(cell.cpus)}" if cell.cpus else ""
-    parts = [cell.model, cell.test.name, f"{cell.threads} threads{mask}", str(cell.options)]
+    parts = [cell.model, cell.test.name, f"{cell.threads_label}{mask}", str(cell.options)]
     parts += [f"round {run.round + 1}"] if run.round else []
     rates = ", ".join(f"{rate:.2f}" for rate in run.tokens_per_s)
     return f"{', '.join(filter(None, parts))}: " + (f"failed: {run.failure}" if run.failure else f"{rates} tokens/s")

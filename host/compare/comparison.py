@@ -38,7 +38,7 @@ class Side:
     def name(self) -> str:
         """Model, test, setting, phone and transport, for a message."""
         cell, campaign = self.cell, self.campaign
-        where = f"{cell.threads} threads" + (f" on CPUs {self.cpus}" if cell.cpus else "")
+        where = cell.threads_label + (f" on CPUs {self.cpus}" if cell.cpus else "")
         setting = ", ".join(filter(None, [where, str(cell.options)]))
         return f"{cell.model} {cell.test.name}, {setting}, {campaign.phone.model} over {campaign.transport}"
 

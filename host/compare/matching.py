@@ -102,7 +102,7 @@ def _read_runs(folder: Path, damage: list[str]) -> list[Run]:
     for run in runs:
         rates = run.tokens_per_s
         if run.failure is None and not (rates and all(0 < rate < math.inf for rate in rates)):
-            cell = f"{run.cell.model} {run.cell.test.name}, {run.cell.threads} threads"
+            cell = f"{run.cell.model} {run.cell.test.name}, {run.cell.threads_label}"
             raise BadInput(f"{folder / RUNS} is damaged: {cell}: its rates are {rates[:8]}")
     return runs
 

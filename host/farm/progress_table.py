@@ -37,7 +37,7 @@ class ProgressRow:
     def begins(self, cell: Cell, left: int, shared: int) -> None:
         """Show a cell that begins, with the runs left to this phone and the cells left to all equal phones."""
         settings = f", {cell.options}" if str(cell.options) else ""
-        self.now = f"{cell.model} {cell.test.name}, {cell.threads} threads{settings}"
+        self.now = f"{cell.model} {cell.test.name}, {cell.threads_label}{settings}"
         self.left, self.shared = left, shared
 
     def ended(self, run: Run) -> None:

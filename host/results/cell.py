@@ -83,6 +83,11 @@ class Cell(Strict):
         return max(self.protocol.rounds, self.protocol.repetitions) if self.test.prompt else self.protocol.rounds
 
     @property
+    def threads_label(self) -> str:
+        """The number of threads in words: `1 thread`, `4 threads`."""
+        return f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+
+    @property
     def burst(self) -> Cell:
         """The cell as a burst, from which a sustained cell takes its number of repetitions."""
         return self.model_copy(update={"test": self.test.burst})

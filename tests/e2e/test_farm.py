@@ -55,7 +55,7 @@ def test_two_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], mod
     for way, part in zip(ways, parts, strict=True):
         assert (part["error"], part["reused"], len(part["runs"])) == (None, 0, 2)
         assert [run["failure"] for run in part["runs"]] == [None, None]
-        assert f"{way}: {model.stem}, tg2, 1 threads: " in done.stderr
+        assert f"{way}: {model.stem}, tg2, 1 thread: " in done.stderr
         alone = json.loads(cli("bench", model, "--on", way, *SMALL, "-o", tmp_path, "--json").stdout)
         assert (alone["folder"], alone["reused"], alone["runs"]) == (part["folder"], 2, [])
 

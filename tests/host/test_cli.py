@@ -372,7 +372,7 @@ def test_bench_and_report(
     (folder,) = results.iterdir()
     assert first.out.splitlines()[-1] == f"{folder}  (1 measured, 1 failed, 0 already measured)"
     assert "failed: `llama-bench` ended" in first.out
-    assert "tiny, pp16, 1 threads: 10.50, 11.50 tokens/s" in first.err
+    assert "tiny, pp16, 1 thread: 10.50, 11.50 tokens/s" in first.err
     assert "illegal instruction" in first.err
 
     monkeypatch.delenv("FAKE_DIES_AT")

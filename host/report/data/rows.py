@@ -62,7 +62,7 @@ class CellRow:
         """The setting apart from the depth: `2 threads on CPUs big, cache k q8_0`."""
         cell = self.judged.cell
         options = str(cell.options.model_copy(update={"depth": 0}))
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = cell.threads_label
         return ", ".join(filter(None, [f"{threads} on CPUs {self.cpus}" if cell.cpus else threads, options]))
 
     @property

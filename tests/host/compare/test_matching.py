@@ -118,7 +118,7 @@ def test_cells_of_one_folder_only_are_named_with_the_reason(tmp_path: Path) -> N
     b = results(tmp_path / "b", {("plain", "pp512", 4): FAST}, plan)
     with pytest.raises(
         BadInput,
-        match=r"no cell was measured in both; A has plain pp512, 1 threads.*B has plain pp512.*differ in threads",
+        match=r"no cell was measured in both; A has plain pp512, 1 thread.*B has plain pp512.*differ in threads",
     ):
         load(a, b, 0.05)
     c = results(tmp_path / "c", {}, PLAN.model_copy(update={"tests": [PP]}))
@@ -126,7 +126,7 @@ def test_cells_of_one_folder_only_are_named_with_the_reason(tmp_path: Path) -> N
     assert len(compared.pairs) == 3
     assert compared.only_b == ["plain pp512, 2 threads, Google Pixel 8 over adb: failed: illegal instruction"]
     assert len(compared.only_a) == 4
-    assert compared.only_a[0] == "plain tg128, 1 threads, Google Pixel 8 over adb: not in the plan"
+    assert compared.only_a[0] == "plain tg128, 1 thread, Google Pixel 8 over adb: not in the plan"
 
 
 def test_the_name_of_a_cell_has_its_cpus_and_settings(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_name_of_a_cell_has_its_cpus_and_settings(tmp_path: Path) -> None:
     cell = next(known.plan.cells())
     append(folder, run_of(known, cell, FAST), read_back(cell.cpus))
     assert load(tmp_path / "a", a, 0.05).only_a == [
-        "plain pp512, 1 threads on CPUs little, depth 64, mmap off, Google Pixel 8 over adb: not in the plan"
+        "plain pp512, 1 thread on CPUs little, depth 64, mmap off, Google Pixel 8 over adb: not in the plan"
     ]
 
 
@@ -177,7 +177,7 @@ def test_phones_and_transports_are_compared_each_with_itself(tmp_path: Path) -> 
         ("ssh", "ssh"),
     ]
     assert len(compared.only_b) == 8
-    assert compared.only_b[0] == "plain pp512, 1 threads, Other over adb: not in the plan"
+    assert compared.only_b[0] == "plain pp512, 1 thread, Other over adb: not in the plan"
 
 
 def test_other_phones_are_refused(before: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_the_same_cell_of_two_campaigns_counts_once_with_all_its_processes(befor
 def test_the_same_question_answered_by_two_builds_is_refused(before: Path, tmp_path: Path) -> None:
     results(tmp_path / "b" / "1", {})
     results(tmp_path / "b" / "2", {}, build_id="fedcba9876543210")
-    with pytest.raises(BadInput, match=r"plain pp512, 1 threads.*with different builds.*name one"):
+    with pytest.raises(BadInput, match=r"plain pp512, 1 thread.*with different builds.*name one"):
         load(before, tmp_path / "b", 0.05)
 
 
@@ -234,7 +234,7 @@ def test_the_same_question_answered_by_two_builds_is_refused(before: Path, tmp_p
 )
 @pytest.mark.parametrize("bad", [0.0, -1.0])
 def test_a_rate_that_is_none_is_damage(before: Path, tmp_path: Path, bad: float) -> None:
-    with pytest.raises(BadInput, match=r"runs.jsonl is damaged: plain pp512, 1 threads"):
+    with pytest.raises(BadInput, match=r"runs.jsonl is damaged: plain pp512, 1 thread"):
         load(before, results(tmp_path / "after", {PLAIN_PP: (10.0, bad)}), 0.05)
 
 

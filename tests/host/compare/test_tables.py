@@ -113,7 +113,7 @@ def test_an_option_that_differs_is_not_among_the_settings(tmp_path: Path, text: 
     compared = within(results(tmp_path / "results", plan, [FAST] * 3), *parse(text), 0.05)
     assert shown(compared)[1][4] == settings
     only = within(tmp_path / "results", *parse("mmap=off,default"), 0.05).only_a
-    assert only == ["[b]$m pp64, 1 threads, mmap off, Google Pixel 8 over adb: not in the plan"]
+    assert only == ["[b]$m pp64, 1 thread, mmap off, Google Pixel 8 over adb: not in the plan"]
 
 
 def test_default_settings_are_called_so(tmp_path: Path) -> None:
