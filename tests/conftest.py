@@ -27,26 +27,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
-GROUPS = {
-    "tests/e2e/test_faults.py": "faults",
-    "tests/e2e/": "e2e",
-    "tests/device/": "device",
-    "tests/host/bench/test_campaign.py": "device",
-}
-"""Where tests that share an emulated phone lie -> the group that one process of pytest-xdist runs."""
+LONGEST = ("tests/e2e/test_faults.py", "tests/e2e/", "tests/device/", "tests/host/model/")
+"""Where the tests lie that take longest."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the tests that share a phone to one process, and those of any other file, which share its fixtures."""
-    for item in items:
-        name = item.nodeid.partition("::")[0]
-        default = "device" if "phone" in getattr(item, "fixturenames", ()) else name
-        group = next((group for start, group in GROUPS.items() if name.startswith(start)), default)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Start the longest files first: what is short fills the processes evenly at the end."""
     if hasattr(config, "workerinput"):
-        # The longest groups first: what is short fills the processes evenly at the end.
-        items.sort(key=lambda item: not item.nodeid.startswith(tuple(GROUPS)))
+        items.sort(key=lambda item: [not item.nodeid.startswith(start) for start in LONGEST])
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from smoothdroid.device import virtual
 from smoothdroid.device.transport import adb
@@ -116,12 +117,15 @@ def desk(request: pytest.FixtureRequest, cli: Cli) -> Desk:
 
 @pytest.fixture(scope="session")
 def prepared(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the sample model's smooth and plain Q8_0."""
-    work = tmp_path_factory.mktemp("prepared")
-    checkpoint = work / "SmolLM2-135M-Instruct"
-    cli("sample", checkpoint)
-    cli("prepare", checkpoint, "-o", work / "out", "--alpha", "0.5", "--n-samples", "2", "--seq-len", "128")
-    return work / "out"
+    """The folder with the sample model's smooth and plain Q8_0, made as in the tutorial, once for all processes."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    checkpoint, out = shared / "models" / "SmolLM2-135M-Instruct", shared / "out"
+    with FileLock(shared / "prepared.lock"):
+        cli("sample", checkpoint)  # neither is made again where it is found
+        cli("prepare", checkpoint, "-o", out, "--alpha", "0.5", "--n-samples", "16")
+    return out
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[bool], P
         if prepares:
             # Found there, it is not made again.
             prepared: Path = request.getfixturevalue("prepared")
-            (tmp_path / "models").symlink_to(prepared.parent)
+            (tmp_path / "models").symlink_to(prepared.with_name("models"))
             for path in prepared.iterdir():
                 (tmp_path / "out" / path.name).hardlink_to(path)
         else:
