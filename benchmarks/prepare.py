@@ -25,8 +25,8 @@ from statistics import median
 
 from benchmarks.shaped import SHAPES, make_shaped
 from smoothdroid.device.common.cache_folder import cache_root
-from smoothdroid.host.llamacpp import compile as compiler
-from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.bench.builds import build_for_this_machine
+from smoothdroid.host.llamacpp import source
 
 N_SAMPLES, SEQ_LEN = 16, 512
 LOOK_EVERY_S = 0.05
@@ -103,7 +103,7 @@ def chain(checkpoint: Path, work: Path) -> list[list[str]]:
     (work / "chain").mkdir(parents=True)
     saved, f16, q8_0 = (str(work / "chain" / name) for name in ("saved", "f16.gguf", "q8_0.gguf"))
     converter = source.unpacked(source.pinned()).folder / "convert_hf_to_gguf.py"
-    built = compiler.find([variants.find("host", "native")], source.pinned())
+    built = build_for_this_machine(source.pinned())
     if built is None:
         raise SystemExit("llama-quantize is not built: run `smoothdroid build --abi host`")
     return [

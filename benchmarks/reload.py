@@ -26,8 +26,8 @@ import gguf
 import numpy as np
 
 from smoothdroid.device.common.cache_folder import cache_root
-from smoothdroid.host.llamacpp import compile as compiler
-from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.bench.builds import build_for_this_machine
+from smoothdroid.host.llamacpp import source
 from smoothdroid.host.llamacpp.tool_output import parse_bench
 
 HIDDEN, INTERMEDIATE, HEADS, VOCABULARY = 4096, 11008, 32, 32000
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8, help="decoded in the repetition")
     parser.add_argument("--processes", type=int, default=3, help="of each kind")
     asked = parser.parse_args()
-    built = compiler.find([variants.find("host", "native")], source.pinned())
+    built = build_for_this_machine(source.pinned())
     if built is None:
         raise SystemExit("no llama-bench here: `smoothdroid build --abi host`")
     work = cache_root() / "benchmarks" / "reload"

@@ -50,12 +50,12 @@ def prepare(
     that exists already, made from the same model with the same settings, is `reused`. Needs the extra `model`.
     Raises SmoothdroidError where the model cannot be prepared.
     """
-    from smoothdroid.host.llamacpp import compile as compiler
-    from smoothdroid.host.llamacpp import source, variants
+    from smoothdroid.host.bench.builds import build_for_this_machine
+    from smoothdroid.host.llamacpp import source
     from smoothdroid.host.model import prepare as preparation
 
     origin = source.unpacked(_llama_cpp(llama_cpp))
-    built = compiler.find([variants.find("host", "native")], origin)
+    built = build_for_this_machine(origin)
     return preparation.prepare(
         Path(model),
         Path(output),
@@ -186,7 +186,7 @@ def query(sql: str, *results: str | Path) -> list[dict[str, Any]]:
 
     Needs the extra `query` (DuckDB). Raises BadInput for wrong SQL and where there are no results.
     """
-    from smoothdroid.host.query import need_duckdb
+    from smoothdroid.host.common.optional_packages import need_duckdb
 
     need_duckdb()
     from smoothdroid.host.query import ask, index

@@ -71,6 +71,11 @@ def build_for(target: Target, phone: Phone, isa: str | None, origin: source.Sour
     return built
 
 
+def build_for_this_machine(origin: source.Source) -> compiler.Build | None:
+    """Return the build for this machine's own CPU, or None where there is none."""
+    return compiler.find([variants.find("host", "native")], origin)
+
+
 def check_runnable(needs: list[str], phone: Phone) -> None:
     """Raise BadInput when the phone's CPUs lack a feature that a build needs."""
     if lacking := sorted(set(needs) - set(phone.features)):

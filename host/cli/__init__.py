@@ -13,6 +13,7 @@ if sys.platform == "win32":  # the imports below fail without modules of Unix
 # This is the order of `smoothdroid --help`.
 from smoothdroid.host.cli import doctor as doctor
 from smoothdroid.host.cli import model as model
+from smoothdroid.host.cli import evaluate as evaluate
 from smoothdroid.host.cli import build as build
 from smoothdroid.host.cli import phones as phones
 from smoothdroid.host.cli import deploy as deploy

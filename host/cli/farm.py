@@ -13,7 +13,8 @@ from smoothdroid.host.cli.command import farm_app
 from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import SeveralOrAll, ssh_options
 from smoothdroid.host.common import console
-from smoothdroid.host.farm.selection import all_attached, fit_for_work, members_of, need_dask, targets_of
+from smoothdroid.host.common.optional_packages import need_dask
+from smoothdroid.host.farm.selection import all_attached, fit_for_work, members_of, targets_of
 
 
 @farm_app.command(

@@ -14,6 +14,7 @@ from smoothdroid.host.bench import option_values
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.options import Json
 from smoothdroid.host.common import console
+from smoothdroid.host.common.optional_packages import need_duckdb
 from smoothdroid.host.results.record import find_campaigns
 
 if TYPE_CHECKING:
@@ -146,8 +147,6 @@ def query(
     Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
     question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
     """
-    from smoothdroid.host.query import need_duckdb
-
     need_duckdb()
     from smoothdroid.host.query import ask, index
     from smoothdroid.host.query.tables import TABLES

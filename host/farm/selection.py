@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from smoothdroid.device import virtual
-from smoothdroid.device.common import system
-from smoothdroid.device.common.errors import BadInput, NoPhone, SmoothdroidError
+from smoothdroid.device.common.errors import NoPhone, SmoothdroidError
 from smoothdroid.device.info import required_tools
 from smoothdroid.device.info.phone import Phone, describe
 from smoothdroid.device.transport import adb
 from smoothdroid.device.transport.resolve import no_phone, open_target, the_only_one
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
+from smoothdroid.host.common.optional_packages import need_dask
 from smoothdroid.host.farm import inventory
 from smoothdroid.host.farm.health import HealthRecords
 from smoothdroid.host.farm.member import Member, PhoneResult
@@ -112,12 +111,6 @@ def fit_for_work(farm: Path, names: Sequence[str], ssh: SshOptions, warn: Warn) 
     if not fit:
         raise NoPhone("every phone is in quarantine; nothing is left to measure on")
     return fit, records
-
-
-def need_dask() -> None:
-    """Raise BadInput where Dask is not installed; it is looked for and not imported, which takes a second."""
-    if find_spec("distributed") is None:
-        raise BadInput(f"phones on many machines need Dask: {system.this().fix('dask')}")
 
 
 @contextmanager
