@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from smoothdroid.device import virtual
@@ -17,9 +17,11 @@ from smoothdroid.device.transport import adb
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
 
-# No test is about time: on a busy machine a first call takes long.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# No test is about time, so a slow machine fails none. The examples are the same in every run, so that no run fails on
+# what another change did not touch; HYPOTHESIS_PROFILE=search looks for new ones, and prints how to repeat a failure.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # Who is started in the background ignores them, and so would all that these tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)

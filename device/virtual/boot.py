@@ -23,7 +23,7 @@ from smoothdroid.device.virtual.host import QEMU, start_as_root
 from smoothdroid.device.virtual.profile import Profile
 from smoothdroid.device.virtual.state import INIT, VirtualPhone, kill, read
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 _BINFMT = (
     r":smoothdroid-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"

@@ -156,7 +156,7 @@ WORDS += ["ProxyCommand", "none", "22", "x", "\n", "\n", "\n", "\0", "한", "Inc
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=30))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_configuration_is_read_or_refused(folder: Path, words: list[str]) -> None:
     (folder / "config").write_text(" ".join(words), encoding="utf-8")
     with suppress(BadInput):

@@ -57,7 +57,7 @@ def test_arguments_arrive_unharmed(target: Target) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_arguments_arrive_unharmed(arguments: list[str]) -> None:
     assert LocalTarget().run(["printf", "%s\\0", *arguments]).stdout.split("\0")[:-1] == arguments
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothdroid.host.llamacpp.tool_output import (
@@ -199,7 +199,7 @@ def test_the_models_own_words_are_no_timings() -> None:
 
 # --- ten thousand damaged outputs ---------------------------------------------------------------------------
 
-FUZZ = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=2500)
 NOISE = st.sampled_from(
     [
         "\n",

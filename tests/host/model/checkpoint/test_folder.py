@@ -294,7 +294,7 @@ HEADERS = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=300)
 @given(header=HEADERS | st.dictionaries(st.just("w"), HEADERS), data=st.binary(max_size=8))
 def test_a_hostile_header_is_bad_input_or_true(tmp_path: Path, header: object, data: bytes) -> None:
     """Whatever the header says, either it fits the file or it is BadInput; nothing else is raised."""
