@@ -22,6 +22,9 @@ OnProgress = Callable[[str, int, int], None]
 PACKAGES = Path(__file__).parents[3]
 """The folder that contains this project's packages."""
 
+PYTHON = sys.executable
+"""The interpreter that runs the children."""
+
 TAIL_LINES = 8
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -94,7 +97,7 @@ def run_child(
     job_file, output = (job.events.with_suffix(ending) for ending in (".job", ".log"))
     job_file.write_text(job.model_dump_json(), encoding="utf-8")
     job.events.write_bytes(b"")
-    argv = [sys.executable, "-m", module, str(job_file)]
+    argv = [PYTHON, "-m", module, str(job_file)]
     environment = {
         **{key: value for key, value in os.environ.items() if key != "NO_LOCAL_GGUF"},  # the converter's own gguf-py
         # Nothing is downloaded: the checkpoint must be complete.

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smoothdroid.host.common import child_process
 from smoothdroid.host.model.checkpoint.sample import make_sample
 from tests.host.model.tiny_models import PROSE, write_tiny_model
+from tests.waiting import eventually
+from tests.warm_python import client
 
 MakeCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A program that stands in for Python and has torch and transformers loaded already."""
+    folder = tmp_path_factory.mktemp("warm")
+    path, program = folder / "socket", folder / "python"
+    client(program, path)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with subprocess.Popen([sys.executable, "-m", "tests.warm_python", str(path)], env=environment) as server:
+        eventually(lambda: path.exists() or server.poll() is not None)
+        yield program
+        server.terminate()
+
+
+@pytest.fixture(autouse=True)
+def children_start_warm(warm_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the steps of a preparation start in processes that have torch and transformers loaded."""
+    monkeypatch.setattr(child_process, "PYTHON", str(warm_python))
 
 
 @pytest.fixture
