@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from smoothdroid.device.common.errors import BadInput
@@ -100,6 +100,15 @@ class Cleaned:
     leftovers: list[str]
     """The folders of interrupted removals and transfers."""
     kept: list[Kept]
+
+    def facts(self) -> dict[str, object]:
+        """Return what was removed and what stays, for JSON."""
+        return {
+            "removed": [asdict(file) for file in self.stored],
+            "removed_jobs": [asdict(job) for job in self.jobs],
+            "leftovers": self.leftovers,
+            "kept": [asdict(one) for one in self.kept],
+        }
 
 
 def clean(

@@ -10,19 +10,18 @@ import typer
 
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.resolve import FORMS
-from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.bench import memory, plan
 from smoothdroid.host.bench.builds import binaries_for
 from smoothdroid.host.bench.request import from_command_line, model_files, read_plan_file
 from smoothdroid.host.cli import bench_output, completion
 from smoothdroid.host.cli.command import app, plan_app
-from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import BuildOptions, Json, Several, setting_options, ssh_options
+from smoothdroid.host.cli.option_groups import option_groups, with_help
+from smoothdroid.host.cli.options import BuildOptions, FarmPhones, Json, OnePhone, setting_options
 from smoothdroid.host.common import console
 from smoothdroid.host.farm.bench_call import BenchCall
 from smoothdroid.host.farm.coordinator import Coordinator
 from smoothdroid.host.farm.progress_table import ProgressRow
-from smoothdroid.host.farm.selection import reached, selected
+from smoothdroid.host.farm.selection import selected
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.results import cpu_masks
 from smoothdroid.host.results.plan import Plan
@@ -99,6 +98,13 @@ class PlanArguments:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+BENCH_PHONES = with_help(
+    FarmPhones,
+    farm="Phones of a lab's inventory (FARM.TOML), or phones lent to a scheduler (tcp://HOST:8786); --on then takes "
+    "their names. Default: all of them.",
+)
+
+
 @app.command(
     epilog="Example: smoothdroid bench out/llama2-7b/*.gguf --on adb:SERIAL --threads 1-8 -o results/\n\n"
     "Compare two models fairly: smoothdroid bench A.gguf B.gguf --cpus big+mid --cool start+2 --until 2%\n\n"
@@ -106,66 +112,48 @@ class PlanArguments:
     "On many phones: smoothdroid bench plan.toml --on adb:A --on adb:B@host2:5037 --on ssh://u@phone:8022 --share\n\n"
     "A lab: smoothdroid bench plan.toml --farm farm.toml; many machines: --farm tcp://127.0.0.1:8786"
 )
-@option_groups(options=PlanArguments, settings=setting_options, build=BuildOptions, ssh=ssh_options)
+@option_groups(phones=BENCH_PHONES, options=PlanArguments, settings=setting_options, build=BuildOptions)
 def bench(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or one plan file (.toml) that names them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("results"),
-    on: Several = None,
-    farm: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FARM.TOML|tcp://HOST:8786",
-            help="Phones of a lab's inventory, or phones lent to a scheduler; --on then takes their names. Default: "
-            "all of them.",
-        ),
-    ] = None,
+    *,
+    phones: FarmPhones,
     share: Annotated[
         bool, typer.Option("--share", help="Equal phones (model, SoC) share the cells, instead of each measuring all.")
     ] = False,
-    *,
     options: PlanArguments,
     settings: dict[str, str],
     force: Annotated[bool, typer.Option(help="Try cells that do not fit in the phone's memory.")] = False,
     build: BuildOptions,
-    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Measure models on phones: prefill and decode over threads, CPUs and settings; real prompts; heat."""
     request = from_command_line(models, options.given() | settings)
     plan.check(request)  # a typing error must not cost the hashing of 7 GB
     builds = binaries_for(build.isa, build.source(), force)
-    with selected(on or [], farm, ssh, console.warning, share=share) as phones:
-        rows = [ProgressRow(member.name) for member in phones.members]
-        with bench_output.progress(rows, single=phones.single) as display:
+    with selected(phones.on or [], phones.farm, phones.ssh, console.warning, share=share) as chosen:
+        rows = [ProgressRow(member.name) for member in chosen.members]
+        with bench_output.progress(rows, single=chosen.single) as display:
             call = BenchCall(request, output, builds, display, share=share, force=force)
-            results = Coordinator(phones.members, rows, call).run()
-    for sentence in phones.note(results):
+            results = Coordinator(chosen.members, rows, call).run()
+    for sentence in chosen.note(results):
         console.warning(sentence)
-    if status := bench_output.show(results, single=phones.single, json=json):
+    if status := bench_output.show(results, single=chosen.single, json=json):
         raise typer.Exit(status)
 
 
 @plan_app.command("check", epilog="Example: smoothdroid plan check plan.toml --on adb:SERIAL")
-@option_groups(ssh=ssh_options)
+@option_groups(phone=with_help(OnePhone, on=f"Check the plan against this phone too: {FORMS}."))
 def plan_check(
     file: Annotated[Path, typer.Argument(help="A plan file (.toml).", autocompletion=completion.plans)],
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            metavar="TARGET",
-            help=f"Check the plan against this phone too: {FORMS}.",
-            autocompletion=completion.targets,
-        ),
-    ] = None,
     *,
-    ssh: SshOptions,
+    phone: OnePhone,
     json: Json = False,
 ) -> None:
     """Show what a plan would measure, or what is wrong with it. With a phone, also check its CPUs and its memory."""
     request = read_plan_file(file)
     plan.check(request)
-    if on is None:
+    if phone.on is None:
         named = [*request.models, *(model for options in request.overrides for model in options.models)]
         models = [artifact.inspect(model, on_step=console.step) for model in model_files(named)]
         if json:
@@ -173,15 +161,15 @@ def plan_check(
         else:
             console.out.print(f"{file} is well formed: {len(models)} models. `--on TARGET` checks masks and memory")
         return
-    with reached(on, ssh) as (target, phone):
-        for_phone = request.on(phone, {on, target.name})
+    with phone.reached() as (target, described):
+        for_phone = request.on(described, {phone.on, target.name})
         if for_phone is None:
-            console.out.print(f"{file} is well formed, and for other phones than {phone.model}")
+            console.out.print(f"{file} is well formed, and for other phones than {described.model}")
             return
         models = [artifact.inspect(model, on_step=console.step) for model in model_files(for_phone.models)]
-        planned = plan.make(models, for_phone, phone)
-        memory.check_plan(planned, phone.available_mb)
-    _show_cells(planned, phone, json=json)
+        planned = plan.make(models, for_phone, described)
+        memory.check_plan(planned, described.available_mb)
+    _show_cells(planned, described, json=json)
 
 
 def _show_cells(planned: Plan, phone: Phone, *, json: bool) -> None:

@@ -10,15 +10,14 @@ import typer
 
 from smoothdroid.device.common.errors import BadInput, NoPhone
 from smoothdroid.device.info.phone import Phone
-from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.bench.builds import llama_cpp_source, variants_to_build
 from smoothdroid.host.bundle import archive, contents
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Json, LlamaCpp, On, ssh_options
+from smoothdroid.host.cli.options import Json, LlamaCpp, OnePhone
 from smoothdroid.host.common import console
-from smoothdroid.host.farm.selection import all_attached, look_at, reached
+from smoothdroid.host.farm.selection import all_attached, look_at
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, toolchain, variants
@@ -26,7 +25,7 @@ from smoothdroid.host.llamacpp.licences import licences
 
 
 @app.command(epilog="Example: smoothdroid build --abi arm64-v8a --isa i8mm")
-@option_groups(ssh=ssh_options)
+@option_groups(phone=OnePhone)
 def build(
     abi: Annotated[
         str | None,
@@ -42,7 +41,8 @@ def build(
     static: Annotated[
         bool, typer.Option("--static", help="With zig, though there is an NDK: for Linux that is not Android.")
     ] = False,
-    on: On = None,
+    *,
+    phone: OnePhone,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Compilers at once.")] = 2,
     kleidiai: Annotated[
         str | None,
@@ -52,8 +52,6 @@ def build(
             "runs it.",
         ),
     ] = None,
-    *,
-    ssh: SshOptions,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -64,11 +62,11 @@ def build(
     every level with --all or without a phone. A phone without Android's loader, such as the emulated one, gets static
     binaries, which only zig makes.
     """
-    if every and (isa or on):
+    if every and (isa or phone.on):
         raise BadInput("--all builds every level, for any phone: leave --isa and --on out")
     phones = []
     if isa is None and not every and abi != "host":
-        phones = _phones_at_hand(on, ssh)
+        phones = _phones_at_hand(phone)
     origin = llama_cpp_source(llama_cpp)
     with_kleidiai = source.kleidiai(None if kleidiai == "download" else Path(kleidiai)) if kleidiai else None
     needed, static = variants_to_build(abi, isa, phones, static=static)
@@ -104,18 +102,10 @@ def bundle(
     if bool(models) == no_models:
         raise BadInput("name the models to pack, or say --no-models" + (", not both" if models else ""))
     origin = llama_cpp_source(llama_cpp)
-    if built_only:
-        builds = contents.built(abi, origin)
-    else:
-        shared = toolchain.decide(abi).kind == "ndk"
-        levels = contents.wanted(abi, shared=shared)
-        builds = [compiler.find([level], origin) or built_now(level, origin, jobs) for level in levels]
+    builds = contents.built(abi, origin) if built_only else _every_level(abi, origin, jobs)
     contents.check_tools(builds)
-    packed = contents.Contents(
-        builds,
-        [artifact.inspect(model, on_step=console.step) for model in models or []],
-        licences(source.unpacked(origin), builds),
-    )
+    inspected = [artifact.inspect(model, on_step=console.step) for model in models or []]
+    packed = contents.Contents(builds, inspected, licences(source.unpacked(origin), builds))
     entries = contents.entries(packed, output)
     missing = contents.not_built(packed)
     if missing:
@@ -124,13 +114,19 @@ def bundle(
         archive.write(
             entries, output, on_progress=lambda done, total: bar.update("packing MiB", done >> 20, total >> 20)
         )
-    size = output.stat().st_size
+    size, unpack = output.stat().st_size, contents.unpack_lines(output)
     if json:
-        facts = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": contents.unpack_lines(output)}
+        facts = {"path": str(output), "size_bytes": size, "not_built": missing, "unpack": unpack}
         console.facts({**facts, **contents.facts(packed)})
         return
     console.out.print(f"{output}  {size / 1e6:.0f} MB", soft_wrap=True)
-    console.step(f"in Termux: {' && '.join(contents.unpack_lines(output))}, then README.md in {archive.stem(output)}")
+    console.step(f"in Termux: {' && '.join(unpack)}, then README.md in {archive.stem(output)}")
+
+
+def _every_level(abi: str, origin: source.Source, jobs: int) -> list[compiler.Build]:
+    """Return builds that hold every ISA level of an ABI; compile those that are missing."""
+    levels = contents.wanted(abi, shared=toolchain.decide(abi).kind == "ndk")
+    return [compiler.find([level], origin) or built_now(level, origin, jobs) for level in levels]
 
 
 def built_now(
@@ -150,14 +146,14 @@ def built_now(
         return compiler.build(variant, origin, tools, kleidiai=kleidiai, jobs=jobs, on_progress=update)
 
 
-def _phones_at_hand(on: str | None, ssh: SshOptions) -> list[Phone]:
+def _phones_at_hand(phone: OnePhone) -> list[Phone]:
     """Return the phone of --on; without it the attached phones that answer, which may be none."""
-    if on:
-        with reached(on, ssh) as (_, phone):
-            return [phone]
+    if phone.on:
+        with phone.reached() as (_, described):
+            return [described]
     try:
         attached = all_attached(console.warning)
     except NoPhone as error:  # a machine that only builds needs no adb
         console.step(str(error))
         return []
-    return list(look_at(attached, ssh, console.warning)[0].values())
+    return list(look_at(attached, phone.ssh, console.warning)[0].values())

@@ -12,14 +12,13 @@ import typer
 from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.store import inventory
 from smoothdroid.device.transport.resolve import no_phone, open_target, the_only_one
-from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.builds import extra_files, tools_of
 from smoothdroid.host.cli.command import app, phone_app
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import BuildOptions, Json, On, Several, ssh_options
+from smoothdroid.host.cli.options import BuildOptions, Json, OnePhone, SeveralPhones
 from smoothdroid.host.common import console
-from smoothdroid.host.farm.selection import reached, targets_of
+from smoothdroid.host.farm.selection import targets_of
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.run import deploy as deploying
 
@@ -27,22 +26,20 @@ DEPLOYED = ("llama-bench", "llama-completion")
 
 
 @app.command(epilog="Example: smoothdroid deploy out/llama2-7b-smooth-q8_0.gguf --on all")
-@option_groups(build=BuildOptions, ssh=ssh_options)
+@option_groups(phones=SeveralPhones, build=BuildOptions)
 def deploy(
     models: Annotated[list[Path] | None, typer.Argument(help="GGUF files. Default: only the programs.")] = None,
-    on: Several = None,
     *,
+    phones: SeveralPhones,
     build: BuildOptions,
-    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Copy models and llama.cpp to phones, several at once. Files that are there are not sent again.
 
     An interrupted transfer continues where it stopped when the same command is given again.
     """
-    open_ = partial(open_target, ssh=ssh)
-    ways = targets_of(on or [the_only_one()], console.warning)
-    if not ways:
+    targets = targets_of(phones.on or [the_only_one()], console.warning)
+    if not targets:
         raise no_phone()
     found = [artifact.inspect(model, on_step=console.step) for model in models or []]
 
@@ -51,51 +48,27 @@ def deploy(
         return deploying.Programs([tools_of(built)[tool] for tool in DEPLOYED], extra_files(built))
 
     with console.transfers() as shown:
-        done = deploying.to_all(ways, open_, programs, found, shown)
+        done = deploying.to_all(targets, partial(open_target, ssh=phones.ssh), programs, found, shown)
     if json:
-        console.facts(
-            [
-                {
-                    "target": result.way,
-                    "sent": result.sent,
-                    "took_s": result.took_s,
-                    "error": str(result.error or "") or None,
-                }
-                for result in done
-            ]
-        )
+        console.facts([result.facts() for result in done])
     else:
-        rows = [
-            [
-                result.way,
-                result.phone.model if result.phone else "-",
-                str(result.error) if result.error else ", ".join(result.sent) or "nothing (all files were there)",
-                f"{result.took_s:.1f} s",
-            ]
-            for result in done
-        ]
-        console.table("", ["target", "phone", "sent", "took"], rows)
+        console.table("", deploying.COLUMNS, [result.cells() for result in done])
     if failed := [result.error.exit_status for result in done if result.error]:
         raise typer.Exit(max(failed))
 
 
 @phone_app.command("df", epilog="Example: smoothdroid phone df --on adb:SERIAL")
-@option_groups(ssh=ssh_options)
-def phone_df(
-    on: On = None,
-    *,
-    ssh: SshOptions,
-    json: Json = False,
-) -> None:
+@option_groups(phone=OnePhone)
+def phone_df(*, phone: OnePhone, json: Json = False) -> None:
     """Show the files that smoothdroid keeps on a phone, when each was last used, and the free space."""
-    with reached(on, ssh) as (target, phone):
+    with phone.reached() as (target, described):
         stored = inventory.listing(target)
     if json:
-        console.facts({"free_mb": phone.free_mb, "stored": [dataclasses.asdict(file) for file in stored]})
+        console.facts({"free_mb": described.free_mb, "stored": [dataclasses.asdict(file) for file in stored]})
         return
     console.table("", ["id", "name", "MiB", "last used", ""], [_stored_row(file) for file in stored])
     total = sum(file.size_bytes for file in stored) >> 20
-    console.out.print(f"{total} MiB in {target.root}/store, {phone.free_mb} MiB free", soft_wrap=True)
+    console.out.print(f"{total} MiB in {target.root}/store, {described.free_mb} MiB free", soft_wrap=True)
 
 
 def _stored_row(file: inventory.Stored) -> list[str]:

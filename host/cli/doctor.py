@@ -9,12 +9,11 @@ import typer
 from rich.text import Text
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.resolve import FORMS
 from smoothdroid.host import doctor
-from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Json, ssh_options
+from smoothdroid.host.cli.option_groups import option_groups, with_help
+from smoothdroid.host.cli.options import Json, SeveralPhones
 from smoothdroid.host.common import console
 from smoothdroid.host.common.suggest import did_you_mean
 
@@ -28,17 +27,10 @@ STYLES: dict[doctor.State, str] = {"ok": "green", "warning": "yellow", "missing"
     "In a script: smoothdroid doctor --for build && smoothdroid build\n\n"
     "Exit status: 0 nothing is missing, or only what is optional; 1 something is. With --for nothing is optional.",
 )
-@option_groups(ssh=ssh_options)
+@option_groups(phones=with_help(SeveralPhones, on=f"Also check this phone: {FORMS}. Repeat for more phones."))
 def doctor_command(
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on",
-            metavar="TARGET",
-            help="Also check this phone. Repeat for more phones.",
-            autocompletion=completion.targets,
-        ),
-    ] = None,
+    *,
+    phones: SeveralPhones,
     command: Annotated[
         str | None,
         typer.Option(
@@ -48,16 +40,14 @@ def doctor_command(
             autocompletion=lambda: [(name, "") for name in _commands()],
         ),
     ] = None,
-    *,
-    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Check what this machine and phones have, what is missing, and how to fix it."""
     if command and command not in (known := _commands()):
         raise BadInput(f"--for {command}: unknown command; {did_you_mean(command, known)}")
     checks = doctor.examine(command)
-    for way in on or []:
-        checks += doctor.examine_phone(way, ssh)
+    for target in phones.on or []:
+        checks += doctor.examine_phone(target, phones.ssh)
     if json:
         console.facts([dataclasses.asdict(check) for check in checks])
     else:

@@ -12,16 +12,16 @@ import typer
 
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.device.info.phone import Phone
 from smoothdroid.device.transport.resolve import FORMS
-from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.builds import build_for, build_for_this_machine, extra_files, llama_cpp_source, tools_of
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app
-from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Json, LlamaCpp, ssh_options
+from smoothdroid.host.cli.option_groups import option_groups, with_help
+from smoothdroid.host.cli.options import Json, LlamaCpp, OnePhone
 from smoothdroid.host.common import console
 from smoothdroid.host.common.optional_packages import need_torch
-from smoothdroid.host.farm.selection import reached
 from smoothdroid.host.gguf import artifact
 from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.source import Source
@@ -54,29 +54,20 @@ class KernelOptions:
             autocompletion=completion.kernels,
         ),
     ] = None
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            metavar="TARGET",
-            help=f"Run the candidates on this phone: {FORMS}. Default: on this machine.",
-            autocompletion=completion.targets,
-        ),
-    ] = None
     isa: Annotated[
         str | None,
         typer.Option(help="With --on: ISA level. Default: the best that was built.", autocompletion=completion.isas),
     ] = None
 
-    def check(self) -> None:
+    def check(self, phone: OnePhone) -> None:
         """Raise BadInput for options that contradict each other."""
-        if self.kernel and self.on:
+        if self.kernel and phone.on:
             raise BadInput("--kernel emulates kernels on this machine, and --on runs a phone's: give one of them.")
-        if self.isa and not self.on:
+        if self.isa and not phone.on:
             raise BadInput("--isa names a build for a phone: say which phone with --on.")
 
     @contextmanager
-    def opened(self, ssh: SshOptions, origin: Source, bar: console.Bar) -> Iterator[InferenceKernels | None]:
+    def opened(self, phone: OnePhone, origin: Source, bar: console.Bar) -> Iterator[InferenceKernels | None]:
         """Yield the kernels that compute the candidates, or None for this machine's llama-perplexity."""
         if self.kernel:
             need_torch()
@@ -84,33 +75,31 @@ class KernelOptions:
             from smoothdroid.host.model.evaluate.emulated_kernels import EmulatedKernels
 
             yield EmulatedKernels(arithmetic_of(self.kernel))
-        elif self.on:
-            with self._phone_kernels(self.on, ssh, origin, bar) as kernels:
-                yield kernels
+        elif phone.on:
+            with phone.reached() as (target, described):
+                yield self._phone_kernels(target, described, origin, bar)
         else:
             yield None
 
-    @contextmanager
-    def _phone_kernels(self, on: str, ssh: SshOptions, origin: Source, bar: console.Bar) -> Iterator[PhoneKernels]:
+    def _phone_kernels(self, target: Target, phone: Phone, origin: Source, bar: console.Bar) -> PhoneKernels:
         from smoothdroid.host.model.evaluate.phone_kernels import PhoneKernels
 
-        with reached(on, ssh) as (target, phone):
-            built = build_for(target, phone, self.isa, origin)
-            tools, manifest = tools_of(built), built.manifest
-            if "llama-perplexity" not in tools:
-                raise BadInput(
-                    "this llama.cpp was built without llama-perplexity: "
-                    f"`smoothdroid build --abi {manifest.abi} --isa {manifest.isa}`"
-                )
-            tool, sha256 = tools["llama-perplexity"]
-            yield PhoneKernels(
-                f"{phone.model}{' (emulated)' if phone.emulated else ''}, {_name(built)}",
-                manifest.id if manifest.libraries else sha256,
-                tool,
-                target,
-                lambda done, total: bar.update("moving MiB", done >> 20, total >> 20),
-                extra_files(built),
+        built = build_for(target, phone, self.isa, origin)
+        tools, manifest = tools_of(built), built.manifest
+        if "llama-perplexity" not in tools:
+            raise BadInput(
+                "this llama.cpp was built without llama-perplexity: "
+                f"`smoothdroid build --abi {manifest.abi} --isa {manifest.isa}`"
             )
+        tool, sha256 = tools["llama-perplexity"]
+        return PhoneKernels(
+            f"{phone.model}{' (emulated)' if phone.emulated else ''}, {_name(built)}",
+            manifest.id if manifest.libraries else sha256,
+            tool,
+            target,
+            lambda done, total: bar.update("moving MiB", done >> 20, total >> 20),
+            extra_files(built),
+        )
 
 
 def _kernels_here(origin: Source) -> HostKernels:
@@ -131,7 +120,11 @@ def _name(built: Build) -> str:
 @app.command(
     epilog="Example: smoothdroid evaluate out/llama2-7b-f32.gguf out/llama2-7b/*-{plain,smooth}-q8_0.gguf -o quality/"
 )
-@option_groups(task=TaskOptions, candidate_kernels=KernelOptions, ssh=ssh_options)
+@option_groups(
+    task=TaskOptions,
+    candidate_kernels=KernelOptions,
+    phone=with_help(OnePhone, on=f"Run the candidates on this phone: {FORMS}. Default: on this machine."),
+)
 def evaluate(
     reference: Annotated[Path, typer.Argument(help="The GGUF to measure the distance from: f32, f16 or bf16.")],
     candidates: Annotated[list[Path], typer.Argument(help="GGUF files; those after the first are compared with it.")],
@@ -139,7 +132,7 @@ def evaluate(
     *,
     task: TaskOptions,
     candidate_kernels: KernelOptions,
-    ssh: SshOptions,
+    phone: OnePhone,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
 ) -> None:
@@ -152,10 +145,10 @@ def evaluate(
     from smoothdroid.host.model.evaluate.evaluator import evaluate as compare_models
     from smoothdroid.host.model.texts.prose import evaluation_prose
 
-    candidate_kernels.check()
+    candidate_kernels.check(phone)
     prose, origin = evaluation_prose(task.text), llama_cpp_source(llama_cpp)
     here = _kernels_here(origin)
-    with console.bar() as bar, candidate_kernels.opened(ssh, origin, bar) as kernels:
+    with console.bar() as bar, candidate_kernels.opened(phone, origin, bar) as kernels:
         first, *rest = [artifact.inspect(path, on_step=console.step) for path in (reference, *candidates)]
         found = compare_models(
             first,

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from smoothdroid.device.transport.ssh import SshOptions
+from smoothdroid.device.transport.resolve import FORMS
 from smoothdroid.host.cli.command import farm_app
-from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import SeveralOrAll, ssh_options
+from smoothdroid.host.cli.option_groups import option_groups, with_help
+from smoothdroid.host.cli.options import FarmPhones
 from smoothdroid.host.common import console
 from smoothdroid.host.common.optional_packages import need_dask
-from smoothdroid.host.farm.selection import all_attached, fit_for_work, members_of, targets_of
+from smoothdroid.host.farm.selection import fit_for_work, members_of, targets_of
 
 
 @farm_app.command(
@@ -33,21 +33,19 @@ def farm_scheduler(
 
 
 @farm_app.command("worker", epilog="Example: smoothdroid farm worker tcp://127.0.0.1:8786 --farm farm.toml --name desk")
-@option_groups(ssh=ssh_options)
+@option_groups(phones=with_help(FarmPhones, on=f"{FORMS}. Repeat for more phones. Default: every phone attached."))
 def farm_worker(
     scheduler: Annotated[str, typer.Argument(help="tcp://HOST:8786 or tls://HOST:8786.")],
-    on: SeveralOrAll = None,
-    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="An inventory of phones.")] = None,
-    name: Annotated[str, typer.Option(help="Name of this machine, put before its phones' names.")] = platform.node(),
     *,
-    ssh: SshOptions,
+    phones: FarmPhones,
+    name: Annotated[str, typer.Option(help="Name of this machine, put before its phones' names.")] = platform.node(),
 ) -> None:
     """Lend this machine's phones to a scheduler until Ctrl-C, which stops no measurement on a phone."""
     need_dask()
     from smoothdroid.host.farm import lab
 
-    if farm:
-        members, _ = fit_for_work(farm, on or [], ssh, console.warning)
+    if phones.farm:
+        members, _ = fit_for_work(Path(phones.farm), phones.on or [], phones.ssh, console.warning)
     else:
-        members = members_of(targets_of(on or all_attached(console.warning), console.warning), ssh)
+        members = members_of(targets_of(phones.on or ["all"], console.warning), phones.ssh)
     lab.work(scheduler, name, members, console.step)

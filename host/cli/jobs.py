@@ -12,29 +12,22 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.job import jobs
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.store import inventory
-from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.bench import option_values
 from smoothdroid.host.cli.command import phone_app
 from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Json, On, ssh_options
+from smoothdroid.host.cli.options import Json, OnePhone
 from smoothdroid.host.common import console
-from smoothdroid.host.farm.selection import reached
 
 
 @phone_app.command("jobs", epilog="Example: smoothdroid phone jobs --on adb:SERIAL")
-@option_groups(ssh=ssh_options)
-def phone_jobs(
-    on: On = None,
-    *,
-    ssh: SshOptions,
-    json: Json = False,
-) -> None:
+@option_groups(phone=OnePhone)
+def phone_jobs(*, phone: OnePhone, json: Json = False) -> None:
     """List the jobs on a phone: their state, their cells, and the stored files that they need.
 
     A job is removed when its results are collected. A job on the list is running, or the command that started it was
     ended: give the same command again to collect its results.
     """
-    with reached(on, ssh) as (target, _):
+    with phone.reached() as (target, _):
         found = jobs.look(Session(target))
         names = {one.id: one.name for one in inventory.listing(target)}
     if json:
@@ -66,13 +59,14 @@ def phone_jobs(
     epilog="Example: smoothdroid phone clean --on adb:SERIAL --dry-run\n\n"
     "Only files not used for a week: smoothdroid phone clean --on adb:SERIAL --unused 7d",
 )
-@option_groups(ssh=ssh_options)
+@option_groups(phone=OnePhone)
 def phone_clean(
     ids: Annotated[
         list[str] | None,
         typer.Argument(help="Remove only these: ids from `smoothdroid phone df`, names from `smoothdroid phone jobs`."),
     ] = None,
-    on: On = None,
+    *,
+    phone: OnePhone,
     unused: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only files that were not used for this long: 12h, 7d.")
     ] = None,
@@ -81,8 +75,6 @@ def phone_clean(
         typer.Option("--yes", help="Also remove jobs with results that were never collected: they are lost."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
-    *,
-    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """Remove from a phone all jobs, models and programs that no running job needs, and list what stays.
@@ -92,24 +84,17 @@ def phone_clean(
     if ids and unused:
         raise BadInput("name what to remove, or give --unused 7d, not both")
     idle_s = option_values.seconds(unused, "--unused") if unused else 0.0
-    with (
-        reached(on, ssh) as (target, _),
-        closing(Session(target)) as session,
-    ):
+    with phone.reached() as (target, _), closing(Session(target)) as session:
         done = jobs.clean(session, ids or [], idle_s=idle_s, uncollected=yes, dry_run=dry_run)
     for one in done.kept:
         console.warning(f"{one.name} stays: {one.why}")
     if json:
-        console.facts(
-            {
-                "dry_run": dry_run,
-                "removed": [dataclasses.asdict(one) for one in done.stored],
-                "removed_jobs": [dataclasses.asdict(one) for one in done.jobs],
-                "leftovers": done.leftovers,
-                "kept": [dataclasses.asdict(one) for one in done.kept],
-            }
-        )
-        return
+        console.facts({"dry_run": dry_run, **done.facts()})
+    else:
+        _print_cleaned(done, dry_run=dry_run)
+
+
+def _print_cleaned(done: jobs.Cleaned, *, dry_run: bool) -> None:
     for job in done.jobs:
         lost = f", the results of {job.uncollected} of them uncollected" if job.uncollected else ""
         console.out.print(f"{job.name}  ({job.state}, {job.total or '?'} cells{lost})", soft_wrap=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Annotated, TypeVar, get_args
 
 Command = Callable[..., None]
+Value = TypeVar("Value")
 
 
 def option_groups(**groups: Callable[..., object]) -> Callable[[Command], Command]:
@@ -16,8 +19,8 @@ def option_groups(**groups: Callable[..., object]) -> Callable[[Command], Comman
     the command's argument. Its signature may be generated: set `__signature__` to one with evaluated annotations.
 
         @app.command()
-        @option_groups(ssh=ssh_options)
-        def jobs(on: On = None, *, ssh: SshOptions) -> None: ...
+        @option_groups(phone=OnePhone)
+        def jobs(*, phone: OnePhone, json: Json = False) -> None: ...
     """
     options = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
 
@@ -37,3 +40,19 @@ def option_groups(**groups: Callable[..., object]) -> Callable[[Command], Comman
         return called
 
     return decorate
+
+
+def with_help(group: Callable[..., Value], **texts: str) -> Callable[..., Value]:
+    """Return a group like `group`, with other help texts for the options named."""
+    parameters = dict(inspect.signature(group, eval_str=True).parameters)
+    for name, text in texts.items():
+        kind, option = get_args(parameters[name].annotation)
+        option = copy.copy(option)
+        option.help = text
+        parameters[name] = parameters[name].replace(annotation=Annotated[kind, option])
+
+    def described(**values: object) -> Value:
+        return group(**values)
+
+    described.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    return described

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.device.transport.target import Target
 from smoothdroid.host.bench.builds import build_for, llama_cpp_source
 from smoothdroid.host.cli import completion
+from smoothdroid.host.farm.selection import reached
 from smoothdroid.host.llamacpp.compile import Build
 from smoothdroid.host.llamacpp.settings import SETTINGS, Setting
 from smoothdroid.host.llamacpp.source import Source
@@ -23,47 +25,73 @@ MOST_SHOWN = 3
 """Choices that --help lists in the place of a value."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
-On = Annotated[
-    str | None,
-    typer.Option(
-        "--on", metavar="TARGET", help=f"{FORMS}. Default: the one phone attached.", autocompletion=completion.targets
-    ),
-]
-Several = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--on",
-        metavar="TARGET",
-        help=f"{FORMS}. Repeat for more phones; all: every phone attached. Default: the one phone attached.",
-        autocompletion=completion.targets,
-    ),
-]
-SeveralOrAll = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--on",
-        metavar="TARGET",
-        help=f"{FORMS}. Repeat for more phones. Default: every phone attached.",
-        autocompletion=completion.targets,
-    ),
-]
 LlamaCpp = Annotated[Path | None, typer.Option(help="A llama.cpp checkout of your own instead of the pinned source.")]
 
 
-def ssh_options(
+SSH_PANEL = "Options for ssh:// targets"
+
+
+@dataclass(frozen=True)
+class _Ssh:
     ssh_key: Annotated[
-        Path | None, typer.Option(help="Private key for an ssh:// target. Default: the agent's keys and ~/.ssh.")
-    ] = None,
+        Path | None,
+        typer.Option(help="Private key. Default: the agent's keys and ~/.ssh.", rich_help_panel=SSH_PANEL),
+    ] = None
     known_hosts: Annotated[
-        Path | None, typer.Option(help="Known hosts file for an ssh:// target. Default: ~/.ssh/known_hosts.")
-    ] = None,
+        Path | None, typer.Option(help="Known hosts file. Default: ~/.ssh/known_hosts.", rich_help_panel=SSH_PANEL)
+    ] = None
     accept_host_key: Annotated[
         str | None,
-        typer.Option(metavar="SHA256:...", help="Trust an ssh:// target that shows exactly this fingerprint."),
-    ] = None,
-) -> SshOptions:
-    """Return the SSH options of a command line; an option group."""
-    return SshOptions(ssh_key, known_hosts, accept_host_key)
+        typer.Option(
+            metavar="SHA256:...",
+            help="Trust a host that shows exactly this fingerprint.",
+            rich_help_panel=SSH_PANEL,
+        ),
+    ] = None
+
+    @property
+    def ssh(self) -> SshOptions:
+        """The options for logging in to ssh:// targets."""
+        return SshOptions(self.ssh_key, self.known_hosts, self.accept_host_key)
+
+
+@dataclass(frozen=True)
+class OnePhone(_Ssh):
+    """The options that select one phone; an option group."""
+
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help=f"{FORMS}. Default: the one phone attached.",
+            autocompletion=completion.targets,
+        ),
+    ] = None
+
+    def reached(self) -> AbstractContextManager[tuple[Target, Phone]]:
+        """Connect to the phone; yield the connection and the phone's description."""
+        return reached(self.on, self.ssh)
+
+
+@dataclass(frozen=True)
+class SeveralPhones(_Ssh):
+    """The options that select phones; an option group."""
+
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TARGET",
+            help=f"{FORMS}. Repeat for more phones; all: every phone attached. Default: the one phone attached.",
+            autocompletion=completion.targets,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FarmPhones(SeveralPhones):
+    """The options that select phones, which may be those of a lab's inventory; an option group."""
+
+    farm: Annotated[str | None, typer.Option(metavar="FARM.TOML", help="A lab's inventory of phones.")] = None
 
 
 def setting_options(**texts: str | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +17,8 @@ from smoothdroid.device.transport.resolve import FORMS, open_target, the_only_on
 from smoothdroid.device.transport.ssh import SshOptions
 from smoothdroid.host.cli import completion
 from smoothdroid.host.cli.command import app, phone_app
-from smoothdroid.host.cli.option_groups import option_groups
-from smoothdroid.host.cli.options import Json, ssh_options
+from smoothdroid.host.cli.option_groups import option_groups, with_help
+from smoothdroid.host.cli.options import FarmPhones, Json
 from smoothdroid.host.common import console
 from smoothdroid.host.common.suggest import did_you_mean
 from smoothdroid.host.farm import health, inventory
@@ -31,42 +31,33 @@ from smoothdroid.host.llamacpp import variants
     "A lab's health: smoothdroid devices --farm farm.toml. In the file, for each phone: [phones.NAME], on, "
     "labels, models"
 )
-@option_groups(ssh=ssh_options)
+@option_groups(
+    phones=with_help(
+        FarmPhones,
+        on=f"Show only this phone: {FORMS}. Repeat for more phones.",
+        farm="A lab's phones and their health.",
+    )
+)
 def devices(
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on", metavar="TARGET", help=f"Only this one: {FORMS}. Repeatable.", autocompletion=completion.targets
-        ),
-    ] = None,
+    *,
+    phones: FarmPhones,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also show temperatures and the ISA level.")] = False,
-    farm: Annotated[Path | None, typer.Option(metavar="FARM.TOML", help="A lab's phones and their health.")] = None,
     release: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="With --farm: end this phone's quarantine. Repeatable."),
     ] = None,
-    *,
-    ssh: SshOptions,
     json: Json = False,
 ) -> None:
     """List the phones that are attached, or those named, with their SoC, memory and battery."""
-    if farm:
-        if on or verbose:
+    if phones.farm:
+        if phones.on or verbose:
             raise BadInput("--farm shows the phones of its file: leave --on and --verbose out")
-        _farm_health(farm, release or [], ssh, json)
+        _farm_health(Path(phones.farm), release or [], phones.ssh, json=json)
         return
     if release:
         raise BadInput("--release needs --farm FARM.TOML, the inventory that lists the phone")
-    found, problems = look_at(sorted(targets_of(on or ["all"], console.warning)), ssh, console.warning)
-    if json:
-        console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
-    elif found:
-        columns = ["target", "phone", "SoC", "Android", "CPUs", "memory", "free", "battery"]
-        rows = [[name, *_summary(phone)] for name, phone in found.items()]
-        console.table("", columns, rows)
-        if verbose:
-            for name, phone in found.items():
-                _details(name, phone)
+    found, problems = look_at(sorted(targets_of(phones.on or ["all"], console.warning)), phones.ssh, console.warning)
+    _print_phones(found, verbose=verbose, json=json)
     for problem in problems:
         console.error(str(problem))
     if problems:
@@ -75,7 +66,17 @@ def devices(
         the_only_one()  # raises NoPhone and says what to do
 
 
-def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, json: bool) -> None:
+def _print_phones(found: Mapping[str, Phone], *, verbose: bool, json: bool) -> None:
+    if json:
+        console.facts([{"target": name, **phone.model_dump()} for name, phone in found.items()])
+    elif found:
+        columns = ["target", "phone", "SoC", "Android", "CPUs", "memory", "free", "battery"]
+        console.table("", columns, [[name, *_summary(phone)] for name, phone in found.items()])
+        for name, phone in found.items() if verbose else ():
+            _details(name, phone)
+
+
+def _farm_health(farm: Path, release: Sequence[str], ssh: SshOptions, *, json: bool) -> None:
     listed = inventory.read(farm)
     ledger = health.HealthRecords(farm, listed.quarantine_after)
     opened = partial(open_target, ssh=ssh)

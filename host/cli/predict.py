@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,9 @@ from smoothdroid.host.common import console
 from smoothdroid.host.common.suggest import closest
 
 if TYPE_CHECKING:
-    from smoothdroid.host.predict.roofline import Expected
+    from smoothdroid.host.predict.efficiency import Fitted
+    from smoothdroid.host.predict.roofline import Expected, Prediction
+    from smoothdroid.host.predict.work import Work
 
 
 @app.command(
@@ -33,23 +36,25 @@ def predict(
         list[str] | None,
         typer.Option(
             metavar="SOC",
-            help="SM8550, 'Snapdragon 8 Gen 2'; several. Default: all.",
+            help="SM8550, 'Snapdragon 8 Gen 2'. Repeat for more SoCs. Default: all.",
             autocompletion=completion.soc_names,
         ),
     ] = None,
     type_: Annotated[
         str | None,
         typer.Option(
-            "--type", help="Of the weights of a checkpoint or a name. Default: q8_0.", autocompletion=completion.types
+            "--type",
+            help="Type of the weights, for a checkpoint or a name. Default: q8_0.",
+            autocompletion=completion.types,
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=0, max=2**20, help="Tokens in the KV cache before decode.")] = 0,
     json: Json = False,
 ) -> None:
-    """Say what speed to expect of a model on a phone's CPU, and what no phone with that SoC can reach.
+    """Predict a model's speed on a phone's CPU, and the ceiling that no phone with that SoC can exceed.
 
-    A roofline: decode is bound by the DRAM's bandwidth, prefill by the cores' arithmetic. The interval comes from how
-    much of both llama.cpp reached in the few measurements that were published; docs/predictions.md tells how.
+    The prediction is a roofline: the DRAM's bandwidth limits decode, the cores' arithmetic prefill. The interval comes
+    from the share of both that llama.cpp reached in published measurements; docs/predictions.md explains it.
     """
     from smoothdroid.host.predict import roofline, work
     from smoothdroid.host.predict.efficiency import fitted
@@ -60,7 +65,11 @@ def predict(
     if json:
         facts = [{**dataclasses.asdict(one), "soc": one.soc.name, "codes": one.soc.codes} for one in found]
         console.facts({"model": dataclasses.asdict(asked), "depth": depth, "predictions": facts})
-        return
+    else:
+        _print_predictions(asked, depth, known, found)
+
+
+def _print_predictions(asked: Work, depth: int, known: Fitted, found: Sequence[Prediction]) -> None:
     columns = ["SoC", "decode t/s", "95% interval", "ceiling", "prefill t/s", "95% interval", "ceiling"]
     console.table(
         f"{asked.name}: {asked.weights_bytes / 1e9:.3g} GB of weights for each token, at a depth of {depth}",
@@ -72,9 +81,9 @@ def predict(
         "for a cool phone, its best number of threads, a prompt of some hundred tokens"
     )
     if any(one.decode is None for one in found):
-        console.step("no decode: so small a model may lie in the caches, which the table does not hold")
+        console.step("no decode: so small a model may fit in the CPU's caches, whose speed is not in the table")
     if any(one.prefill is None for one in found):
-        console.step("no prefill: no source tells all cores of that SoC, or the model's matrices are not known")
+        console.step("no prefill: the cores of that SoC are not fully documented, or the model's matrices are unknown")
 
 
 def _soc(name: str) -> Soc:

@@ -19,11 +19,11 @@ from smoothdroid.host.results.record import find_campaigns
 
 if TYPE_CHECKING:
     from smoothdroid.host.compare.comparison import ComparedResults
-    from smoothdroid.host.query.ask import QueryResult
+    from smoothdroid.host.query.ask import QueryOutput, QueryResult
 
 
 MOST_ROWS = 200
-"""Of an answer on a terminal."""
+"""Rows of an answer that a terminal shows."""
 
 
 @app.command(epilog="Example: smoothdroid report results/ quality/ -o report/")
@@ -133,56 +133,38 @@ def _compared(a: Path, b: Path | None, models: str | None, by: str | None, thres
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.")] = "",
     results: Annotated[list[Path] | None, typer.Argument(help="Folders with results. Default: results.")] = None,
-    tables: Annotated[
-        bool, typer.Option("--tables", help="Print the tables, their columns and what they say.")
-    ] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
-    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer here.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Judge anew what seems unchanged, too.")] = False,
+    tables: Annotated[bool, typer.Option("--tables", help="Print the tables and columns with their meaning.")] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer to this file.")] = None,
+    parquet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answer to this file.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Evaluate again the campaigns that seem unchanged.")] = False,
     json: Json = False,
 ) -> None:
-    """Ask all results one question in SQL: campaigns, their cells with verdicts and intervals, their runs.
+    """Query all results in SQL: campaigns, their cells with verdicts and intervals, their runs.
 
-    Verdicts come from the results folders, which stay the record, and are kept in an index in the cache: the first
-    question about a campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
+    The verdicts are computed from the results folders and kept in an index in the cache, so that the first query of a
+    campaign takes longer. The index may be deleted. A damaged campaign is named and left out.
     """
     need_duckdb()
     from smoothdroid.host.query import ask, index
-    from smoothdroid.host.query.tables import TABLES
     from smoothdroid.host.report.data.rows import NOT_A_SPEED
 
     if tables:
-        if json:
-            console.facts({table.name: [dataclasses.asdict(column) for column in table.shown] for table in TABLES})
-            return
-        for table in TABLES:
-            rows = [[column.name, column.kind, column.says] for column in table.shown]
-            console.table(f"{table.name}: {table.says}", ["column", "type", "what it says"], rows)
+        _print_tables(json=json)
         return
-    if not sql:
-        raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
-    if sum((json, bool(csv), bool(parquet))) > 1:
-        raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
-    output = ask.QueryOutput(csv, "csv") if csv else ask.QueryOutput(parquet, "parquet") if parquet else None
-    if output:
-        output.check(replace=force)
-    ask.check(sql)  # a slip of the finger should not cost the judging
+    output = _query_output(sql, csv, parquet, json=json, force=force)
+    ask.check(sql)  # a typing error must not cost the evaluation of all results
     folders = find_campaigns(results or [Path("results")])
     with ExitStack() as held:
         with console.bar() as bar:
-            current = held.enter_context(
-                index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
-            )
+            update = index.current(folders, again=again, on_progress=bar.update, on_step=console.step)
+            current = held.enter_context(update)
         answer = held.enter_context(ask.run_query(sql, current, output))
         if output:
             answer.write(output)
             console.out.print(str(output.path), soft_wrap=True)
-        elif json:
-            answer.check_names()
-            console.facts([dict(zip(answer.columns, row, strict=True)) for row in answer.rows()])
         else:
-            _print_answer(answer)
+            _print_answer(answer, json=json)
         if ask.is_emulated(current):
             console.warning(NOT_A_SPEED)
     for damage in current.damaged:
@@ -191,7 +173,36 @@ def query(
         raise typer.Exit(1)
 
 
-def _print_answer(answer: QueryResult) -> None:
+def _query_output(sql: str, csv: Path | None, parquet: Path | None, *, json: bool, force: bool) -> QueryOutput | None:
+    """Return the file for the answer; None: print it. Raises BadInput without a query, or for two files."""
+    from smoothdroid.host.query.ask import QueryOutput
+
+    if not sql:
+        raise BadInput('what is the question? `smoothdroid query "FROM cells"`; `--tables` says what can be asked')
+    if sum((json, bool(csv), bool(parquet))) > 1:
+        raise BadInput("--json, --csv and --parquet: an answer goes to one of them")
+    output = QueryOutput(csv, "csv") if csv else QueryOutput(parquet, "parquet") if parquet else None
+    if output:
+        output.check(replace=force)
+    return output
+
+
+def _print_tables(*, json: bool) -> None:
+    from smoothdroid.host.query.tables import TABLES
+
+    if json:
+        console.facts({table.name: [dataclasses.asdict(column) for column in table.shown] for table in TABLES})
+        return
+    for table in TABLES:
+        rows = [[column.name, column.kind, column.says] for column in table.shown]
+        console.table(f"{table.name}: {table.says}", ["column", "type", "what it says"], rows)
+
+
+def _print_answer(answer: QueryResult, *, json: bool) -> None:
+    if json:
+        answer.check_names()
+        console.facts([dict(zip(answer.columns, row, strict=True)) for row in answer.rows()])
+        return
     rows = list(answer.rows(MOST_ROWS + 1))
     console.table("", answer.columns, [[_shown(value) for value in row] for row in rows[:MOST_ROWS]])
     if len(rows) > MOST_ROWS:

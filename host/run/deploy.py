@@ -18,6 +18,8 @@ from smoothdroid.device.transport.target import Target
 from smoothdroid.host.common.threads import Worker
 from smoothdroid.host.gguf.artifact import Artifact
 
+COLUMNS = ["target", "phone", "sent", "took"]
+
 Open = Callable[[str], Target]
 LOOK_S = 0.2  # how often Ctrl-C is looked for
 LAST_WORDS_S = 5.0  # after Ctrl-C; a phone that hashes a large model then is left to itself
@@ -42,12 +44,22 @@ class TransferProgress(Protocol):
 class DeployResult:
     """The result of a deployment to one target."""
 
-    way: str
+    target: str
     phone: Phone | None = None
     sent: tuple[str, ...] = ()
     """The files that were sent, or continued; the others were there."""
     took_s: float = 0.0
     error: SmoothdroidError | None = None
+
+    def facts(self) -> dict[str, object]:
+        """Return the result for JSON."""
+        error = str(self.error) if self.error else None
+        return {"target": self.target, "sent": self.sent, "took_s": self.took_s, "error": error}
+
+    def cells(self) -> list[str]:
+        """Return the row's text for each of COLUMNS."""
+        sent = str(self.error) if self.error else ", ".join(self.sent) or "nothing (all files were there)"
+        return [self.target, self.phone.model if self.phone else "-", sent, f"{self.took_s:.1f} s"]
 
 
 def to_all(
@@ -94,7 +106,7 @@ def to_all(
         raise
     if crashes:
         raise crashes[0]
-    return sorted(done, key=lambda result: targets.index(result.way))
+    return sorted(done, key=lambda result: targets.index(result.target))
 
 
 def _to_target(

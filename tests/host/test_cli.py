@@ -672,7 +672,7 @@ def test_predict_knows_files_and_every_soc(smoothdroid: Smoothdroid, tmp_path: P
     predictions = json.loads(told.out)["predictions"]
     assert len(predictions) == len(socs.everything())
     assert {one["decode"] for one in predictions} == {None}
-    assert "no decode: so small a model may lie in the caches" in smoothdroid("predict", file).err
+    assert "no decode: so small a model may fit in the CPU's caches" in smoothdroid("predict", file).err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from smoothdroid.host.cli.option_groups import option_groups
+from smoothdroid.host.cli.option_groups import option_groups, with_help
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,18 @@ def test_two_groups_with_one_option_are_refused() -> None:
         @option_groups(here=Place, there=Place)
         def command(here: Place, there: Place) -> None:
             """Use both."""
+
+
+def test_a_help_text_is_replaced_in_one_command_only() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @option_groups(place=with_help(Place, street="A street in the city."))
+    def command(*, place: Place) -> None:
+        """Print what it got."""
+        print(place)
+
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert "A street in the city." in shown
+    assert CliRunner().invoke(app, ["-s", "High"]).output.strip() == "Place(street='High', number=1)"
+    assert "A street in the city." not in run("--help")

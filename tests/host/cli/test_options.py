@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer.main
 
 from smoothdroid.host import cli
+
+
+def commands(group: Any) -> Iterator[tuple[str, Any]]:
+    """Every command, also those of groups, by its name."""
+    for name, command in group.commands.items():
+        yield from commands(command) if hasattr(command, "commands") else [(name, command)]
 
 
 def parsed(*words: str) -> dict[str, Any]:
@@ -50,3 +57,13 @@ def test_short_options_stand_beside_each_other() -> None:
 
 def test_what_is_not_given_is_left_out() -> None:
     assert {parsed()[name] for name in ("depth", "batch", "cache_k", "mmap")} == {None}
+
+
+def test_every_command_that_takes_a_phone_takes_the_options_of_ssh() -> None:
+    options = {
+        name: {parameter.name for parameter in command.params}
+        for name, command in commands(typer.main.get_command(cli.app))
+    }
+    on_phones = {name for name, names in options.items() if "on" in names}
+    assert {"bench", "devices", "doctor", "evaluate", "check", "jobs", "worker"} < on_phones
+    assert {name for name, names in options.items() if names & {"ssh_key", "known_hosts"}} == on_phones
