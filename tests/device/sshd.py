@@ -8,16 +8,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from smoothdroid.device.transport.ssh import SshOptions, SshTarget
 from smoothdroid.device.virtual.host import as_root
+from tests.ports import free_port
+from tests.waiting import eventually
 
 UID = 10217  # Termux's apps have such numbers
 HOST_KEYS = {"host_key": "ed25519", "host_key_ecdsa": "ecdsa", "host_key_rsa": "rsa"}
@@ -117,7 +119,7 @@ def sshd() -> Iterator[Sshd]:
             pytest.fail(f"these tests log in at an SSH daemon, and {program} is missing: `scripts/setup --tests`")
     folder = Path(tempfile.mkdtemp(prefix="sshd-"))  # not below pytest's, which others may not enter
     folder.chmod(0o755)
-    ports = _free_ports(3)
+    ports = [free_port() for _ in range(3)]
     _write(folder, ports)
     with (folder / "log").open("wb") as log:
         start = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -130,7 +132,7 @@ def sshd() -> Iterator[Sshd]:
         )
     try:
         for port in ports:
-            _await(port, process, folder / "log")
+            eventually(partial(_answers, port, process, folder / "log"), f"nothing listens at port {port}")
         yield Sshd(folder, *ports)
     finally:
         if os.geteuid() == 0:
@@ -187,22 +189,10 @@ def _write(folder: Path, ports: list[int]) -> None:
     )
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")
-        assert time.monotonic() < deadline, log.read_text(encoding="utf-8", errors="replace")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=2).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
+def _answers(port: int, process: subprocess.Popen[bytes], log: Path) -> bool:
+    assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -6,6 +6,8 @@ import contextlib
 import socket
 import threading
 
+from tests.ports import free_port
+
 
 class Cable:
     """Carries connections to a port of this machine on to another one, until it is pulled."""
@@ -16,7 +18,7 @@ class Cable:
         self._lock = threading.RLock()
         self._left: int | None = None
         self._listener: socket.socket | None = None
-        self.port = 0
+        self.port = free_port()
         self.plug()
 
     def pull(self) -> None:
@@ -51,7 +53,6 @@ class Cable:
         with self._lock:
             if self._listener is None:
                 self._listener = socket.create_server(("127.0.0.1", self.port))
-                self.port = self._listener.getsockname()[1]
                 threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:

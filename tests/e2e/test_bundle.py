@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from smoothdroid.device.virtual import VirtualPhone
 from smoothdroid.host.llamacpp.variants import usable
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -43,8 +42,8 @@ def unpacked(target: Target, bundle: Path) -> Iterator[str]:
     folder = f"{home}/{bundle.name.removesuffix('.tar.gz')}"
     try:
         target.push(bundle, f"{home}/{bundle.name}")
-        target.run(["tar", "-C", home, "-xzf", f"{home}/{bundle.name}"], timeout_s=120)
-        checked = target.run(["sh", "-c", f"cd {folder} && sha256sum -c sha256sums"], timeout_s=120).stdout
+        target.run(["tar", "-C", home, "-xzf", f"{home}/{bundle.name}"], timeout_s=GIVE_UP_S)
+        checked = target.run(["sh", "-c", f"cd {folder} && sha256sum -c sha256sums"], timeout_s=GIVE_UP_S).stdout
         files = target.run(["find", folder, "-type", "f"]).stdout.splitlines()
         assert re.findall(r": (\w+)$", checked, re.MULTILINE) == ["OK"] * (len(files) - 1), checked
         yield folder
@@ -80,7 +79,7 @@ def bundle(cli: Cli, prepared: Path, desk: Desk, tmp_path_factory: pytest.TempPa
 def test_a_bundle_answers_on_a_phone(bundle: Bundle, desk: Desk) -> None:
     with closing(open_target(desk.ways[-1])) as target, unpacked(target, bundle.file) as folder:
         # Two threads: more than there are cores take turns, under an emulator for minutes.
-        done = target.run(here(folder, "./run.sh", "-t", "2", "-n", "4", KOREAN), timeout_s=300)
+        done = target.run(here(folder, "./run.sh", "-t", "2", "-n", "4", KOREAN), timeout_s=GIVE_UP_S)
         assert done.stdout.strip()
         assert f"build {bundle.level}: all cores have: " in done.stderr
         assert "model SmolLM2-135M-Instruct-smooth-q8_0.gguf" in done.stderr
@@ -97,10 +96,12 @@ def test_a_bundle_answers_on_a_phone(bundle: Bundle, desk: Desk) -> None:
         assert f"<-t>\n<{big[1]}>\n" in given.stdout
 
         plain = "models/SmolLM2-135M-Instruct-plain-q8_0.gguf"
-        other = target.run(here(folder, "./run.sh", "-q", "-m", plain, "-t", "2", "-n", "2", HOSTILE), timeout_s=300)
+        other = target.run(
+            here(folder, "./run.sh", "-q", "-m", plain, "-t", "2", "-n", "2", HOSTILE), timeout_s=GIVE_UP_S
+        )
         assert other.stdout.strip()
         assert other.stderr == ""
-        wrong = target.run(here(folder, "./run.sh", "-m", "README.md", "hi"), timeout_s=300, check=False)
+        wrong = target.run(here(folder, "./run.sh", "-m", "README.md", "hi"), timeout_s=GIVE_UP_S, check=False)
         assert wrong.exit_status == 1
         assert "it ended with status" in wrong.stderr
         left = target.run(["sh", "-c", 'ls "${TMPDIR:-/nosuch}"'], check=False).stdout
@@ -110,7 +111,7 @@ def test_a_bundle_answers_on_a_phone(bundle: Bundle, desk: Desk) -> None:
 def test_a_damaged_bundle_is_noticed_on_the_phone(bundle: Bundle, desk: Desk) -> None:
     with closing(open_target(desk.ways[-1])) as target, unpacked(target, bundle.file) as folder:
         target.run(["sh", "-c", f"echo x >>{folder}/bin/levels"])
-        checked = target.run(here(folder, "sha256sum", "-c", "sha256sums"), check=False, timeout_s=120)
+        checked = target.run(here(folder, "sha256sum", "-c", "sha256sums"), check=False, timeout_s=GIVE_UP_S)
         assert checked.exit_status != 0
         assert re.findall(r"^(.*): FAILED$", checked.stdout, re.MULTILINE) == ["bin/levels"]
 
@@ -124,10 +125,10 @@ def test_an_older_phone_gets_the_build_that_it_can_run(cli: Cli, older_phone: Vi
     if "v8.0" not in [build["isa"] for build in told["builds"]]:
         pytest.fail("this test runs a second level: `smoothdroid build --abi arm64-v8a --isa v8.0`")
     with closing(open_target(f"virtual:{older_phone.name}/ssh")) as target, unpacked(target, output) as folder:
-        done = target.run(here(folder, "./run.sh", "--raw", "-n", "4", "a b"), timeout_s=300)
+        done = target.run(here(folder, "./run.sh", "--raw", "-n", "4", "a b"), timeout_s=GIVE_UP_S)
         assert "build v8.0: all cores have: asimd; i8mm needs" in done.stderr
         assert re.search(r"decode [\d.]+ tokens/s\n$", done.stderr)
-        dead = target.run(here(folder, "./run.sh", "--level", "i8mm", "--raw", "a b"), check=False, timeout_s=300)
+        dead = target.run(here(folder, "./run.sh", "--level", "i8mm", "--raw", "a b"), check=False, timeout_s=GIVE_UP_S)
         assert dead.exit_status == 1
         assert "the CPU does not support an instruction of this build. Try another build: --level" in dead.stderr
 
@@ -137,11 +138,14 @@ def test_ctrl_c_leaves_nothing(prepared: Path, tmp_path: Path) -> None:
     models = [str(path) for path in prepared.glob("*.gguf")]
     # Started in the background, a shell's child ignores SIGINT, and so would ours.
     command = ["env", "--default-signal=INT", str(SMOOTHDROID), "bundle", *models, "-o", str(output), "--built-only"]
+
+    def begun() -> bool:
+        return any(path.stat().st_size > 1 << 20 for path in tmp_path.iterdir())
+
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        eventually(lambda: list(tmp_path.iterdir()) or process.poll() is not None)
-        time.sleep(0.2)
+        eventually(lambda: begun() or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=GIVE_UP_S)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
     assert list(tmp_path.iterdir()) == []

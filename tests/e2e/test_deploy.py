@@ -18,7 +18,7 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -61,7 +61,7 @@ def test_a_job_that_was_left_is_listed_kept_and_removed(cli: Cli, desk_phone: Vi
         with closing(open_target(on)) as target:
             path = target.run(["sh", "-c", f"ls {target.root}/{place}/*.gguf"]).stdout.strip()
             session = Session(target)
-            session.start("left", [Task("one", ["cat", path], 60), Task("two", ["tail", "-f", path], 60)])
+            session.start("left", [Task("one", ["cat", path], 600), Task("two", ["tail", "-f", path], 600)])
             next(session.follow("left"))
             jobs = json.loads(cli("phone", "jobs", "--on", on, "--json").stdout)
             (running,) = [job for job in jobs if job["name"] == "left"]
@@ -85,7 +85,8 @@ def test_what_is_at_work_stays(cli: Cli, desk_phone: VirtualPhone, tmp_path: Pat
     cli("deploy", model, "--on", on)
     with closing(open_target(on)) as target:
         path = target.run(["sh", "-c", f"ls {target.root}/store/*/other.gguf"]).stdout.strip()
-        target.run(["sh", "-c", f"tail -f {path} >/dev/null 2>&1 & echo $!"])
+        opened = "until ls -l /proc/$!/fd | grep -q other.gguf; do sleep 0.1; done"
+        target.run(["sh", "-c", f"tail -f {path} >/dev/null 2>&1 & {opened}"])
         try:
             done = cli("phone", "clean", "--unused", "0s", "--on", on)
             assert "other.gguf stays" in done.stderr
@@ -114,7 +115,7 @@ def test_ctrl_c_leaves_what_was_sent_for_the_next_call(cli: Cli, desk_phone: Vir
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             eventually(lambda: arrived() > 20_000_000 or process.poll() is not None)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=GIVE_UP_S)
         assert process.returncode == 130, errors
         assert b"Traceback" not in errors
         before = arrived()

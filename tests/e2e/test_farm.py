@@ -20,7 +20,7 @@ from smoothdroid.device.virtual import VirtualPhone
 from smoothdroid.host.results.record import read_runs
 from tests.e2e.conftest import SMOOTHDROID, Cli, changed
 from tests.host.tiny_gguf import Q8_0, write_llama
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -63,6 +63,7 @@ def test_two_phones_measure_what_each_would_alone(cli: Cli, ways: list[str], mod
 def test_equal_phones_share_a_plan(cli: Cli, ways: list[str], prepared: Path, tmp_path: Path) -> None:
     model = next(prepared.glob("*-plain-*.gguf"))  # a tiny one would be measured before the other phone began
     equal = [ways[0], ways[1].removesuffix("/ssh")]
+    cli("deploy", model, *arguments(equal))  # so that both begin at once
     words = ("--threads", "1", "--prompt", "4", "--generate", "2-5", "--rounds", "1", "--repetitions", "1")
     done = json.loads(cli("bench", model, *arguments(equal), *words, "--share", "-o", tmp_path, "--json").stdout)
     runs = [run for part in done["phones"] for run in part["runs"]]
@@ -122,7 +123,7 @@ def test_ctrl_c_stops_all_phones_and_what_ended_is_kept(cli: Cli, ways: list[str
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         eventually(lambda: all(Session(target).running_job() for target in targets) or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=GIVE_UP_S)
     assert process.returncode == 130, errors
     assert b"Traceback" not in errors
     for target in targets:

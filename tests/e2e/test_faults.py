@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ import adbutils
 import pytest
 
 from smoothdroid.device import virtual
-from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
+from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, SmoothdroidError, TargetLost
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.job.task import Cooling, Task
@@ -47,7 +46,8 @@ from tests.e2e.conftest import Cli, emulated
 from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
-from tests.waiting import eventually
+from tests.ports import free_port
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -61,8 +61,7 @@ def own_phone() -> Iterator[VirtualPhone]:
 @pytest.fixture(scope="module")
 def adb_server() -> Iterator[int]:
     """The port of an adb server that may be killed: the machine's own one serves others."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     yield port
     kill_adb_server(port)
 
@@ -170,7 +169,7 @@ def test_the_cable_is_pulled_and_plugged_in_again(way: Way) -> None:
 
     with_it = Session(target, reopen=reopen)
     assert in_the_middle(way.phone, with_it, target.root, way.cable.pull) == MEASURED
-    assert len(tries) == 2, "the first one found the cable out"
+    assert len(tries) >= 2, "the first one found the cable out"
     assert read(with_it.target, f"{target.root}/log") == "one\ntwo\nthree\n", "each ran once"
 
 
@@ -241,15 +240,29 @@ def test_a_phone_that_is_named_is_waited_for_while_it_restarts(own_phone: Virtua
 
     def restart() -> None:
         virtual.stop(own_phone.name)
-        threading.Timer(2, virtual.start, [own_phone.name]).start()
+        missed.clear()
+        start.start()
 
-    with closing(Session(target, reopen=partial(open_target, on))) as session:
+    def reopen() -> Target:
+        try:
+            return open_target(on)
+        except SmoothdroidError:
+            missed.set()
+            raise
+
+    def start_when_missed() -> None:
+        missed.wait()
+        virtual.start(own_phone.name)
+
+    missed, start = threading.Event(), threading.Thread(target=start_when_missed, daemon=True)
+    with closing(Session(target, reopen=reopen)) as session:
         for again in (partial(virtual.reboot, own_phone.name), restart):
             assert in_the_middle(own_phone, session, target.root, again) == MEASURED
             assert read(session.target, f"{target.root}/log") == "one\ntwo\ntwo\nthree\n"
             session.remove("job")
             remove(session.target, f"{target.root}/log")
         assert read(session.target, "/proc/sys/kernel/random/boot_id") != before
+    start.join()
 
 
 @pytest.mark.fault(
@@ -520,7 +533,7 @@ class Counted:
 
 
 def there(target: Target, path: str) -> str:
-    return target.run(["sha256sum", path], timeout_s=120).stdout[:64]
+    return target.run(["sha256sum", path], timeout_s=GIVE_UP_S).stdout[:64]
 
 
 @pytest.mark.fault(
@@ -636,7 +649,7 @@ def test_what_lies_on_a_phone_is_its_users_alone(way: Way, model: Path) -> None:
 def test_a_phone_that_says_a_line_without_end(way: Way) -> None:
     target = way.open()
     with pytest.raises(CommandFailed, match="it printed more than 64 MiB"):
-        target.run(["cat", "/dev/zero"], timeout_s=120)
+        target.run(["cat", "/dev/zero"], timeout_s=GIVE_UP_S)
     assert target.run(["echo", "still there"]).stdout == "still there\n"
 
 
@@ -644,6 +657,8 @@ def test_a_phone_that_says_a_line_without_end(way: Way) -> None:
 
 
 PHONE = known_phone()
+SHORT_S = 10
+"""A time limit of a cell, many times what one takes whose llama-bench is a script."""
 HALF = """printf '{"build_commit": "fa'"""
 
 
@@ -698,7 +713,7 @@ def test_ctrl_c_while_the_cable_is_out(way: Way, tmp_path: Path) -> None:
 
     bench = Bench(way, tmp_path, "1,2")
     tool = tmp_path / "llama-bench"
-    tool.write_text(llama_bench('[ -e "$0.slept" ] || { : >"$0.slept"; sleep 50; }'))
+    tool.write_text(llama_bench('[ -e "$0.slept" ] || { : >"$0.slept"; sleep 600; }'))
     binaries = Binaries("0123456789abcdef", "i8mm", "fake", {tool.name: (tool, sha256_of(tool))})
     watch = CampaignEvents(on_cell=lambda cell, number, total: way.cable.pull())
     with pytest.raises(KeyboardInterrupt):
@@ -753,7 +768,7 @@ FAULTS = {
         f"{HALF}; kill -KILL $$",
         r'was killed: too little memory \(close other apps.*it printed: \{"build_commit": "fa',
     ),
-    4: (f"{HALF}; sleep 600", r"still running after \d s and was ended. If it hangs, close other apps"),
+    4: (f"{HALF}; sleep 600", r"still running after \d+ s and was ended. If it hangs, close other apps"),
     5: ("kill -ILL $$", "illegal instruction.*Build a lower ISA level .`smoothdroid build --isa"),
 }
 """Threads -> what llama-bench does when it is asked for so many, and what the record then says."""
@@ -767,7 +782,7 @@ FAULTS = {
 def test_a_tool_that_goes_wrong_fails_its_cell_and_no_other(
     way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", 3)
+    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", SHORT_S)
     bench = Bench(way, tmp_path, "1-6")
     faults = "\n".join(f"{threads}) {does} ;;" for threads, (does, _) in FAULTS.items())
     first = bench(llama_bench(f"case $t in\n{faults}\nesac"))
@@ -803,7 +818,7 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     way: Way, own_phone: VirtualPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel's clock is this machine's too, so it is `date` that goes back: the runner knows no other clock."""
-    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", 4)
+    monkeypatch.setattr("smoothdroid.host.bench.deployment.CELL_TIMEOUT_S", SHORT_S)
     programs = tmp_path / "bin"
     shutil.copytree(tree.ensure(lambda step: None) / "system/bin", programs, symlinks=True)
     (programs / "date").unlink()
@@ -811,10 +826,9 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     (programs / "date").chmod(0o755)
     in_vain = Cooling(celsius=1, within_s=1)
     bench = Bench(way, tmp_path, "1,2", Protocol(repetitions=3, cooling=in_vain))
-    set_back = "sleep 1; echo >>/sdcard/hours"
     try:
         with mounted(virtual.get(own_phone.name), "/system/bin", "--bind", programs):
-            first = bench(llama_bench(f'{set_back}; [ "$t" = 2 ] && sleep 600; sleep 1'))
+            first = bench(llama_bench('echo >>/sdcard/hours; [ "$t" = 2 ] && sleep 600'))
             again = bench(LLAMA_BENCH)
     finally:
         remove(bench.target, "/sdcard/hours")
@@ -826,12 +840,12 @@ def test_a_clock_set_back_in_every_cell_changes_nothing(
     for run in (one, two):
         assert (run.attempt, len(run.tokens_per_s)) == (1, 0 if run.failure else 3)
         # Nowhere the hour that the clock was set back by.
-        assert (4 if run.failure else 2) <= run.wall_s < 3000
+        assert (SHORT_S if run.failure else 0) <= run.wall_s < 3000
         assert run.waited
         assert 1 <= run.waited.seconds < 3000
         seen = conditions(first.folder, run)
         assert seen
-        assert 1 <= seen.seconds <= run.wall_s
+        assert seen.seconds <= run.wall_s
     for run in first.measured:
         assert run.tokens_per_s == [10 * run.cell.threads + number + 0.5 for number in (0, 2, 1)]
     assert (threads(again.measured), again.failed, again.reused) == ([2], [], 1)

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, Cli, Desk
 from tests.host.tiny_gguf import Q8_0, write_llama
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -113,15 +113,15 @@ def test_ctrl_c_leaves_whole_results_and_the_next_call_goes_on(
     arguments += ["-o", str(tmp_path)]
     # Started in the background, a shell's child ignores SIGINT, and so would ours.
     command = ["env", "--default-signal=INT", str(SMOOTHDROID), *arguments]
+
+    def recorded() -> bool:
+        return any(path.read_text().endswith("\n") for path in tmp_path.glob("*/runs.jsonl"))
+
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 300
-        while not list(tmp_path.glob("*/runs.jsonl")):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.1)
+        eventually(lambda: recorded() or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+        _, errors = process.communicate(timeout=GIVE_UP_S)
+    assert process.returncode == 130, errors
     assert b"Traceback" not in errors
     (record,) = tmp_path.glob("*/runs.jsonl")
     done = [json.loads(line) for line in record.read_text().splitlines()]

@@ -15,7 +15,7 @@ from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target
 from smoothdroid.device.virtual import VirtualPhone
 from tests.e2e.conftest import SMOOTHDROID, changed
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -36,9 +36,10 @@ def benched(model: Path, way: str, output: Path, *options: str) -> Iterator[tupl
     target = open_target(way)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            eventually(lambda: target.run(["pgrep", "-f", "[l]lama-bench -m"], check=False).exit_status == 0)
+            running = ["pgrep", "-f", "[l]lama-bench -m"]
+            eventually(lambda: process.poll() is not None or target.run(running, check=False).exit_status == 0)
             yield target, cells
-            out, errors = process.communicate(timeout=300)
+            out, errors = process.communicate(timeout=GIVE_UP_S)
         finally:
             process.kill()
             target.close()
@@ -67,7 +68,7 @@ def test_a_mask_that_is_narrowed_from_outside_is_noticed(
     with changed(desk_phone, **cool), benched(model, way, tmp_path / "held", "--cpus", "0-1") as (_, held):
         pass
     with benched(model, way, tmp_path / "narrowed", "--cpus", "0-1") as (target, narrowed):
-        target.run(["sh", "-c", "for pid in $(pgrep -f '[l]lama-bench -m'); do taskset -ap 1 $pid; done"])
+        target.run(["sh", "-c", "for pid in $(pgrep -f '[l]lama-bench -m'); do taskset -ap 1 $pid; done; true"])
     assert not {"mask not held", "throttled"} & set(held[0]["verdict"].split(", "))
     assert "mask not held" in narrowed[0]["verdict"]
     assert "CPUs 0-1 were asked for, a thread could run on 0" in narrowed[0]["remark"]

@@ -12,13 +12,7 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import CommandFailed, NoPhone
 from smoothdroid.device.transport import adb, adb_server
 from smoothdroid.device.transport.adb import AdbTarget
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+from tests.ports import free_port
 
 
 def test_the_states_of_a_listing() -> None:
@@ -97,7 +91,7 @@ def test_who_only_looks_starts_no_server(phone: virtual.VirtualPhone, adb_target
     port = free_port()
     assert adb.attached_already(port) == {}
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=1)
+        socket.create_connection(("127.0.0.1", port))
 
 
 @pytest.mark.e2e

@@ -17,6 +17,7 @@ from smoothdroid.device.transport import adb, adb_server
 from smoothdroid.device.transport.adb_server import Attached, default, read_listing
 from smoothdroid.device.transport.resolve import open_target, the_only_one
 from tests.device.fake_adb import FakeServer, Listed, fake_server
+from tests.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -160,20 +161,14 @@ def test_the_variable_names_a_phone_that_is_not_there(monkeypatch: pytest.Monkey
     transport="adb",
     outcome="none is started; the message names the address",
 )
-def test_only_a_local_server_is_started(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.1:{free_port}")
-    with pytest.raises(Unreachable, match=f"no adb server at 127.0.0.1:{free_port}, and adb starts one only for"):
+def test_only_a_local_server_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.1:{port}")
+    with pytest.raises(Unreachable, match=f"no adb server at 127.0.0.1:{port}, and adb starts one only for"):
         adb.attached()
     assert adb.attached_already() == {}
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", free_port), timeout=1)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+        socket.create_connection(("127.0.0.1", port))
 
 
 @contextlib.contextmanager
@@ -187,12 +182,13 @@ def stopped(spec: str) -> Iterator[None]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("form", ["port", "localhost", "unix"])
 def test_a_local_server_is_started_where_it_was_asked_for(
-    form: str, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The real adb is started at that address only, and prints nothing, because standard output is for facts."""
+    port = free_port()
     forms = {
-        "port": f"tcp:{free_port}",
-        "localhost": f"tcp:localhost:{free_port}",
+        "port": f"tcp:{port}",
+        "localhost": f"tcp:localhost:{port}",
         "unix": f"localfilesystem:{tmp_path}/s",
     }
     monkeypatch.setenv("ADB_SERVER_SOCKET", forms[form])

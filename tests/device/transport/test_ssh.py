@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import BadInput, NoPhone
 from smoothdroid.device.transport import ssh_config
 from smoothdroid.device.transport.ssh import SshOptions, SshTarget
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,8 @@ def test_a_key_of_any_kind_is_refused_the_same(phone: virtual.VirtualPhone, tmp_
 
 
 def test_nothing_listens_there(tmp_path: Path) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     with pytest.raises(NoPhone, match=r"cannot be reached.*sshd"):
-        SshTarget(f"ssh://user@127.0.0.1:{port}", SshOptions(known_hosts=tmp_path / "known_hosts"))
+        SshTarget(f"ssh://user@127.0.0.1:{free_port()}", SshOptions(known_hosts=tmp_path / "known_hosts"))
 
 
 @pytest.mark.e2e

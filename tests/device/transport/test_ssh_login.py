@@ -16,6 +16,7 @@ import pytest
 from smoothdroid.device.common.errors import BadInput, NoPhone, SmoothdroidError, Unreachable
 from smoothdroid.device.transport.ssh import SshOptions, SshTarget
 from tests.device.sshd import INSIDE, Sshd, sshd
+from tests.ports import free_port
 from tests.waiting import eventually
 
 __all__ = ["sshd"]
@@ -35,14 +36,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sshd: Sshd) -> Path:
     return tmp_path
 
 
+EMPTY = 1
+"""The exit status of `ssh-add -l` when an agent without keys answers; 2 while none does."""
+
+
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AddKey]:
     """A running ssh-agent; adds keys to it."""
     place = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL)
-    eventually(lambda: place.exists() or process.poll() is not None)
-    assert process.poll() is None
     monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+    eventually(lambda: subprocess.run(["ssh-add", "-l"], capture_output=True, check=False).returncode == EMPTY)
     yield lambda key: subprocess.run(["ssh-add", "-q", str(key)], check=True).check_returncode()
     process.kill()
     process.wait()
@@ -299,9 +303,7 @@ def test_a_host_is_asked_for_the_kind_of_key_that_is_known(sshd: Sshd, home: Pat
     outcome="said with what to look at; who waits for the phone asks again",
 )
 def test_a_port_where_nothing_listens_may_have_a_phone_later(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    error = refusal(f"ssh://user@127.0.0.1:{port}")
+    error = refusal(f"ssh://user@127.0.0.1:{free_port()}")
     assert type(error) is Unreachable
     assert "Is `sshd` running in Termux" in str(error)
 

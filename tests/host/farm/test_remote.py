@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,6 +22,8 @@ from cryptography.x509.oid import NameOID
 from smoothdroid.device.common.errors import BadInput, CommandFailed, NoPhone, TargetLost
 from smoothdroid.device.job.session import Session
 from smoothdroid.device.job.task import Task
+from tests.ports import free_port
+from tests.waiting import GIVE_UP_S, eventually
 
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -56,16 +56,10 @@ class Process:
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> int:
         self._process.send_signal(how)
-        status = self._process.wait(30)
+        status = self._process.wait(GIVE_UP_S)
         if self._process.stderr:
             self._process.stderr.close()
         return status
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Net:
@@ -169,23 +163,26 @@ def test_only_the_loopback_can_reach_scheduler_and_worker(net: Net) -> None:
 
 def test_work_goes_on_through_a_killed_worker_and_a_restarted_scheduler(net: Net, farm: Farm, tmp_path: Path) -> None:
     (member,) = farm.members()
-    log = tmp_path / "log"
-    cells = [Task(f"cell{number}", ["sh", "-c", f"sleep 4; echo {number} >>{log}"], 100) for number in range(4)]
+    log, back = tmp_path / "log", tmp_path / "back"
+
+    def cell(number: int, *, awaited: str = "") -> Task:
+        wait = f"until [ -e {back}-{awaited} ]; do sleep 0.1; done" if awaited else "true"
+        return Task(f"cell{number}", ["sh", "-c", f"echo {number} >>{log}; {wait}"], 600)
 
     def trouble() -> None:
-        while not log.exists():
-            time.sleep(0.1)
+        eventually(lambda: log.exists() and log.read_text().split() == ["0", "1"])
         net.worker.end()
         net.worker = net.start_worker()
-        while len(log.read_text().split()) < 2:
-            time.sleep(0.1)
+        Path(f"{back}-worker").touch()
+        eventually(lambda: len(log.read_text().split()) == 3)
         net.scheduler.end()
         net.scheduler = net.start_scheduler()
+        Path(f"{back}-scheduler").touch()
 
     somebody = threading.Thread(target=trouble)
     somebody.start()
     with closing(Session(member.open(), reopen=member.open)) as session:
-        session.start("job", cells)
+        session.start("job", [cell(0), cell(1, awaited="worker"), cell(2, awaited="scheduler"), cell(3)])
         ended = [done.ended.cell for done in session.follow("job")]
         session.remove("job")
     somebody.join()
@@ -197,11 +194,10 @@ def test_who_follows_a_phone_of_another_machine_is_interrupted_like_any_other(fa
     (member,) = farm.members()
     log = tmp_path / "log"
     with closing(Session(member.open(), reopen=member.open)) as session:
-        session.start("long", [Task("cell", ["sh", "-c", f"echo >{log}; sleep 100; echo >>{log}"], 200)])
+        session.start("long", [Task("cell", ["sh", "-c", f"echo >{log}; sleep 3600; echo >>{log}"], 4000)])
 
         def press() -> None:
-            while not log.exists():
-                time.sleep(0.1)
+            eventually(log.exists)
             session.interrupt()
 
         somebody = threading.Thread(target=press)
