@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.cache_folder import cache_root
 from smoothdroid.host.results.record import read_campaign, read_runs
 from tests.e2e.conftest import SMOOTHDROID, TARGET, Cli
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytest.importorskip("distributed")
@@ -24,8 +25,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
 ]
 
-PORT = 20000 + os.getpid() % 10000
-CUT_S = 30
+PORT = free_port()
 CELLS = 6
 SMALL = ("--threads", "1", "--prompt", "4", "--generate", "2-6", "--rounds", "1", "--repetitions", "1")
 
@@ -76,7 +76,8 @@ class Lab:
         virtual.stop(self.phone, erase=True)
         listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False)
         for pid in listed.stdout.split():  # its adb server
-            os.kill(int(pid), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         subprocess.run(["ip", "link", "del", self.cable], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
 
@@ -142,7 +143,8 @@ def test_every_cell_is_measured_once_whatever_breaks_between(
         meeting = scheduler()
         wait_for(5)
         ip("link", "set", two.cable, "down")
-        time.sleep(CUT_S)
+        assert two.worker
+        says(two.worker, "; retrying until it ")
         assert bench.poll() is None
         ip("link", "set", two.cable, "up")
         assert bench.wait(600) == 0, (tmp_path / "said").read_text()
