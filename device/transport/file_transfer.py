@@ -16,16 +16,17 @@ _SEND = """
 [ ! -e "$1" ] || [ -f "$1" ] || { echo "$1 is not a regular file; is it a directory?" >&2; exit 1; }
 exec <"$1" && stat -L -c %s "$1" && cat
 """
-# FILE SIZE: appends standard input to a file that must have this size. The lock is released when the shell and all
-# that it started have ended; a phone too old for flock has no lock. FILE.holder has the shell's process group and ID.
+# FILE SIZE BLOCK: appends standard input, in blocks, to a file that must have this size. The lock is released when the
+# shell and all that it started have ended; a phone too old for flock has no lock. FILE.holder has the shell's process
+# group and ID.
 _APPEND = """
 {
   if command -v flock >/dev/null && ! flock -n 9; then echo busy; exit; fi
-  read -r stat </proc/$$/stat && set -- "$@" ${stat##*) } && echo "$5 $$" >"$1.holder"
+  read -r stat </proc/$$/stat && set -- "$@" ${stat##*) } && echo "$6 $$" >"$1.holder"
   size=$(stat -c %s "$1" 2>/dev/null)
   if [ "${size:-0}" != "$2" ]; then echo "changed ${size:-0}"; exit; fi
   echo ready
-  { dd bs=262144 2>/dev/null >&8; } 8>>"$1"
+  { dd bs=$3 2>/dev/null >&8; } 8>>"$1"
 } 9>>"$1.lock"
 """
 # FILE: answers each line of standard input with how many bytes _APPEND has written, without starting a program.
@@ -37,6 +38,7 @@ while read -r _; do
 done 2>/dev/null
 """
 PIECE = 1 << 20  # bytes sent at once
+BLOCK_BYTES = 1 << 18  # that the phone writes at once
 LONGEST_WORD = 64  # bytes
 
 
@@ -52,7 +54,7 @@ def send(remote: str) -> str:
 
 def append(remote: str, start: int) -> str:
     """Return the command line that prints `ready` and appends its input to a file of `start` bytes."""
-    return _line(_APPEND, remote, str(start))
+    return _line(_APPEND, remote, str(start), str(BLOCK_BYTES))
 
 
 def report_size(remote: str) -> str:

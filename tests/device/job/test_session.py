@@ -118,7 +118,7 @@ def test_a_job_can_be_forgotten_while_a_runner_looks_for_what_is_left_of_it(
     measured(session, [sh("one", "true")])
     slow = tmp_path / "bin/termux-wake-lock"
     slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\nsleep 2\n")
+    slow.write_text("#!/bin/sh\nsleep 60\n")  # it is ended after 10 s, or with the runner
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
     session.resume("job")
@@ -139,13 +139,13 @@ def test_a_task_that_hangs_is_ended_with_its_children(session: Session, target: 
     done, after = measured(session, [sh("hangs", "trap '' TERM; sleep 4321 & sleep 4321", 2), sh("after", "echo on")])
     assert (done.ended.exit_status, done.ended.how) == (137, "timeout")
     assert after.stdout == "on\n"
-    assert not is_alive(target, "sleep 4321")
+    eventually(lambda: not is_alive(target, "sleep 4321"))
 
 
 def test_what_a_task_leaves_behind_is_ended(session: Session, target: Target) -> None:
     (done,) = measured(session, [sh("leaves", "sleep 4322 & echo done")])
     assert (done.ended.exit_status, done.stdout) == (0, "done\n")
-    assert not is_alive(target, "sleep 4322")
+    eventually(lambda: not is_alive(target, "sleep 4322"))
 
 
 def test_a_task_that_never_stops_talking_does_not_fill_the_phone(session: Session) -> None:
@@ -168,7 +168,7 @@ def test_a_job_can_be_stopped_and_taken_up_again(session: Session, target: Targe
     assert next(following).stdout == "1\n"
     eventually(lambda: is_alive(target, "sleep 4323"), "the second task did not start")
     session.stop("job")
-    assert not is_alive(target, "sleep 4323")
+    eventually(lambda: not is_alive(target, "sleep 4323"))
     assert session.running_job() is None
     remove(target, "sh")
 
@@ -266,6 +266,23 @@ def heated(phone: VirtualPhone, zone: int, millicelsius: int) -> Iterator[Path]:
         file.write_text(before)
 
 
+@contextmanager
+def readings(phone: VirtualPhone, zone: int, *millicelsius: int) -> Iterator[None]:
+    """The phone with a zone that shows one temperature after the other, each to one reader."""
+    file = phone.folder / f"sys/class/thermal/thermal_zone{zone}/temp"
+    before = file.read_text()
+    file.unlink()
+    os.mkfifo(file)
+    file.chmod(0o644)
+    with file.open("r+b", buffering=0) as queue:
+        queue.write("".join(f"{value}\n" for value in millicelsius).encode())
+        try:
+            yield
+        finally:
+            file.unlink()
+            file.write_text(before)
+
+
 @pytest.mark.e2e
 def test_a_hot_phone_is_waited_for_and_the_wait_is_told(phone: VirtualPhone, adb_target: AdbTarget) -> None:
     remove(adb_target, f"{adb_target.root}/jobs")
@@ -294,7 +311,8 @@ def test_a_phone_that_stays_hot_is_measured_all_the_same_and_the_record_says_so(
 ) -> None:
     remove(ssh_target, f"{ssh_target.root}/jobs")
     session = Session(ssh_target)
-    heats = sh("heats", "sleep 1; echo 1")
+    sensor = "/sys/class/thermal/thermal_zone4/temp"
+    heats = sh("heats", f"until [ $(cat {sensor}) = 27100 ]; do sleep 0.1; done; echo 1")
     session.start("job", [heats, sh("hot", "echo 2")], Cooling(above_start=2, within_s=2))
     with heated(phone, 4, 27_100):  # it was 25.0
         first, hot = session.follow("job")
@@ -350,10 +368,8 @@ def test_one_odd_reading_does_not_end_the_wait(phone: VirtualPhone, adb_target: 
     remove(adb_target, f"{adb_target.root}/jobs")
     session = Session(adb_target)
     at_start = session.zones()
-    with heated(phone, 1, -127_000) as file:
-        session.start("job", [sh("one", "echo 1")], Cooling(celsius=45, within_s=4), at_start)
-        eventually(lambda: "runner" in read(adb_target, f"{adb_target.root}/jobs/job/journal"), "no runner")
-        file.write_text("61000\n")
+    with readings(phone, 1, -127_000, *[61_000] * 100):
+        session.start("job", [sh("one", "echo 1")], Cooling(celsius=45, within_s=2), at_start)
         (done,) = session.follow("job")
     assert done.ended.waited
     assert done.ended.waited.too_hot == "thermal_zone1"
@@ -472,7 +488,7 @@ def test_a_mask_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert two.samples
     assert one.samples.held([cpu]) is True
     assert two.samples.held([cpu]) is False
-    assert two.samples.allowed_cpus == [[others[-1]]]
+    assert two.samples.allowed_cpus[-1] == [others[-1]], "the first sample may be older than the change"
 
 
 def test_a_job_can_be_stopped_between_two_tasks(target: Target, session: Session) -> None:
@@ -488,12 +504,15 @@ def test_a_job_can_be_stopped_between_two_tasks(target: Target, session: Session
 
 
 def test_a_second_host_attaches_to_the_same_job_and_refuses_another(target: Target, session: Session) -> None:
-    session.start("job", [sh("one", "sleep 2; echo 1")])
+    release = f"{target.root}/release"
+    remove(target, release)
+    session.start("job", [sh("one", f"until [ -e {release} ]; do sleep 0.1; done; echo 1", 600)])
     second = Session(target)
     with pytest.raises(PhoneBusy, match="another job, job, and two"):
         second.start("other", [sh("one", "echo other")])
     assert second.jobs() == ["job"], "nothing was written"
     second.start("job", [sh("one", "echo never")])
+    target.run(["touch", release])
     assert [done.stdout for done in second.follow("job")] == ["1\n"]
     assert [done.stdout for done in session.follow("job")] == ["1\n"]
     assert read(target, f"{target.root}/jobs/job/journal").count("\nbegin ") == 1
@@ -567,7 +586,7 @@ def test_a_killed_runner_is_started_again_its_orphan_ended_and_nothing_runs_twic
         ("two", 2, "2\n"),
         ("three", 1, "3\n"),
     ]
-    assert not is_alive(target, "sleep 4324")
+    eventually(lambda: not is_alive(target, "sleep 4324"))
 
 
 def test_a_task_that_takes_the_runner_down_each_time_is_given_up(target: Target, session: Session) -> None:
@@ -602,8 +621,9 @@ def test_a_clock_set_back_moves_no_time_limit_and_no_duration(tmp_path: Path, mo
     session = Session(LocalTarget())
     one, two = measured(session, [sh("one", "sleep 2"), sh("hangs", "sleep 60", 3)])
     assert two.ended.began_at < one.ended.began_at
-    assert 2 <= one.ended.wall_s < 30
-    assert (two.ended.how, two.ended.wall_s >= 3) == ("timeout", True)
+    assert 2 <= one.ended.wall_s < 3000, "nowhere the hours that the clock was set back by"
+    assert 3 <= two.ended.wall_s < 3000
+    assert two.ended.how == "timeout"
 
 
 @over_all
@@ -925,7 +945,7 @@ def test_a_phone_that_does_not_come_back_is_lost_and_says_what_goes_on() -> None
 
     way: Any = Breaks(LocalTarget(), 1, after=False)
     with pytest.raises(TargetLost, match=r"not back within 0 s; the last attempt: unplugged.*the same command again"):
-        Session(way, reopen=gone, patience_s=0.1).running_job()
+        Session(way, reopen=gone, patience_s=0.4).running_job()
 
 
 @pytest.mark.fault(

@@ -30,9 +30,7 @@ def source(tmp_path: Path) -> Path:
 def test_no_more_than_a_chunk_is_in_transit_to_a_phone_that_writes_slowly(
     phone: virtual.VirtualPhone, adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slowly = file_transfer._APPEND.replace("bs=262144", "bs=1024")
-    assert slowly != file_transfer._APPEND
-    monkeypatch.setattr(file_transfer, "_APPEND", slowly)
+    monkeypatch.setattr(file_transfer, "BLOCK_BYTES", 1024)
     remote = f"{adb_target.root}/append-slow"
     there = phone.folder / remote.lstrip("/")  # asking the phone would give it time
     in_transit: list[int] = []

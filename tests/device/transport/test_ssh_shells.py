@@ -136,11 +136,17 @@ def test_a_tied_command_ends_with_its_connection_under_any_login_shell(sshd: Ssh
 
 
 def test_output_is_told_as_it_comes(sshd: Sshd) -> None:
-    heard: list[str] = []
     with sshd.target("greeting") as target:
-        script = "echo one; read -r _ </dev/stdin; sleep 0.2; echo two"
-        assert target.run(["sh", "-c", script], on_output=heard.append).stdout == "one\ntwo\n"
-    assert heard[0] == "one\n"
+        heard = f"{target.root}/heard"
+        pieces: list[str] = []
+
+        def listen(piece: str) -> None:
+            pieces.append(piece)
+            if "".join(pieces) == "one\n":
+                target.run(["sh", "-c", f"mkdir -p {target.root} && touch {heard}"])
+
+        script = f"echo one; until [ -e {heard} ]; do sleep 0.1; done; echo two"
+        assert target.run(["sh", "-c", script], on_output=listen).stdout == "one\ntwo\n"
 
 
 @pytest.mark.parametrize(

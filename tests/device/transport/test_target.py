@@ -19,7 +19,7 @@ from smoothdroid.device.transport.command_line import command_line
 from smoothdroid.device.transport.local import LocalTarget
 from smoothdroid.device.transport.resolve import open_target
 from smoothdroid.device.transport.target import Target, read, remove
-from tests.waiting import eventually
+from tests.waiting import GIVE_UP_S, eventually
 
 NASTY = [
     *["", " ", "  two  ", "-n", "--", "-rf", "안녕하세요", "🤖", "it's", 'a "b" c', "'\"'\"'", "\\", "\\n", "\\0"],
@@ -127,12 +127,12 @@ def test_a_program_that_is_not_there_is_status_127(target: Target) -> None:
     outcome="its input is closed, so it goes on or ends",
 )
 def test_nobody_waits_for_a_key(target: Target) -> None:
-    assert target.run(["cat"], timeout_s=10).stdout == ""
+    assert target.run(["cat"]).stdout == ""
 
 
 def test_megabytes_on_both_outputs_arrive_whole(target: Target) -> None:
     script = "yes left | head -c 3000000 & yes right | head -c 3000000 >&2; wait"
-    done = target.run(["sh", "-c", script], timeout_s=60)
+    done = target.run(["sh", "-c", script], timeout_s=GIVE_UP_S)
     assert done.stdout == ("left\n" * 600_000)[:3_000_000]
     assert done.stderr == ("right\n" * 500_000)[:3_000_000]
 
@@ -191,7 +191,7 @@ def test_a_tied_command_ends_with_the_connection(target: Target) -> None:
 def test_many_short_tied_commands_end(adb_target: AdbTarget) -> None:
     """A watcher that outlives its command would keep the connection open."""
     with ThreadPoolExecutor(4) as pool:
-        ran = pool.map(lambda _: adb_target.run(["echo", "x"], tied=True, timeout_s=3).stdout, range(40))
+        ran = pool.map(lambda _: adb_target.run(["echo", "x"], tied=True, timeout_s=60).stdout, range(40))
     assert list(ran) == ["x\n"] * 40
 
 
@@ -296,17 +296,17 @@ def test_a_phone_that_dies_is_lost_and_found_again(tmp_path: Path) -> None:
         began = [threading.Event() for _ in targets]
 
         def sleep(target: Target, running: threading.Event) -> None:
-            target.run(["sh", "-c", "echo began; sleep 60"], on_output=lambda _: running.set())
+            target.run(["sh", "-c", "echo began; sleep 3600"], on_output=lambda _: running.set())
 
         with ThreadPoolExecutor() as pool:
             runs = [pool.submit(sleep, *each) for each in zip(targets, began, strict=True)]
-            assert all(event.wait(10) for event in began)
+            assert all(event.wait(GIVE_UP_S) for event in began)
             virtual.stop(name)
             for run in runs:
-                assert isinstance(run.exception(timeout=20), TargetLost)
+                assert isinstance(run.exception(timeout=GIVE_UP_S), TargetLost)
         for target in targets:
             with pytest.raises(TargetLost):
-                target.run(["true"], timeout_s=5)
+                target.run(["true"])
             with pytest.raises(TargetLost):
                 target.push(Path(__file__), f"{target.root}/file")
             with pytest.raises(TargetLost):
