@@ -56,7 +56,8 @@ def size_of(path: Path) -> int:
 def test_a_phone_that_writes_nothing_more_is_not_waited_for(
     adb_target: Target, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smoothdroid.device.transport.adb.TRANSFER_TIMEOUT_S", 1.0)
+    for module in ("adb", "adb_shell"):
+        monkeypatch.setattr(f"smoothdroid.device.transport.{module}.TRANSFER_TIMEOUT_S", 1.0)
     remote = f"{adb_target.root}/append-stuck"
 
     def progress(sent: int, total: int) -> None:
