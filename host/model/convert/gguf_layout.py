@@ -129,7 +129,7 @@ def _attention(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
         "attn_norm": (sizes.width,),
         "attn_output": (sizes.width, sizes.heads * sizes.value),
     }
-    if row.fused:
+    if row.fused_qkv:
         parts["attn_qkv"] = (q + k + v, sizes.width)
     else:
         parts.update({"attn_q": (q, sizes.width), "attn_k": (k, sizes.width), "attn_v": (v, sizes.width)})
@@ -142,8 +142,8 @@ def _attention(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
 
 def _feed_forward(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     up, down = (sizes.inner, sizes.width), (sizes.width, sizes.inner)
-    parts: dict[str, TensorShape] = {"ffn_norm": (sizes.width,)}
-    if row.fused:
+    parts: dict[str, TensorShape] = {row.gguf_ffn_norm: (sizes.width,)}
+    if row.fused_gate:
         parts.update({"ffn_up": (2 * sizes.inner, sizes.width), "ffn_down": down})
     elif sizes.experts:
         parts["ffn_gate_inp"] = (sizes.experts, sizes.width)

@@ -46,6 +46,8 @@ class ModelArchitecture:
     """llama.cpp can hold a head that is not the embedding. Its graphs of Gemma 1 and 2 multiply by the embedding."""
     gguf: str = "llama"
     """llama.cpp's name of the architecture, `general.architecture` of its GGUFs."""
+    gguf_ffn_norm: str = "ffn_norm"
+    """The name in a GGUF of the norm before the feed-forward part."""
     biases: tuple[str, ...] = ("attn_q", "attn_k", "attn_v", "attn_qkv")
     """The linears, by their names in a GGUF, that may have a bias there."""
     rope: Literal["neighbours", "halves"] | None = None
@@ -53,9 +55,14 @@ class ModelArchitecture:
     pairs of neighbours (the converter permutes q and k for it) or pairs of its two halves."""
 
     @property
-    def fused(self) -> bool:
-        """True where q, k and v are one tensor, and gate and up are one."""
+    def fused_qkv(self) -> bool:
+        """True where q, k and v are one tensor."""
         return len(self.qkv) == 1
+
+    @property
+    def fused_gate(self) -> bool:
+        """True where gate and up are one tensor."""
+        return self.ffn == (self.up,)
 
     @property
     def rotates(self) -> bool:
@@ -71,6 +78,7 @@ LLAMA = ModelArchitecture(
     biases=("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"),
     rope="neighbours",
 )
+FUSED_GATE = ModelArchitecture(ffn=("mlp.gate_up_proj",), up="mlp.gate_up_proj")
 GEMMA = ModelArchitecture(gguf="gemma", norm_offset=1.0, own_head=False)
 # Gemma 2 and 3 put norms behind the sublayers too; post_attention_layernorm is one of those, and feeds no linear.
 GEMMA_2 = replace(GEMMA, gguf="gemma2", ffn_norm="pre_feedforward_layernorm", post_norms=True)
@@ -78,18 +86,19 @@ GEMMA_2 = replace(GEMMA, gguf="gemma2", ffn_norm="pre_feedforward_layernorm", po
 ARCHITECTURES: dict[str, ModelArchitecture] = {
     "LlamaForCausalLM": LLAMA,
     "MistralForCausalLM": LLAMA,
+    # Embedding, residual stream and logits are multiplied by numbers of config.json, which commutes with every fold.
+    "GraniteForCausalLM": replace(LLAMA, gguf="granite", rope=None),
+    "Ministral3ForCausalLM": replace(LLAMA, gguf="mistral3", rope=None),
+    "SmolLM3ForCausalLM": ModelArchitecture(gguf="smollm3"),
+    "SeedOssForCausalLM": ModelArchitecture(gguf="seed_oss", gguf_ffn_norm="post_attention_norm"),
+    "Ernie4_5ForCausalLM": ModelArchitecture(gguf="ernie4_5", biases=("attn_q", "attn_k", "attn_v", "attn_output")),
+    "GlmForCausalLM": replace(FUSED_GATE, gguf="chatglm"),
     "Qwen2ForCausalLM": ModelArchitecture(gguf="qwen2", rope="halves"),
     "Qwen3ForCausalLM": ModelArchitecture(gguf="qwen3", rope="halves", head_norms=True),
     "GemmaForCausalLM": GEMMA,
     "Gemma2ForCausalLM": GEMMA_2,
     "Gemma3ForCausalLM": replace(GEMMA_2, gguf="gemma3", head_norms=True, own_head=True),
-    "Phi3ForCausalLM": ModelArchitecture(
-        gguf="phi3",
-        qkv=("self_attn.qkv_proj",),
-        v="self_attn.qkv_proj",
-        ffn=("mlp.gate_up_proj",),
-        up="mlp.gate_up_proj",
-    ),
+    "Phi3ForCausalLM": replace(FUSED_GATE, gguf="phi3", qkv=("self_attn.qkv_proj",), v="self_attn.qkv_proj"),
     "MixtralForCausalLM": replace(
         LLAMA,
         ffn=(

@@ -2,8 +2,10 @@
 
     python -m tests.host.model.convert_many LLAMA_CPP OUTPUT CHECKPOINT...
 
-Each checkpoint has a process of its own, forked from this one, as the converter's modules are changed for each. Prints
-a line of JSON for each: its name, the notes, and the BadInput's text or null as `error`.
+Each checkpoint has a process of its own, forked from this one, as the converter's modules are changed for each. The
+changes in its file CHANGES are made on the way. With a file PRE_TOKENIZER, the converter takes the name of the
+pre-tokenizer from there: it knows those of public models by hashes of their vocabularies. Prints a line of JSON for
+each: its name, the notes, and the BadInput's text or null as `error`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from smoothdroid.host.model.checkpoint.vocabulary import require_rows
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
+from smoothdroid.host.model.smoothquant.tensor_changes import load_changes
+
+CHANGES, PRE_TOKENIZER = "changes.smoothing", "pre_tokenizer.txt"
 
 
 def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
@@ -37,8 +42,13 @@ def convert(llama_cpp: Path, model: Path, output: Path) -> dict[str, object]:
         checkpoint = settle_head(open_checkpoint(staged), notes.append)
         if checkpoint.architecture in ARCHITECTURES:
             Network(checkpoint)
+        if (model / PRE_TOKENIZER).exists():
+            name = (model / PRE_TOKENIZER).read_text(encoding="utf-8")
+            text_model: Any = sys.modules["conversion.base"].TextModel
+            text_model.get_vocab_base_pre = lambda _self, _tokenizer: name
+        changes = load_changes(model / CHANGES) if (model / CHANGES).exists() else {}
         wanted = GgufRequest("f32", output / f"{model.name}.gguf", checkpoint.name)
-        run_converter(llama_cpp, staged, Weights(checkpoint), wanted)
+        run_converter(llama_cpp, staged, Weights(checkpoint, changes), wanted)
     except SmoothdroidError as error:
         return {"name": model.name, "error": str(error), "notes": notes}
     return {"name": model.name, "error": None, "notes": notes}

@@ -208,17 +208,17 @@ def test_the_smoothed_checkpoint_is_saved_for_transformers(
 def test_plain_alone_needs_no_fold_and_no_text(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, llama_cpp: Path
 ) -> None:
-    """SmolLM 3, which llama.cpp's converter knows and the table of folds does not."""
-    model, output = make_checkpoint(architecture="SmolLM3ForCausalLM"), tmp_path / "out"
-    with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM.*Known: .*LlamaForCausalLM.*--plain"):
+    """Arcee, which llama.cpp's converter knows and the table of folds does not."""
+    model, output = make_checkpoint(architecture="ArceeForCausalLM"), tmp_path / "out"
+    with pytest.raises(BadInput, match=r"ArceeForCausalLM.*Known: .*LlamaForCausalLM.*--plain"):
         prepare(model, output, llama_cpp=llama_cpp)
     assert not output.exists()
-    with pytest.raises(BadInput, match=r"SmolLM3ForCausalLM: which of its tensors must not be Q4_0"):
+    with pytest.raises(BadInput, match=r"ArceeForCausalLM: which of its tensors must not be Q4_0"):
         prepare(model, output, PrepareSettings(smooth=False, plain=True, types=("q8_0", "q4_0")), llama_cpp=llama_cpp)
     (plain,) = prepare(model, output, PrepareSettings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert plain.path.name == "tiny-plain-q8_0.gguf"
     assert plain.manifest.recipe.smoothing is None
-    assert GGUFReader(plain.path).fields["general.architecture"].contents() == "smollm3"
+    assert GGUFReader(plain.path).fields["general.architecture"].contents() == "arcee"
 
 
 def test_types_are_read_from_a_list() -> None:

@@ -18,6 +18,8 @@ PROSE = "The quick brown fox jumps over the lazy dog; pack my box with five doze
 
 LOUD_CHANNEL = 5  # of every norm, every `up` and every `v`: the outlier that SmoothQuant is for
 
+VOCABULARY = 320
+
 COMMON = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -34,11 +36,33 @@ COMMON = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "LlamaForCausalLM": {"attention_bias": True, "mlp_bias": True},
     "MistralForCausalLM": {"head_dim": 24},
+    "GraniteForCausalLM": {
+        "attention_bias": True,
+        "mlp_bias": True,
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.5,
+        "attention_multiplier": 0.3,
+        "logits_scaling": 2.0,
+    },
+    "Ministral3ForCausalLM": {
+        "head_dim": 24,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1,
+        },
+    },
+    "SeedOssForCausalLM": {"head_dim": 24, "attention_bias": True, "attention_out_bias": False},
+    "GlmForCausalLM": {"head_dim": 16, "attention_bias": True},
     "Qwen2ForCausalLM": {},  # q, k and v always have one
     "Qwen3ForCausalLM": {"head_dim": 24, "attention_bias": True},
     "GemmaForCausalLM": {"head_dim": 24, "attention_bias": True},
-    "Gemma2ForCausalLM": {"head_dim": 24, "attention_bias": True},
-    "Gemma3ForCausalLM": {"head_dim": 24, "attention_bias": True},
+    "Gemma2ForCausalLM": {"head_dim": 24, "attention_bias": True, "query_pre_attn_scalar": 24},
+    "Gemma3ForCausalLM": {"head_dim": 24, "attention_bias": True, "query_pre_attn_scalar": 24},
     "Phi3ForCausalLM": {},
     "MixtralForCausalLM": {"num_local_experts": 4, "num_experts_per_tok": 2},
 }
@@ -53,7 +77,7 @@ def tiny_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer.train_from_iterator(
-        [PROSE], BpeTrainer(vocab_size=320, special_tokens=[*specials, *bytes_], show_progress=False)
+        [PROSE], BpeTrainer(vocab_size=VOCABULARY, special_tokens=[*specials, *bytes_], show_progress=False)
     )
     # The trainer marks the bytes as special, which would hide them from byte fallback's decoder.
     content = json.loads(tokenizer.to_str())
