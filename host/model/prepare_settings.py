@@ -119,8 +119,13 @@ def _measured_as(quantisation: Quantisation) -> str:
 
 
 def _require_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: bool, tied: bool) -> None:
-    """Raise BadInput where the checkpoint's head or architecture does not allow the rotation, or the untied head."""
+    """Raise BadInput where the checkpoint's architecture or head does not allow the folds, rotation or untied head."""
     row = architecture_of(checkpoint.architecture)
+    if limit := next((name for name in row.limits if checkpoint.config.get(name) is not None), None):
+        raise BadInput(
+            f"{checkpoint.name}: {limit} in its config.json limits what the linears of {checkpoint.architecture} give, "
+            "and a scale cannot pass a limit. It cannot be smoothed; --plain converts it."
+        )
     if (rotate or settings.untie) and not row.own_head:
         raise BadInput(
             f"{checkpoint.architecture}: llama.cpp's graph of it multiplies by the embedding, so the head cannot have "

@@ -20,7 +20,7 @@ from smoothdroid.host.model.calibration.transformers_loading import empty_model,
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD, LAYER, architecture_of
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD, LAYER, architecture_of
 from smoothdroid.host.model.smoothquant.folds import Sizes, fill
 
 BATCH_TOKENS = 1024
@@ -57,13 +57,14 @@ class Network:
         self._model, config = empty_model(checkpoint)
         self._inner: Any = self._model.model
         self._layers = list(self._inner.layers)
-        self._norm = self._inner.norm
         self._architecture = architecture_of(checkpoint.architecture)
+        self._final = self._architecture.final_norm
+        self._norm = self._model.get_submodule(self._final)
         self.sizes = Sizes(
             n_layers=len(self._layers),
             n_heads=config.num_attention_heads,
             n_kv_heads=config.num_key_value_heads,
-            n_experts=getattr(config, "num_local_experts", 0) or 0,
+            n_experts=getattr(config, "num_local_experts", 0) or getattr(config, "num_experts", 0) or 0,
         )
         self.hidden_size = int(config.hidden_size)
         require_shapes(checkpoint, self._model)
@@ -95,7 +96,7 @@ class Network:
         self._inner.embed_tokens.weight = nn.Parameter(rows.to(self.device, dtype), requires_grad=False)
         calls: list[dict[str, Any]] = []
         self._inner.layers = nn.ModuleList(_Recorder(calls) for _ in self._layers)
-        self._inner.norm = nn.Identity()
+        self._model.set_submodule(self._final, nn.Identity())
         hidden = self._inner(input_ids=places.to(self.device), use_cache=False).last_hidden_state
         return Batch(hidden, calls)
 
@@ -146,7 +147,7 @@ class Network:
         `head` stands in for the head of `weights`.
         """
         with self._final_norm(weights) as norm:
-            self._inner.norm = norm
+            self._model.set_submodule(self._final, norm)
             self._model.lm_head = head or LmHead(weights)
             outputs = []
             for batch in stream:
@@ -156,8 +157,9 @@ class Network:
 
     @contextmanager
     def _final_norm(self, weights: Weights) -> Iterator[nn.Module]:
-        weight = weights.read(f"{FINAL_NORM}.weight").to(self.device)
-        self._norm.weight = nn.Parameter(weight, requires_grad=False)
+        state = {name: weights.read(f"{self._final}.{name}").to(self.device) for name in self._norm.state_dict()}
+        self._norm.load_state_dict(state, assign=True)
+        self._norm.requires_grad_(requires_grad=False)
         try:
             yield self._norm
         finally:
@@ -199,4 +201,6 @@ class LmHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logits of hidden states [..., channels], float32."""
         parts = (self._rounding(rows).to(hidden.device) for rows in self._weights.parts(f"{HEAD}.weight"))
-        return torch.cat([nn.functional.linear(hidden.float(), rows) for rows in parts], dim=-1)
+        logits = torch.cat([nn.functional.linear(hidden.float(), rows) for rows in parts], dim=-1)
+        bias = f"{HEAD}.bias"
+        return logits + self._weights.read(bias).to(logits) if bias in self._weights.checkpoint.tensors else logits

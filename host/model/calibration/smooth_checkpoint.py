@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.saving import unties
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import AutoAlpha, FoldAlpha, HeldOut, Smoothing, SmoothingOutcome
-from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM, HEAD, architecture_of
-from smoothdroid.host.model.smoothquant.folds import HEAD_FOLD, Fold, expand, folds_of, residual_stream
+from smoothdroid.host.model.smoothquant.architectures import HEAD
+from smoothdroid.host.model.smoothquant.folds import Fold, expand, folds_of, head_fold, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChanges, rotation_changes
 from smoothdroid.host.model.texts.prose import Prose
@@ -47,7 +46,7 @@ def smooth_checkpoint(
     network = Network(checkpoint, device)
     folds = expand(folds_of(checkpoint.architecture, settings.folds), network.sizes)
     if "norm" in settings.folds and (settings.untie or f"{HEAD}.weight" in checkpoint.tensors):
-        folds = (*folds, replace(HEAD_FOLD, source_offset=architecture_of(checkpoint.architecture).norm_offset))
+        folds = (*folds, head_fold(checkpoint.architecture))
     rotated = _rotated(checkpoint, network, settings.seed) if settings.rotate else None
     auto = isinstance(settings.alpha, AutoAlpha)
     windows = draw_windows(
@@ -99,7 +98,7 @@ def _search(
 def _rotated(checkpoint: Checkpoint, network: Network, seed: int) -> TensorChanges:
     stream = residual_stream(checkpoint.architecture, network.sizes)
     weights = Weights(checkpoint)
-    norms = {name: weights.read(name) for name in (f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM))}
+    norms = {name: weights.read(name) for name in (f"{norm}.weight" for norm in stream.readers)}
     return rotation_changes(stream, Rotation(network.hidden_size, seed), norms, checkpoint.tensors)
 
 

@@ -64,7 +64,8 @@ def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShape
     if sizes is None:
         return None
     required = _required(row, sizes)
-    for tensor in ("token_embd.weight", *(["output.weight"] if row.own_head and "output.weight" in shapes else [])):
+    own_head = row.own_head and (not row.tied_head or "output.weight" in shapes)
+    for tensor in ("token_embd.weight", *(["output.weight"] if own_head else [])):
         required[tensor] = (*shapes.get(tensor, (0,))[:1], sizes.width)
     for tensor, expected in required.items():
         shape = shapes.get(tensor)
@@ -73,7 +74,9 @@ def _tensors(architecture: str, metadata: Mapping[str, Any], shapes: TensorShape
         if shape != expected:
             return f"{tensor} has the shape {list(shape)}, expected {list(expected)}"
     for tensor in sorted(shapes.keys() - required.keys() - set(EXTRA)):
-        part = tensor.split(".")[2] if tensor.startswith("blk.") else tensor
+        part = tensor.split(".")[2 if tensor.startswith("blk.") else 0]
+        if part in row.optional:
+            continue
         weight = tensor.removesuffix(".bias") + ".weight"
         if not (tensor.endswith(".bias") and part in row.biases and weight in required):
             return f"{tensor} has no place in llama.cpp's {architecture}"
@@ -87,6 +90,7 @@ class _Sizes:
     layers: int
     width: int
     inner: int
+    expert_inner: int
     heads: int
     kv_heads: int
     key: int
@@ -98,12 +102,14 @@ class _Sizes:
         """Return the sizes, or None where they are not one number each for all layers."""
         heads, width = (metadata.get(f"{architecture}.{key}") for key in ("attention.head_count", "embedding_length"))
         head = width // heads if type(heads) is int and type(width) is int and heads > 0 else None
+        inner = metadata.get(f"{architecture}.feed_forward_length")
         sizes = [
             metadata.get(f"{architecture}.{key}", otherwise)
             for key, otherwise in (
                 ("block_count", None),
                 ("embedding_length", None),
                 ("feed_forward_length", None),
+                ("expert_feed_forward_length", inner),
                 ("attention.head_count", None),
                 ("attention.head_count_kv", heads),
                 ("attention.key_length", head),
@@ -125,16 +131,17 @@ def _required(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
 
 def _attention(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     q, k, v = sizes.heads * sizes.key, sizes.kv_heads * sizes.key, sizes.kv_heads * sizes.value
-    parts: dict[str, TensorShape] = {
-        "attn_norm": (sizes.width,),
-        "attn_output": (sizes.width, sizes.heads * sizes.value),
-    }
+    parts: dict[str, TensorShape] = {"attn_output": (sizes.width, sizes.heads * sizes.value)}
+    if row.attention_norm:
+        parts["attn_norm"] = (sizes.width,)
     if row.fused_qkv:
         parts["attn_qkv"] = (q + k + v, sizes.width)
     else:
         parts.update({"attn_q": (q, sizes.width), "attn_k": (k, sizes.width), "attn_v": (v, sizes.width)})
-    if row.head_norms:
+    if row.head_norms == "each head":
         parts.update({"attn_q_norm": (sizes.key,), "attn_k_norm": (sizes.key,)})
+    if row.head_norms == "all heads":
+        parts.update({"attn_q_norm": (q,), "attn_k_norm": (k,)})
     if row.post_norms:
         parts["post_attention_norm"] = (sizes.width,)
     return parts
@@ -142,13 +149,17 @@ def _attention(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
 
 def _feed_forward(row: ModelArchitecture, sizes: _Sizes) -> dict[str, TensorShape]:
     up, down = (sizes.inner, sizes.width), (sizes.width, sizes.inner)
-    parts: dict[str, TensorShape] = {row.gguf_ffn_norm: (sizes.width,)}
-    if row.fused_gate:
+    parts: dict[str, TensorShape] = {}
+    if row.ffn_norm not in (None, row.attention_norm):
+        parts[row.gguf_ffn_norm] = (sizes.width,)
+    if row.up is None:
+        parts.update({"ffn_up": up, "ffn_down": down})
+    elif row.fused_gate:
         parts.update({"ffn_up": (2 * sizes.inner, sizes.width), "ffn_down": down})
     elif sizes.experts:
         parts["ffn_gate_inp"] = (sizes.experts, sizes.width)
-        parts.update({f"ffn_{part}_exps": (sizes.experts, *up) for part in ("gate", "up")})
-        parts["ffn_down_exps"] = (sizes.experts, *down)
+        parts.update({f"ffn_{part}_exps": (sizes.experts, sizes.expert_inner, sizes.width) for part in ("gate", "up")})
+        parts["ffn_down_exps"] = (sizes.experts, sizes.width, sizes.expert_inner)
     else:
         parts.update({"ffn_gate": up, "ffn_up": up, "ffn_down": down})
     if row.post_norms:

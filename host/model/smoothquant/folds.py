@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, FINAL_NORM, HEAD, LAYER, architecture_of
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, LAYER, architecture_of
 
 Kind = Literal["norm", "up-down", "v-o"]
 
@@ -63,13 +63,11 @@ def folds_of(architecture: str, kinds: Iterable[str] = KINDS) -> tuple[Fold, ...
     def within(*names: str) -> tuple[str, ...]:
         return tuple(layer + name for name in names)
 
-    offset = row.norm_offset
-    folds = (
-        Fold("v-o", layer + row.v, within(row.o)),
-        Fold("up-down", layer + row.up, within(row.down), experts=row.experts and layer + row.experts),
-        Fold("norm", layer + row.attention_norm, within(*row.qkv), source_offset=offset),
-        Fold("norm", layer + row.ffn_norm, within(*row.ffn), source_offset=offset),
-    )
+    folds = [Fold("v-o", layer + row.v, within(row.o))]
+    if row.up is not None:
+        folds.append(Fold("up-down", layer + row.up, within(row.down), experts=row.experts and layer + row.experts))
+    for norm, linears in row.norms.items():
+        folds.append(Fold("norm", layer + norm, within(*linears), source_offset=row.norm_offset))
     wanted = set(kinds)
     return tuple(fold for fold in folds if fold.kind in wanted)
 
@@ -78,7 +76,7 @@ def folds_of(architecture: str, kinds: Iterable[str] = KINDS) -> tuple[Fold, ...
 class ResidualStream:
     """The residual stream of a model: what reads from it and what writes into it, by tensor names without `.weight`.
 
-    `readers`: norm -> the linears behind it. The final norm, the head and the embedding are every architecture's.
+    `readers`: norm -> the linears behind it, the last norm and the head among them. The embedding writes too.
     """
 
     readers: Mapping[str, tuple[str, ...]]
@@ -91,8 +89,8 @@ def require_rotatable(architecture: str) -> None:
     if not architecture_of(architecture).rotates:
         exact = sorted(name for name, row in ARCHITECTURES.items() if row.rotates)
         raise BadInput(
-            f"{architecture}: rotate is not exact here: norms stand between its sublayers and the residual stream. "
-            f"Leave rotate out of --folds. It is exact for: {', '.join(exact)}."
+            f"{architecture}: rotate is not exact here: norms stand between its sublayers and the residual stream, or "
+            f"subtract the mean of its channels. Leave rotate out of --folds. It is exact for: {', '.join(exact)}."
         )
 
 
@@ -103,13 +101,13 @@ def residual_stream(architecture: str, sizes: Sizes) -> ResidualStream:
     readers: dict[str, tuple[str, ...]] = {}
     writers: list[str] = []
     for layer in range(sizes.n_layers):
-        for norm, linears in ((row.attention_norm, row.qkv), (row.ffn_norm, row.ffn)):
+        for norm, linears in row.norms.items():
             readers[(LAYER + norm).format(layer=layer)] = tuple(
                 name for linear in linears for name in fill(LAYER + linear, layer, range(sizes.n_experts))
             )
         for linear in (row.o, row.down):
             writers += fill(LAYER + linear, layer, range(sizes.n_experts))
-    return ResidualStream(readers, tuple(writers), row.norm_offset)
+    return ResidualStream({**readers, row.final_norm: (HEAD,)}, tuple(writers), row.norm_offset)
 
 
 def fill(name: str, layer: int, experts: Sequence[int]) -> list[str]:
@@ -118,8 +116,10 @@ def fill(name: str, layer: int, experts: Sequence[int]) -> list[str]:
     return [name.format(layer=layer, expert=number) for number in numbers]
 
 
-HEAD_FOLD = Fold("norm", FINAL_NORM, (HEAD,))
-"""The fold of the last norm into the head: every architecture's, where the head is not tied to the embedding."""
+def head_fold(architecture: str) -> Fold:
+    """Return the fold of the last norm into the head, where that is not tied to the embedding."""
+    row = architecture_of(architecture)
+    return Fold("norm", row.final_norm, (HEAD,), source_offset=row.norm_offset)
 
 
 def expand(folds: Sequence[Fold], sizes: Sizes) -> tuple[Fold, ...]:

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, FINAL_NORM, HEAD
+from smoothdroid.host.model.smoothquant.architectures import EMBEDDING
 from smoothdroid.host.model.smoothquant.folds import Fold, ResidualStream
 from smoothdroid.host.model.smoothquant.formulas import divide_last_rows, multiply_columns, repeat_over_shared_heads
 from smoothdroid.host.model.smoothquant.rotation import Rotation
@@ -100,7 +100,7 @@ def rotation_changes(
     The head gets a tensor of its own where it was tied to the embedding: the two no longer hold the same.
     """
     changed: dict[str, TensorChange] = {f"{EMBEDDING}.weight": TensorChange(rotated_axis="columns", rotation=rotation)}
-    for norm, readers in {**stream.readers, FINAL_NORM: (HEAD,)}.items():
+    for norm, readers in stream.readers.items():
         gain = norms[f"{norm}.weight"].float() + stream.norm_offset
         changed[f"{norm}.weight"] = TensorChange(ones=True, offset=stream.norm_offset)
         for reader in readers:

@@ -13,13 +13,19 @@ from torch import Tensor
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, GivenAlphas, LayerTensors
-from smoothdroid.host.model.calibration.layer_pass import MAX_RELATIVE_DIFFERENCE, fold_layers
+from smoothdroid.host.model.calibration.layer_pass import (
+    MAX_RELATIVE_DIFFERENCE,
+    compare,
+    compare_in_float64,
+    fold_layers,
+    is_equivalent,
+)
 from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.windows import ReaderInputs, Windows
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, FINAL_NORM, HEAD, architecture_of
-from smoothdroid.host.model.smoothquant.folds import HEAD_FOLD, KINDS, Fold, expand, folds_of, residual_stream
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, architecture_of
+from smoothdroid.host.model.smoothquant.folds import KINDS, Fold, expand, folds_of, head_fold, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import (
     TensorChange,
@@ -56,6 +62,13 @@ class Original:
         moved = (logits(self.network, Weights(self.checkpoint, changed)) - self.logits).abs().max()
         return (moved / (self.logits.max() - self.logits.min())).item()
 
+    def stays(self, changed: TensorChanges) -> bool:
+        """Whether the function stays by the measure of `prepare`: in float64 where float32 itself rounds more."""
+        folded = Weights(self.checkpoint, changed)
+        return is_equivalent(compare(self.logits, logits(self.network, folded))) or is_equivalent(
+            compare_in_float64(self.network, Weights(self.checkpoint), folded, UNSEEN)
+        )
+
     def ranges(self, changed: TensorChanges) -> Mapping[Fold, Tensor]:
         """What the folds' readers read of the calibration, of the model with these changes."""
         watch = Watch()
@@ -64,7 +77,7 @@ class Original:
 
     def rotated(self) -> TensorChanges:
         stream = residual_stream(self.checkpoint.architecture, self.network.sizes)
-        names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
+        names = [f"{norm}.weight" for norm in stream.readers]
         norms = {name: Weights(self.checkpoint).read(name) for name in names}
         return rotation_changes(stream, Rotation(self.network.hidden_size, 0), norms, self.checkpoint.tensors)
 
@@ -91,8 +104,7 @@ def made(folder: Path, architecture: str, *, tied: bool, config: dict[str, Any] 
     checkpoint = open_checkpoint(write_tiny_model(folder / "tiny", architecture, tied=tied, config=config))
     assert (f"{HEAD}.weight" in checkpoint.tensors) is not tied
     network = Network(checkpoint)
-    head = replace(HEAD_FOLD, source_offset=architecture_of(architecture).norm_offset)  # of a tied one it is untied
-    folds = (*expand(folds_of(architecture), network.sizes), head)
+    folds = (*expand(folds_of(architecture), network.sizes), head_fold(architecture))  # a tied head is untied
     found = fold_layers(network, checkpoint, WINDOWS, folds, GIVEN)
     return Original(checkpoint, network, folds, found.choices, logits(network, Weights(checkpoint)))
 
@@ -101,7 +113,7 @@ def made(folder: Path, architecture: str, *, tied: bool, config: dict[str, Any] 
 def test_the_function_stays_and_the_weights_change(original: Original, kinds: tuple[str, ...]) -> None:
     folds = tuple(fold for fold in original.folds if fold.kind in kinds)
     changed = original.changes(folds)
-    assert original.difference(changed) < MAX_RELATIVE_DIFFERENCE
+    assert original.stays(changed)
 
     assert changed.keys() == {name for fold in folds for name in touched(fold, original.checkpoint.tensors)}
     for name, change in changed.items():
@@ -116,8 +128,8 @@ def test_turning_leaves_the_function_and_no_loud_channel(original: Original) -> 
             original.rotated()
         return
     rotated = original.rotated()
-    assert original.difference(rotated) < MAX_RELATIVE_DIFFERENCE
-    assert original.difference(original.changes(original.folds, rotated)) < MAX_RELATIVE_DIFFERENCE
+    assert original.stays(rotated)
+    assert original.stays(original.changes(original.folds, rotated))
 
     norms = tuple(fold for fold in original.folds if fold.kind == "norm")
     ranges = original.ranges(rotated)

@@ -221,6 +221,15 @@ def test_plain_alone_needs_no_fold_and_no_text(
     assert GGUFReader(plain.path).fields["general.architecture"].contents() == "arcee"
 
 
+def test_a_limit_that_no_scale_passes_is_refused(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
+) -> None:
+    model = make_checkpoint(architecture="OlmoeForCausalLM", config={"clip_qkv": 8.0})
+    with pytest.raises(BadInput, match=r"clip_qkv in its config\.json limits .* --plain converts it"):
+        prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp)
+    assert not (tmp_path / "out").exists()
+
+
 def test_types_are_read_from_a_list() -> None:
     assert parse_types("q8_0, F32,q8_0") == ("q8_0", "f32")
     for wrong in ("q6_k", "", "q8_0,"):

@@ -22,7 +22,6 @@ from smoothdroid.host.model.calibration.windows import Windows
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.provenance.manifest import Equivalence
-from smoothdroid.host.model.smoothquant.architectures import FINAL_NORM
 from smoothdroid.host.model.smoothquant.folds import KINDS, expand, folds_of, residual_stream
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 from smoothdroid.host.model.smoothquant.tensor_changes import rotation_changes
@@ -78,7 +77,7 @@ def test_float64_reaches_all_that_transformers_computes(
     rotated = None
     if rotate:
         stream = residual_stream(architecture, network.sizes)
-        names = [f"{norm}.weight" for norm in (*stream.readers, FINAL_NORM)]
+        names = [f"{norm}.weight" for norm in stream.readers]
         norms = {name: Weights(checkpoint).read(name) for name in names}
         rotated = rotation_changes(stream, Rotation(network.hidden_size, 0), norms, checkpoint.tensors)
     found = fold_layers(network, checkpoint, WINDOWS, folds, GivenAlphas(dict.fromkeys(KINDS, 0.5)), rotated=rotated)
