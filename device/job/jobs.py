@@ -92,7 +92,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanResult:
     """The jobs and files that were removed from a phone, and those that stay."""
 
     jobs: list[Job]
@@ -118,7 +118,7 @@ def clean(
     idle_s: float = 0.0,
     uncollected: bool = False,
     dry_run: bool = False,
-) -> Cleaned:
+) -> CleanResult:
     """Remove the jobs and files that no running job needs, limited to those `named` or idle for `idle_s`.
 
     A job with uncollected results is kept, with the files that it needs, unless `uncollected`. Raises BadInput for a
@@ -154,7 +154,7 @@ def clean(
                 evicted.append(file)
     if not dry_run:
         inventory.evict(target, [file.id for file in evicted])
-    return Cleaned(removed, evicted, leftovers, kept)
+    return CleanResult(removed, evicted, leftovers, kept)
 
 
 def _why_kept(job: Job, *, uncollected: bool) -> str:

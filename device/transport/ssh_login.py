@@ -22,11 +22,11 @@ MOST_JUMPS = 8  # in a row; more are a loop in ~/.ssh/config
 
 
 @dataclass
-class Connection:
+class SshConnection:
     """An open connection after login, with the jump hosts that it goes through."""
 
     transport: paramiko.Transport
-    below: Connection | None = None
+    below: SshConnection | None = None
     proxy: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class Login:
     """The fingerprint of a host key to trust."""
     jumps_so_far: int = field(default=0, repr=False)
 
-    def connect(self) -> Connection:
+    def connect(self) -> SshConnection:
         """Connect and log in.
 
         Raises Unreachable where nothing answers, NoPhone where the host refuses the login, BadInput for a key or a
@@ -62,7 +62,7 @@ class Login:
         with keys_for(host, self.key) as keys:  # before connecting: a key that is named must be usable
             sock, below, proxy = self._socket()
             transport = _transport(sock)
-            connection = Connection(transport, below, proxy)
+            connection = SshConnection(transport, below, proxy)
             try:
                 files = (self.known_hosts,) if self.known_hosts else host.known_hosts
                 known = KnownHosts(files, self.accepted)
@@ -73,7 +73,7 @@ class Login:
                 raise
         return connection
 
-    def _socket(self) -> tuple[socket.socket | paramiko.Channel, Connection | None, subprocess.Popen[bytes] | None]:
+    def _socket(self) -> tuple[socket.socket | paramiko.Channel, SshConnection | None, subprocess.Popen[bytes] | None]:
         host = self.host
         if host.proxy_command:
             sock, proxy = _run_proxy(host.proxy_command)

@@ -135,6 +135,7 @@ def facts(result: PhoneResult) -> dict[str, Any]:
         "phone": result.phone.model_dump() if result.phone else None,
         "folder": str(campaign.folder) if campaign else None,
         "reused": campaign.reused if campaign else None,
+        "kept": campaign.reused if campaign else None,  # the key of 0.1, for one release
         "runs": [run.model_dump(mode="json") for run in result.runs],
         "cells": (_of_section(result, rows.as_facts) or {"rows": []})["rows"],
         "error": str(result.error) if result.error else None,

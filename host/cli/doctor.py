@@ -49,7 +49,8 @@ def doctor_command(
     for target in phones.on or []:
         checks += doctor.examine_phone(target, phones.ssh)
     if json:
-        console.facts([dataclasses.asdict(check) for check in checks])
+        # `mend` is the key of 0.1, for one release.
+        console.facts([{**dataclasses.asdict(check), "mend": check.fix} for check in checks])
     else:
         _print(checks)
     if not doctor.are_met(checks, command):

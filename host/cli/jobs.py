@@ -94,7 +94,7 @@ def phone_clean(
         _print_cleaned(done, dry_run=dry_run)
 
 
-def _print_cleaned(done: jobs.Cleaned, *, dry_run: bool) -> None:
+def _print_cleaned(done: jobs.CleanResult, *, dry_run: bool) -> None:
     for job in done.jobs:
         lost = f", the results of {job.uncollected} of them uncollected" if job.uncollected else ""
         console.out.print(f"{job.name}  ({job.state}, {job.total or '?'} cells{lost})", soft_wrap=True)

@@ -31,7 +31,7 @@ TRACEBACK = "Traceback (most recent call last)"
 ERRORS: dict[str, type[SmoothdroidError]] = {"BadInput": BadInput, "SmoothdroidError": SmoothdroidError}
 
 
-class Job(BaseModel):
+class ChildJob(BaseModel):
     """The task of a child process, which reads it from a file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -78,7 +78,7 @@ def _end_with(parent: int) -> None:
 
 def run_child(
     module: str,
-    job: Job,
+    job: ChildJob,
     log: Path,
     *,
     name: str,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from smoothdroid.host.common.child_process import Job, OnProgress, run_child
+from smoothdroid.host.common.child_process import ChildJob, OnProgress, run_child
 from smoothdroid.host.model.provenance.manifest import Smoothing, SmoothingOutcome
 
 
-class SmoothJob(Job):
+class SmoothJob(ChildJob):
     """A smoothing: the checkpoint, the settings, and the files to write."""
 
     checkpoint: Path

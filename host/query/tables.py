@@ -113,6 +113,7 @@ CELLS = QueryTable(
             ("tokens_per_s_high", "DOUBLE", "upper end of it"),
             ("tokens_per_s_median", "DOUBLE", "median of the repetitions"),
             ("rejected_tokens_per_s", "DOUBLE", "mean where the verdict is not `valid`: kept separate"),
+            ("unbelieved_tokens_per_s", "DOUBLE", "earlier name of `rejected_tokens_per_s`, for one release"),
             ("processes", "INTEGER", "number of processes behind the number, valid or not"),
             ("repetitions", "INTEGER", "number of repetitions in all of these processes"),
             ("first_token_s", "DOUBLE", "seconds from the loaded model to the first token of the answer to a prompt"),
@@ -204,6 +205,7 @@ def _named(name: str, row: CellRow) -> Facts:
 def _cell_facts(name: str, row: CellRow, model: Artifact) -> Facts:
     cell, rate, options = row.judged.cell, row.tokens_per_s, row.judged.cell.options
     valid = rate if row.valid else None
+    rejected = None if valid else rate and rate.mean
     return {
         **_named(name, row),
         "n_prompt": cell.test.n_prompt,
@@ -218,7 +220,8 @@ def _cell_facts(name: str, row: CellRow, model: Artifact) -> Facts:
         "verdict": row.verdict if rate else None,
         **interval_facts("tokens_per_s", valid),
         "tokens_per_s_median": valid and statistics.median(row.judged.rates),
-        "rejected_tokens_per_s": None if valid else rate and rate.mean,
+        "rejected_tokens_per_s": rejected,
+        "unbelieved_tokens_per_s": rejected,
         "processes": len(row.judged.runs),
         "repetitions": len(row.judged.rates),
         **interval_facts("first_token_s", row.first_token_s if valid else None),

@@ -437,6 +437,8 @@ def test_a_plan_is_checked_and_measured(smoothdroid: Smoothdroid, cache: Path, g
     plan = tmp_path / "plan.toml"
     plan.write_text('models = "*.gguf"\nthreads = [1, 2]\nprompt = 16\ngenerate = 0\nrepetitions = 2\nrounds = 2\n')
     assert "is well formed: 1 models" in smoothdroid("plan", "check", plan).out
+    request = json.loads(smoothdroid("plan", "check", plan, "--json").out)["request"]
+    assert request["some"] == request["overrides"]
     cells = json.loads(smoothdroid("plan", "check", plan, "--on", "local:", "--json").out)
     assert [cell["threads"] for cell in cells] == [1, 2]
     shown = smoothdroid("plan", "check", plan, "--on", "local:").out
@@ -480,6 +482,8 @@ def test_doctor_ends_with_1_where_something_is_missing_that_is_needed(
     assert told.status == 0, "a compiler for this machine is optional"
     assert "compiler for this machine (optional): " in told.out
     assert smoothdroid("doctor", "--for", "evaluate").status == 1
+    checks = json.loads(smoothdroid("doctor", "--for", "evaluate", "--json").out)
+    assert [check["mend"] for check in checks] == [check["fix"] for check in checks]
     assert smoothdroid("doctor", "--for", "report").status == 0
     gone = smoothdroid("doctor", "--for", "report", "--on", "ssh://user@127.0.0.1:1")
     assert gone.status == 1

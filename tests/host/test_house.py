@@ -282,3 +282,9 @@ def test_a_text_in_the_locales_encoding_is_found(call: str, found: bool) -> None
     parsed = ast.parse(call, mode="eval").body
     assert isinstance(parsed, ast.Call)
     assert _locale_decides(parsed) is found
+
+
+def test_no_two_classes_share_a_name() -> None:
+    classes = [node.name for path in MODULES for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)]
+    assert len(classes) > 100
+    assert sorted({name for name in classes if classes.count(name) > 1}) == []

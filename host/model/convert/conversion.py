@@ -7,13 +7,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
-from smoothdroid.host.common.child_process import Job, OnProgress, run_child
+from smoothdroid.host.common.child_process import ChildJob, OnProgress, run_child
 from smoothdroid.host.model.provenance.manifest import Quantisation
 
 CONVERTER = "convert_hf_to_gguf.py"
 
 
-class ConvertJob(Job):
+class ConvertJob(ChildJob):
     """A conversion: the checkpoint, and the GGUF to write."""
 
     llama_cpp: Path

@@ -72,6 +72,7 @@ def test_a_single_phone_s_facts_are_the_command_s_and_its_error_too(
     assert show(results[:1], single=True, json=True) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["target"], facts["reused"], len(facts["runs"]), len(facts["cells"])) == ("adb:a", 0, 1, 1)
+    assert facts["kept"] == facts["reused"]
     results[0].error = SmoothdroidError("lost")
     with pytest.raises(SmoothdroidError, match="lost"):
         show(results[:1], single=True, json=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
-from smoothdroid.host.common.child_process import PACKAGES, Events, Job, run_child
+from smoothdroid.host.common.child_process import PACKAGES, ChildJob, Events, run_child
 
 MODULE = "tests.host.common.test_child_process"
 
 
-class Task(Job):
+class Task(ChildJob):
     """What the child below does."""
 
     do: str

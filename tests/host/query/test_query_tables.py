@@ -28,6 +28,7 @@ def test_cells_say_what_the_report_says() -> None:
         assert (cell["verdict"] or "-", cell["remark"]) == (row["verdict"], row["remark"])
         assert cell["repetitions"] == row["repetitions"]
         believed = row["verdict"] == "valid"
+        assert cell["unbelieved_tokens_per_s"] == cell["rejected_tokens_per_s"]
         assert cell["rejected_tokens_per_s"] == (None if believed else row["tokens_per_s"])
         assert cell["processes"] == row["processes"]
         for end in ("", "_low", "_high"):
