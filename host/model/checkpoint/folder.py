@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.json_file import read_object
+from smoothdroid.host.model.checkpoint.text_part import text_part
 from smoothdroid.host.model.checkpoint.weight_files import (
     PYTORCH_FILE,
     SINGLE_FILE,
@@ -58,6 +59,8 @@ class Checkpoint:
     companion_files: tuple[Path, ...]
     tensors: Mapping[str, TensorInfo]
     tensors_by_file: Mapping[Path, frozenset[str]]
+    stored_names: Mapping[str, str] = field(default_factory=dict)
+    """The names of tensors in the files, where they are others: of the text part of a model that also reads images."""
 
     @property
     def name(self) -> str:
@@ -96,7 +99,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     _require_tokenizer(path)
     tensors = tensors_by_file(path)
     folder = path.resolve()
-    return Checkpoint(
+    checkpoint = Checkpoint(
         path=folder,
         config=config,
         architecture=architecture,
@@ -104,6 +107,26 @@ def open_checkpoint(path: Path) -> Checkpoint:
         companion_files=tuple(folder / name for name in COMPANION_FILES if (path / name).is_file()),
         tensors={name: tensor for names in tensors.values() for name, tensor in names.items()},
         tensors_by_file={folder / file.name: frozenset(names) for file, names in tensors.items()},
+    )
+    return _text_only(checkpoint)
+
+
+def _text_only(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint of the text part alone, where it also reads images; otherwise the checkpoint itself."""
+    part = text_part(checkpoint.config, checkpoint.architecture, checkpoint.tensors)
+    if part is None:
+        return checkpoint
+    names = {stored: name for name, stored in part.stored_names.items()}
+    return replace(
+        checkpoint,
+        config=part.config,
+        architecture=part.architecture,
+        tensors={name: checkpoint.tensors[stored] for name, stored in part.stored_names.items()},
+        tensors_by_file={
+            file: frozenset(names[stored] for stored in inside if stored in names)
+            for file, inside in checkpoint.tensors_by_file.items()
+        },
+        stored_names=part.stored_names,
     )
 
 

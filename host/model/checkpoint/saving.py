@@ -25,7 +25,8 @@ def unties(checkpoint: Checkpoint, changes: TensorChanges) -> bool:
 def save_changed(checkpoint: Checkpoint, folder: Path, changes: TensorChanges) -> Path:
     """Make `folder` the checkpoint with the changes made, for transformers; returns it.
 
-    Changed tensors are written as float32, the others as they are; one weight file in memory at a time.
+    A model that also reads images is saved as its text part alone. Changed tensors are written as float32, the others
+    as they are; one weight file is in memory at a time.
     """
     folder.mkdir()
     untied = unties(checkpoint, changes)
@@ -47,6 +48,9 @@ def save_changed(checkpoint: Checkpoint, folder: Path, changes: TensorChanges) -
         (folder / INDEX_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     tied = f"{HEAD}.weight" not in checkpoint.tensors and not untied
     stage_companions(checkpoint, folder, tied=tied)
+    if checkpoint.stored_names:  # what is saved is the text part, a model of its own
+        config = {**checkpoint.config, "tie_word_embeddings": tied}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

@@ -84,7 +84,12 @@ def stage_companions(checkpoint: Checkpoint, folder: Path, *, tied: bool | None 
     changes: dict[str, Any] = {"auto_map": None}
     if not checkpoint.config.get("quantization_config"):
         changes["quantization_config"] = None  # transformers takes null and {} for a quantisation
-    _edit(folder / "config.json", changes if tied is None else {**changes, "tie_word_embeddings": tied})
+    if tied is not None:
+        changes["tie_word_embeddings"] = tied
+        if checkpoint.stored_names:  # a text part, whose settings are a part of the file too
+            text = {key: value for key, value in checkpoint.config.items() if key != "architectures"}
+            changes["text_config"] = {**text, "tie_word_embeddings": tied}
+    _edit(folder / "config.json", changes)
 
 
 def _copy(file: Path, folder: Path) -> None:

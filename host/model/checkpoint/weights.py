@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Weights:
         Raises BadInput where it holds what is no finite number.
         """
         place = self._place(name)
-        with _mapped(self._places[place], place) as stored:
+        with self._mapped(place) as stored:
             require_finite(f"{self.checkpoint.path}: {place}", stored)
             change = self.changes.get(name)
             # A copy either way, so that nothing keeps the file mapped.
@@ -57,7 +57,7 @@ class Weights:
     def rows(self, name: str, which: slice | Tensor) -> Tensor:
         """Return some rows of `read(name)`, float32; only they are read. Not for a tensor whose rows are changed."""
         place = self._place(name)
-        with _mapped(self._places[place], place) as whole:
+        with self._mapped(place) as whole:
             stored = whole[which]
             require_finite(f"{self.checkpoint.path}: {place}", stored)
             change = self.changes.get(name)
@@ -77,6 +77,9 @@ class Weights:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the tensor's shape."""
         return self.checkpoint.tensors[self._place(name)].shape
+
+    def _mapped(self, place: str) -> AbstractContextManager[Tensor]:
+        return _mapped(self._places[place], self.checkpoint.stored_names.get(place, place))
 
     def _place(self, name: str) -> str:
         return name if name in self._places else TIED.get(name, name)

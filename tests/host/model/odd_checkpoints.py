@@ -104,6 +104,26 @@ def prefixed(prefix: str) -> TensorChange:
     return tensors(lambda stored: {prefix + name: each for name, each in stored.items()})
 
 
+def reads_images(whole: str, model_type: str, prefix: str = "language_model.model.") -> TensorChange:
+    """Make a checkpoint the text part of one that also reads images."""
+
+    def change(folder: Path) -> None:
+        def rename(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+            names = {name: name.replace("model.", prefix, 1) for name in stored}
+            if HEAD in names and prefix.startswith("language_model."):
+                names[HEAD] = f"language_model.{HEAD}"
+            images = {"vision_tower.vision_model.post_layernorm.weight": torch.ones(8)}
+            return {names[name]: each for name, each in stored.items()} | images
+
+        text = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        del text["architectures"]
+        content = {"architectures": [whole], "model_type": model_type, "text_config": text, "vision_config": {}}
+        (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+        tensors(rename)(folder)
+
+    return change
+
+
 def bare(folder: Path) -> None:
     """Names without `model.`, as LlamaModel.save_pretrained writes them; the head is lost."""
     tensors(lambda stored: {name.removeprefix("model."): each for name, each in stored.items() if name != HEAD})(folder)

@@ -23,7 +23,7 @@ from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
 from smoothdroid.host.model.smoothquant.folds import head_fold
 from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
 from tests.host.model.convert_many import CHANGES, PRE_TOKENIZER
-from tests.host.model.odd_checkpoints import byte_level, changed, edited, sentencepiece
+from tests.host.model.odd_checkpoints import byte_level, changed, edited, reads_images, sentencepiece
 from tests.host.model.test_architectures import Original, made, rotates
 from tests.host.model.tiny_models import VOCABULARY
 
@@ -59,6 +59,15 @@ def every_tokenizer(folder: Path) -> None:
     (folder / PRE_TOKENIZER).write_text("gpt-2", encoding="utf-8")
 
 
+READ_IMAGES = {
+    "gemma-3": ("Gemma3ForCausalLM", ("Gemma3ForConditionalGeneration", "gemma3")),
+    "gemma-3-new": ("Gemma3ForCausalLM", ("Gemma3ForConditionalGeneration", "gemma3", "model.language_model.")),
+    "mistral-small": ("MistralForCausalLM", ("Mistral3ForConditionalGeneration", "mistral3")),
+    "ministral-3": ("Ministral3ForCausalLM", ("Mistral3ForConditionalGeneration", "mistral3")),
+}
+"""Models that also read images -> the architecture of their text part, and how they name it."""
+
+
 @dataclass(frozen=True)
 class InLlamaCpp:
     """The tiny models as GGUFs, plain and with all changes."""
@@ -66,6 +75,7 @@ class InLlamaCpp:
     folder: Path
     originals: dict[str, Original]
     errors: dict[str, str | None]
+    notes: dict[str, list[str]]
 
     def run(self, name: str) -> SavedLogits:
         """Run a GGUF in float32, its KV cache too."""
@@ -119,13 +129,17 @@ def in_llama_cpp(
         save_changes(changes, smooth / CHANGES)
         originals[name] = original
         models += [plain, smooth]
+        for whole, (alone, wrapped) in READ_IMAGES.items():
+            if alone == name:
+                models.append(changed(folder / name / whole, smooth, reads_images(*wrapped)))
     out = folder / "out"
     argv = [sys.executable, "-m", "tests.host.model.convert_many", str(llama_cpp), str(out), *map(str, models)]
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    errors = {line["name"]: line["error"] for line in map(json.loads, done.stdout.splitlines())}
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    errors, notes = ({line["name"]: line[key] for line in results} for key in ("error", "notes"))
     (out / "text.txt").write_text(TEXT, encoding="utf-8")
-    return InLlamaCpp(out, originals, errors)
+    return InLlamaCpp(out, originals, errors, notes)
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
@@ -134,6 +148,16 @@ def test_the_smoothed_gguf_is_the_original(in_llama_cpp: InLlamaCpp, architectur
     exact = in_llama_cpp.in_transformers(architecture, plain)
     assert compare(plain, smooth).kld.mean() < MAX_KLD
     assert compare(exact, plain).kld.mean() < MAX_KLD
+
+
+@pytest.mark.parametrize(
+    ("whole", "alone"), [(whole, alone) for whole, (alone, _) in READ_IMAGES.items()], ids=lambda name: f"[{name}]"
+)
+def test_the_text_part_of_a_model_that_reads_images(in_llama_cpp: InLlamaCpp, whole: str, alone: str) -> None:
+    """The smoothed GGUF of the text part within the whole model computes the same as that of the text part alone."""
+    found = compare(in_llama_cpp.run(f"{alone}-smooth"), in_llama_cpp.run(whole))
+    assert found.kld.mean() < MAX_KLD
+    assert not in_llama_cpp.notes[whole]
 
 
 def test_the_documentation_lists_the_architectures() -> None:

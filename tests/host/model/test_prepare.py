@@ -26,6 +26,7 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.model.prepare import prepare
 from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
 from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Provenance
+from tests.host.model.odd_checkpoints import reads_images
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -203,6 +204,26 @@ def test_the_smoothed_checkpoint_is_saved_for_transformers(
     assert not [file.name for file in saved.parent.iterdir() if file.name.startswith(".")]
     with pytest.raises(BadInput, match="something exists there"):
         prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, save_hf=saved)
+
+
+def test_the_text_part_of_a_model_that_reads_images(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, small: PrepareSettings, llama_cpp: Path
+) -> None:
+    """Smoothed and proven as the language model that it is; what is saved for transformers is that model alone."""
+    model, saved = make_checkpoint(architecture="MistralForCausalLM", tied=True), tmp_path / "saved"
+    windows = torch.randint(3, 200, (1, 20), generator=torch.Generator().manual_seed(0))
+    library: Any = transformers
+    load = library.AutoModelForCausalLM.from_pretrained
+    with torch.inference_mode():
+        before = load(model, dtype=torch.float32)(input_ids=windows).logits
+        reads_images("Mistral3ForConditionalGeneration", "mistral3")(model)
+        settings = replace(small, folds="norm,up-down,v-o,rotate", untie=True)
+        (made,) = prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp, save_hf=saved)
+        after = load(saved, dtype=torch.float32)(input_ids=windows).logits
+    assert torch.allclose(before, after, atol=1e-3)
+    tensors = {tensor.name for tensor in GGUFReader(made.path).tensors}
+    assert "output.weight" in tensors
+    assert len(tensors) == 2 * 9 + 3
 
 
 def test_plain_alone_needs_no_fold_and_no_text(
