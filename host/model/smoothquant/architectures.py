@@ -130,10 +130,12 @@ ARCHITECTURES: dict[str, ModelArchitecture] = {
     "MistralForCausalLM": LLAMA,
     # Embedding, residual stream and logits are multiplied by numbers of config.json, which commutes with every fold.
     "GraniteForCausalLM": replace(LLAMA, gguf="granite", rope=None),
-    "Ministral3ForCausalLM": replace(LLAMA, gguf="mistral3", rope=None),
+    "Ministral3ForCausalLM": replace(LLAMA, gguf="mistral3"),
     "SmolLM3ForCausalLM": ModelArchitecture(gguf="smollm3"),
     "SeedOssForCausalLM": ModelArchitecture(gguf="seed_oss", gguf_ffn_norm="post_attention_norm"),
-    "Ernie4_5ForCausalLM": ModelArchitecture(gguf="ernie4_5", biases=("attn_q", "attn_k", "attn_v", "attn_output")),
+    "Ernie4_5ForCausalLM": ModelArchitecture(
+        gguf="ernie4_5", rope="neighbours", biases=("attn_q", "attn_k", "attn_v", "attn_output")
+    ),
     "GlmForCausalLM": replace(FUSED_GATE, gguf="chatglm"),
     "Qwen2ForCausalLM": ModelArchitecture(gguf="qwen2", rope="halves"),
     "Qwen3ForCausalLM": ModelArchitecture(gguf="qwen3", rope="halves", head_norms="each head"),

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from gguf import GGUFReader
 
 from smoothdroid.host.llamacpp import compile as compiler
 from smoothdroid.host.llamacpp import source, variants
+from smoothdroid.host.model.arithmetic import arithmetic_of
 from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.evaluate.emulated_kernels import EmulatedKernels
 from smoothdroid.host.model.evaluate.logits import SavedLogits, compare, open_logits, save_logits
 from smoothdroid.host.model.evaluate.perplexity import PerplexityTask, arguments
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
@@ -116,6 +118,8 @@ def in_llama_cpp(
     folder = tmp_path_factory.mktemp("architectures")
     originals, models = {}, []
     selected = {item.name for item in request.session.items}
+    if any("[mistral-small]" in item for item in selected):
+        selected.add("[MistralForCausalLM]")
     for name in (name for name in sorted(ARCHITECTURES) if any(f"[{name}]" in item for item in selected)):
         (folder / name).mkdir()
         tied = not ARCHITECTURES[name].own_head
@@ -158,6 +162,17 @@ def test_the_text_part_of_a_model_that_reads_images(in_llama_cpp: InLlamaCpp, wh
     found = compare(in_llama_cpp.run(f"{alone}-smooth"), in_llama_cpp.run(whole))
     assert found.kld.mean() < MAX_KLD
     assert not in_llama_cpp.notes[whole]
+
+
+@pytest.mark.parametrize(
+    "name", ["Ernie4_5ForCausalLM", "LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "mistral-small"]
+)
+def test_the_emulated_network_is_llama_cpps(in_llama_cpp: InLlamaCpp, name: str) -> None:
+    run = in_llama_cpp.run(name)
+    saved = in_llama_cpp.folder / f"{name}.emulated"
+    task = replace(TASK, tokens=run.tokens)
+    EmulatedKernels(arithmetic_of("ggml")).save_logits(in_llama_cpp.folder / f"{name}.gguf", task, saved)
+    assert compare(run, open_logits(saved)).kld.mean() < 10 * MAX_KLD, "its KV cache is f16"
 
 
 def test_the_documentation_lists_the_architectures() -> None:

@@ -41,7 +41,10 @@ def test_windows_do_not_see_each_other_nor_what_comes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        ({"architecture": "gemma"}, r"architecture gemma is not emulated\. There are llama, qwen2, qwen3"),
+        (
+            {"architecture": "gemma"},
+            r"architecture gemma is not emulated\. There are llama, mistral3, ernie4_5, qwen2",
+        ),
         ({"settings": {"rope.scaling.factor": 4.0}}, r"setting llama\.rope\.scaling\.factor is not emulated"),
         ({"settings": {"expert_count": 8.0}}, r"setting llama\.expert_count is not emulated"),
         ({"settings": {"attention.key_length": 15.0}}, r"rope\.dimension_count that is not the head's size, 15,"),
