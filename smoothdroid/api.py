@@ -63,6 +63,7 @@ def prepare(
         llama_cpp=origin.folder,
         llama_cpp_id=origin.id,
         llama_bench=built.tool("llama-bench") if built else None,
+        llama_quantize=built.tool("llama-quantize") if built else None,
         on_step=on_step,
     )
 

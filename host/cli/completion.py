@@ -14,7 +14,8 @@ from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.info import socs
 from smoothdroid.device.transport import adb
 from smoothdroid.host.llamacpp import variants
-from smoothdroid.host.model.provenance.manifest import Kernel, Quantisation
+from smoothdroid.host.model.file_types import FILE_TYPES, HEADS
+from smoothdroid.host.model.provenance.manifest import Kernel
 
 Offered = Iterator[tuple[str, str]]
 """A value, and the description that some shells show beside it."""
@@ -77,7 +78,12 @@ def soc_names() -> Offered:
 def types(incomplete: str) -> Offered:
     """Yield the types that a GGUF can be written as; after a comma, the types not yet named."""
     before, comma, _ = incomplete.rpartition(",")
-    yield from ((before + comma + name, "") for name in get_args(Quantisation) if name not in before.split(","))
+    yield from ((before + comma + name, "") for name in FILE_TYPES if name not in before.split(","))
+
+
+def heads() -> Offered:
+    """Yield the types that the head of a GGUF can be written as."""
+    yield from ((name, "") for name in HEADS)
 
 
 def kernels() -> Offered:

@@ -60,8 +60,27 @@ class PrepareOptions:
         ),
     ] = "ggml"
     types: Annotated[
-        str, typer.Option("--type", help="Some of q8_0, q4_0, f16, f32: a file each.", autocompletion=completion.types)
+        str,
+        typer.Option(
+            "--type",
+            help="Some of q8_0, q4_0, q4_1, iq4_nl, q4_k_m, q5_k_m, q6_k, f16, bf16, f32: a file each.",
+            autocompletion=completion.types,
+        ),
     ] = "q8_0"
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Type of the head: q8_0, f16, q6_k; or tied, which keeps it the embedding. Default: llama-quantize's.",
+            autocompletion=completion.heads,
+        ),
+    ] = None
+    imatrix: Annotated[
+        Path | None,
+        typer.Option(
+            help="Importance matrix to round by, in llama.cpp's format; measured on the calibration text and written "
+            "where the file does not exist."
+        ),
+    ] = None
     plain: Annotated[
         bool | None,
         typer.Option(
@@ -84,6 +103,8 @@ class PrepareOptions:
 
         return PrepareSettings(
             types=parse_types(self.types),
+            head=self.head,
+            imatrix=self.imatrix,
             smooth=self.plain is not True,
             plain=self.plain is not False,
             alpha=self.alpha,
@@ -131,6 +152,7 @@ def prepare(
             llama_cpp=origin.folder,
             llama_cpp_id=origin.id,
             llama_bench=built.tool("llama-bench") if built else None,
+            llama_quantize=built.tool("llama-quantize") if built else None,
             save_hf=save_hf,
             on_step=console.step,
             on_progress=bar.update,

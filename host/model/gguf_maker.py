@@ -18,6 +18,9 @@ from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.staging import stage, staging_folder
 from smoothdroid.host.model.convert.conversion import to_gguf
 from smoothdroid.host.model.convert.loading import require_loads
+from smoothdroid.host.model.convert.quantiser import fallbacks, quantise
+from smoothdroid.host.model.file_types import FILE_TYPES
+from smoothdroid.host.model.imatrix import column_scales, measured_matrix, read_imatrix, write_imatrix
 from smoothdroid.host.model.provenance.manifest import (
     METADATA_KEY,
     Manifest,
@@ -27,8 +30,9 @@ from smoothdroid.host.model.provenance.manifest import (
     SmoothingOutcome,
     manifest_path,
 )
-from smoothdroid.host.model.recipes import gguf_bytes
+from smoothdroid.host.model.recipes import gguf_bytes, is_tied, needs_quantiser
 from smoothdroid.host.model.smoothing import SmoothJob, smooth
+from smoothdroid.host.model.smoothquant.architectures import architecture_of
 from smoothdroid.host.model.texts.prose import Prose
 
 
@@ -36,9 +40,11 @@ from smoothdroid.host.model.texts.prose import Prose
 class GgufMaker:
     """Makes GGUFs of one checkpoint in the folder `output`. The same smoothing is computed once.
 
-    `model` is the user's path of the checkpoint, for messages; `text` is None where nothing is smoothed. `llama_bench`
-    loads each GGUF before it is published, where it is given. `work` is a folder for intermediate files, and `stack`
-    removes what lies outside of it.
+    `model` is the user's path of the checkpoint, for messages; `text` is None where nothing is smoothed or measured.
+    `llama_bench` loads each GGUF before it is published, where it is given; `llama_quantize` is only needed for the
+    types that the converter does not write. `imatrix` is the file of the importance matrix to round by; where there
+    is none, `measure` makes it. `head` is the user's choice for the head's type. `work` is a folder for intermediate
+    files, and `stack` removes what lies outside of it.
     """
 
     checkpoint: Checkpoint
@@ -47,6 +53,9 @@ class GgufMaker:
     device: str
     llama_cpp: Path
     llama_bench: Path | None
+    llama_quantize: Path | None
+    imatrix: Path | None
+    head: str | None
     output: Path
     work: Path
     stack: ExitStack
@@ -62,25 +71,92 @@ class GgufMaker:
         untied = outcome is not None and outcome.untied
         self.say(f"writing {name}")
         provenance = Provenance(recipe=recipe, outcome=outcome, versions=versions())
-        to_gguf(
-            self._staged(untied=untied),
-            partial,
-            recipe.quantisation,
-            self.llama_cpp,
-            name=f"{self.checkpoint.name} smooth" if recipe.smoothing else self.checkpoint.name,
-            log=path.with_suffix(".convert.log"),
-            changes=changes,
-            metadata={METADATA_KEY: provenance.model_dump_json()},
-            expected_bytes=gguf_bytes(self.checkpoint, recipe.quantisation, untied=untied),
-            shown=self.model,
-            on_step=None if self.text else self.say,  # the smoothing's process has reported the same
-            on_progress=self.on_progress,
-        )
+        if needs_quantiser(recipe):
+            self._quantise(partial, provenance, changes, untied=untied)
+        else:
+            self._convert(partial, provenance, changes, untied=untied)
+        if note := fallbacks(partial, recipe.quantisation, self.head):
+            self.say(note)
         if self.llama_bench:
             require_loads(partial, path.with_suffix(".load.log"), self.llama_bench)
         manifest = _describe(partial, provenance)
         self._publish(partial, path, manifest)
         return manifest
+
+    def measure(self, smoothing: Smoothing, target: Path) -> None:
+        """Make the file `target` the importance matrix of the model before its folds, by the pass of that smoothing."""
+        if not self.text:
+            raise ValueError("there is no text to measure on")
+        self._smooth(smoothing)
+        matrix = measured_matrix(
+            self._squares(smoothing),
+            self._gguf_architecture,
+            chunks=smoothing.n_samples,
+            chunk_size=smoothing.seq_len,
+            dataset=self.text.name,
+        )
+        partial = self.work / "measured.imatrix"
+        write_imatrix(matrix, partial)
+        publish(partial, target)
+
+    def _convert(self, out: Path, provenance: Provenance, changes: Path | None, *, untied: bool) -> None:
+        """Write the GGUF `out` by llama.cpp's converter: of its own types, or in float32 for the quantiser."""
+        recipe, log = provenance.recipe, self.output / out.with_suffix(".convert.log").name
+        exact = needs_quantiser(recipe)
+        matrices, head = ("f32", "f32") if exact else (FILE_TYPES[recipe.quantisation].matrices, recipe.head)
+        to_gguf(
+            self._staged(untied=untied),
+            out,
+            matrices,
+            self.llama_cpp,
+            name=f"{self.checkpoint.name} smooth" if recipe.smoothing else self.checkpoint.name,
+            log=log,
+            head=None if head == matrices else head,
+            changes=changes,
+            metadata={METADATA_KEY: provenance.model_dump_json()},
+            expected_bytes=gguf_bytes(self.checkpoint, matrices, head, untied=untied),
+            shown=self.model,
+            on_step=None if self.text else self.say,  # the smoothing's process has reported the same
+            on_progress=self.on_progress,
+        )
+
+    def _quantise(self, out: Path, provenance: Provenance, changes: Path | None, *, untied: bool) -> None:
+        """Write the GGUF `out` by llama-quantize, from a file in float32, so that all is rounded once."""
+        if not self.llama_quantize:
+            raise ValueError("llama-quantize was not given")
+        recipe, exact = provenance.recipe, out.with_name(f"exact-{out.name}")
+        self._convert(exact, provenance, changes, untied=untied)
+        quantise(
+            exact,
+            out,
+            recipe.quantisation,
+            self.llama_quantize,
+            log=self.output / out.with_suffix(".quantize.log").name,
+            head=recipe.head,
+            tied=is_tied(self.checkpoint) and not untied,
+            imatrix=self._importance(exact, changes) if recipe.imatrix_sha256 else None,
+        )
+        exact.unlink()
+
+    def _importance(self, exact: Path, changes: Path | None) -> Path:
+        """Write the importance matrix of the model with these changes, which is in `exact`; return its file."""
+        if not self.imatrix:
+            raise ValueError("there is no importance matrix")
+        matrix = read_imatrix(self.imatrix)
+        matrix.require_fits(self.imatrix, exact)
+        if changes:
+            matrix = matrix.divided(column_scales(changes, self._gguf_architecture))
+        file = self.work / "imatrix.gguf"
+        write_imatrix(matrix, file)
+        return file
+
+    @property
+    def _gguf_architecture(self) -> str:
+        return architecture_of(self.checkpoint.architecture).gguf
+
+    def _squares(self, smoothing: Smoothing) -> Path:
+        """Return the file of the mean squares that the pass of this smoothing measured."""
+        return self._smoothed[smoothing.model_dump_json()][0].with_suffix(".squares")
 
     def save_hf(self, smoothing: Smoothing, folder: Path) -> None:
         """Smooth, and make `folder` the smoothed checkpoint as transformers loads it."""
@@ -116,6 +192,7 @@ class GgufMaker:
                 device=self.device,
                 changes=self.work / f"smooth-{number}.changes",
                 outcome=self.work / f"smooth-{number}.outcome",
+                squares=self.work / f"smooth-{number}.squares" if self.imatrix else None,
                 save_hf=save_hf,
             )
             log = self.output / f"{self.checkpoint.name}-smooth.log"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
-from smoothdroid.host.model.provenance.manifest import AutoAlpha, Kernel, Quantisation, Smoothing
-from smoothdroid.host.model.recipes import growth
+from smoothdroid.host.model.file_types import FILE_TYPES, FLOATS, HEADS, emulated
+from smoothdroid.host.model.provenance.manifest import AutoAlpha, Kernel, Smoothing
+from smoothdroid.host.model.recipes import growth, is_tied, type_of_head
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, architecture_of
 from smoothdroid.host.model.smoothquant.folds import alphas_of, parse_folds, require_rotatable
 from smoothdroid.host.model.texts.prose import Prose
 
-QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -32,12 +32,17 @@ DEFAULT_FOLDS, DEFAULT_AUTO_FOLDS = "norm", "norm,up-down,v-o"
 class PrepareSettings:
     """The user's settings of a preparation; the defaults are the SmoothQuant paper's.
 
-    `alpha`: a number from 0 to 1 for every fold, one for each (`norm=0.5,up-down=0.3`), or `auto`, which measures on
-    the arithmetic of `kernel`. `folds`: some of norm, up-down, v-o, rotate. `untie` allows a tied head a tensor of
-    its own, which rotate needs. `n_samples` windows of `seq_len` tokens of the UTF-8 text `calib` are calibrated on.
+    `types`: some of `file_types.FILE_TYPES`. `head`: one of `file_types.HEADS`, by default the type that llama-quantize
+    gives the head. `imatrix`: the file of an importance matrix of the model before smoothing, to round by; where there
+    is none, it is measured on the calibration text and written. `alpha`: a number from 0 to 1 for every fold, one for
+    each (`norm=0.5,up-down=0.3`), or `auto`, which measures on the arithmetic of `kernel`. `folds`: some of norm,
+    up-down, v-o, rotate. `untie` allows a tied head a tensor of its own, which rotate needs. `n_samples` windows of
+    `seq_len` tokens of the UTF-8 text `calib` are calibrated on.
     """
 
-    types: Sequence[Quantisation] = ("q8_0",)
+    types: Sequence[str] = ("q8_0",)
+    head: str | None = None
+    imatrix: Path | None = None
     smooth: bool = True
     plain: bool = False
     alpha: str | float = 0.5
@@ -51,14 +56,12 @@ class PrepareSettings:
     device: str = "auto"
 
 
-def parse_types(text: str) -> tuple[Quantisation, ...]:
+def parse_types(text: str) -> tuple[str, ...]:
     """Return the types named in `text` (`q8_0,f32`), each once. Raises BadInput for one that is not known."""
-    types: list[Quantisation] = []
-    for name in text.split(","):
-        known = next((each for each in QUANTISATIONS if each == name.strip().lower()), None)
-        if known is None:
-            raise BadInput(f"--type {text}: there is no type {name.strip()!r}. There are {', '.join(QUANTISATIONS)}.")
-        types.append(known)
+    types = [name.strip().lower() for name in text.split(",")]
+    for name in types:
+        if name not in FILE_TYPES:
+            raise BadInput(f"--type {text}: there is no type {name!r}. There are {', '.join(FILE_TYPES)}.")
     return tuple(dict.fromkeys(types))
 
 
@@ -67,7 +70,11 @@ def check_settings(settings: PrepareSettings) -> None:
     if not settings.smooth and not settings.plain:
         raise BadInput("Neither the smoothed nor the plain GGUF is requested, so there is nothing to make.")
     if not settings.types:
-        raise BadInput(f"No type is given. There are {', '.join(QUANTISATIONS)}.")
+        raise BadInput(f"No type is given. There are {', '.join(FILE_TYPES)}.")
+    if settings.head is not None and settings.head not in HEADS:
+        raise BadInput(f"--head {settings.head}: it is one of {', '.join(HEADS)}.")
+    if settings.head == "tied" and settings.untie:
+        raise BadInput("--head tied keeps the head and the embedding one tensor, and --untie parts them. Choose one.")
     if settings.device not in DEVICES:
         raise BadInput(f"device {settings.device!r}: it is one of {', '.join(DEVICES)}.")
     if settings.kernel not in KERNELS:
@@ -80,42 +87,69 @@ def check_settings(settings: PrepareSettings) -> None:
         raise BadInput(f"seed {settings.seed}: it must be from 0 to {SEEDS[-1]}.")
 
 
-def require_q4_0_known(checkpoint: Checkpoint, settings: PrepareSettings) -> None:
-    """Raise BadInput where Q4_0 is requested of an architecture that is not in the table."""
-    if "q4_0" in settings.types and checkpoint.architecture not in ARCHITECTURES:
+def require_head_known(checkpoint: Checkpoint, settings: PrepareSettings) -> None:
+    """Raise BadInput where the head that is requested is not one that the checkpoint can have."""
+    if settings.head is None:
+        return
+    if checkpoint.architecture not in ARCHITECTURES:
         raise BadInput(
-            f"{checkpoint.architecture}: which of its tensors must not be Q4_0 is not known, so choose q8_0. "
-            f"Q4_0 is written of {', '.join(sorted(ARCHITECTURES))}."
+            f"{checkpoint.architecture}: which of its tensors is the head is not known, so leave out --head. "
+            f"It is known of {', '.join(sorted(ARCHITECTURES))}."
         )
+    if settings.head == "tied" and not is_tied(checkpoint):
+        raise BadInput(f"{checkpoint.name}: its head is a tensor of its own, not the embedding. Leave out --head tied.")
 
 
-def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> dict[Quantisation, Smoothing]:
+def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> dict[str, Smoothing]:
     """Return the smoothing of each requested type. Raises BadInput where it does not suit the checkpoint."""
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
     tied = f"{HEAD}.weight" not in checkpoint.tensors
     _require_head(checkpoint, settings, rotate=rotate, tied=tied)
+    if rotate and settings.imatrix:
+        raise BadInput(
+            "--imatrix belongs to the channels of the model as it was, and rotate mixes them: leave out one of the two."
+        )
     _require_window(checkpoint, settings.seq_len)
     alphas = {} if auto else alphas_of(kinds, settings.alpha)
     return {
-        quantisation: Smoothing(
-            alpha=AutoAlpha(kernel=settings.kernel, quantisation=_measured_as(quantisation)) if auto else alphas,
+        file_type: Smoothing(
+            alpha=_measured_on(checkpoint, settings, file_type) if auto else alphas,
             folds=kinds,
             rotate=rotate,
             untie=settings.untie and tied,
-            n_samples=settings.n_samples,
-            seq_len=settings.seq_len,
-            seed=settings.seed,
-            calibration_text=text.name,
-            calibration_sha256=text.sha256,
+            **_calibration(settings, text),
         )
-        for quantisation in settings.types
+        for file_type in settings.types
     }
 
 
-def _measured_as(quantisation: Quantisation) -> str:
-    """Return the quantisation on whose losses alphas are chosen; f32 and f16 are expected to become Q8_0 later."""
-    return quantisation if quantisation in ("q8_0", "q4_0") else "q8_0"
+def no_smoothing(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> Smoothing:
+    """Return the settings of a pass that changes nothing, and only measures an importance matrix.
+
+    Raises BadInput where the layers cannot be run.
+    """
+    architecture_of(checkpoint.architecture)
+    _require_window(checkpoint, settings.seq_len)
+    return Smoothing(alpha={}, folds=(), rotate=False, untie=False, **_calibration(settings, text))
+
+
+def _calibration(settings: PrepareSettings, text: Prose) -> dict[str, Any]:
+    return {
+        "n_samples": settings.n_samples,
+        "seq_len": settings.seq_len,
+        "seed": settings.seed,
+        "calibration_text": text.name,
+        "calibration_sha256": text.sha256,
+    }
+
+
+def _measured_on(checkpoint: Checkpoint, settings: PrepareSettings, file_type: str) -> AutoAlpha:
+    """Return the arithmetic on whose losses alphas are chosen; floats are expected to become Q8_0 later."""
+    matrices, head = FILE_TYPES[file_type].matrices, type_of_head(checkpoint, file_type, settings.head) or "q8_0"
+    if matrices in FLOATS and settings.head in (None, "tied"):
+        head = "q8_0"
+    return AutoAlpha(kernel=settings.kernel, quantisation=emulated(matrices) or "q8_0", head=emulated(head) or head)
 
 
 def _require_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: bool, tied: bool) -> None:
@@ -137,7 +171,8 @@ def _require_head(checkpoint: Checkpoint, settings: PrepareSettings, *, rotate: 
     if tied and not settings.untie:
         raise BadInput(
             f"{checkpoint.name}: its head is tied to the embedding, and rotate gives it a tensor of its own: "
-            f"{growth(checkpoint, settings.types)}. Add --untie if that is worth it, or leave rotate out of --folds."
+            f"{growth(checkpoint, settings.types, settings.head)}. Add --untie if that is worth it, or leave rotate "
+            "out of --folds."
         )
 
 

@@ -8,32 +8,41 @@ from pathlib import Path
 
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
+from smoothdroid.host.model.file_types import CONVERTED, FILE_TYPES, head_type, stored_bytes
 from smoothdroid.host.model.provenance.manifest import (
     PREPARATION_VERSION,
-    Quantisation,
     Recipe,
     Smoothing,
     SourceCheckpoint,
 )
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING
-
-BITS: Mapping[Quantisation, float] = {"f32": 32, "f16": 16, "q8_0": 8.5, "q4_0": 4.5}
-"""The bits of a weight, its part of the block's scale included."""
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBEDDING, HEAD
 
 METADATA_BYTES = 16_000_000
 """The size of a GGUF besides its weights: mostly the vocabulary (5 MB for 150,000 tokens), and norms in float32."""
 
 HASH_CHUNK_BYTES = 1 << 22
 
+MATRIX_DIMENSIONS = 2
+
+GIVEN_MORE = ("v_proj", "qkv", "down_proj", ".w2.")
+"""Parts of the names of matrices that llama-quantize may give more bits: v and down."""
+
 
 def recipes_of(
     checkpoint: Checkpoint,
-    plain: Sequence[Quantisation],
-    smoothings: Mapping[Quantisation, Smoothing],
+    plain: Sequence[str],
+    smoothings: Mapping[str, Smoothing],
     llama_cpp: str,
     on_progress: OnProgress | None,
+    *,
+    head: str | None = None,
+    imatrix_sha256: str | None = None,
 ) -> dict[str, Recipe]:
-    """Return the recipe of each GGUF, smoothed and plain, by file name. Reads the checkpoint's files to hash them."""
+    """Return the recipe of each GGUF, smoothed and plain, by file name. Reads the checkpoint's files to hash them.
+
+    `plain` are the types of the plain files, `smoothings` the settings of each type of smoothed ones. `head`: the type
+    chosen for the head. `imatrix_sha256`: the hash of the importance matrix to round by, where a type makes use of it.
+    """
     source = SourceCheckpoint(
         name=checkpoint.name,
         revision=checkpoint.revision,
@@ -50,6 +59,8 @@ def recipes_of(
             source=source,
             architecture=checkpoint.architecture,
             quantisation=quantisation,
+            head=type_of_head(checkpoint, quantisation, head),
+            imatrix_sha256=imatrix_sha256 if FILE_TYPES[quantisation].rounds_by_importance else None,
             llama_cpp=llama_cpp,
             smoothing=smoothing,
         )
@@ -74,16 +85,61 @@ def hash_files(files: tuple[Path, ...], on_progress: OnProgress | None = None) -
     return hashes
 
 
-def gguf_bytes(checkpoint: Checkpoint, quantisation: Quantisation, *, untied: bool) -> int:
-    """Return the approximate size of the GGUF's weights in bytes; `untied` adds a head of its own."""
-    head = checkpoint.tensors[f"{EMBEDDING}.weight"].n_elements if untied else 0
-    return int((checkpoint.n_parameters + head) * BITS[quantisation] / 8)
+def type_of_head(checkpoint: Checkpoint, file_type: str, chosen: str | None) -> str | None:
+    """Return the type of the head's tensor in a GGUF of that type; None where the architecture is not in the table."""
+    if checkpoint.architecture not in ARCHITECTURES:
+        return None
+    return head_type(file_type, chosen, checkpoint.tensors[f"{EMBEDDING}.weight"].shape[-1])
 
 
-def growth(checkpoint: Checkpoint, types: Sequence[Quantisation]) -> str:
+def is_tied(checkpoint: Checkpoint) -> bool:
+    """Return whether llama.cpp multiplies by the embedding for the logits of this checkpoint."""
+    row = ARCHITECTURES.get(checkpoint.architecture)
+    return f"{HEAD}.weight" not in checkpoint.tensors or (row is not None and not row.own_head)
+
+
+def needs_quantiser(recipe: Recipe) -> bool:
+    """Return whether llama-quantize writes the GGUF: its types, or the rounding, are not the converter's."""
+    matrices = FILE_TYPES[recipe.quantisation].matrices
+    unknown = matrices == "q4_0" and recipe.architecture not in ARCHITECTURES  # which tensors must stay is not known
+    return bool(
+        unknown or recipe.imatrix_sha256 or matrices not in CONVERTED or (recipe.head and recipe.head not in CONVERTED)
+    )
+
+
+def gguf_bytes(checkpoint: Checkpoint, file_type: str, head: str | None, *, untied: bool) -> int:
+    """Return about the size of the GGUF's weights in bytes, llama.cpp's fallbacks included.
+
+    `head`: the type of the head's tensor; None where it is not known. `untied` adds a head of its own. Matrices that
+    llama-quantize may give more bits are taken to have them.
+    """
+    row, tied = FILE_TYPES[file_type], is_tied(checkpoint)
+    tensors = dict(checkpoint.tensors)
+    if untied and tied:
+        tensors[f"{HEAD}.weight"] = tensors[f"{EMBEDDING}.weight"]
+    head_name = f"{EMBEDDING}.weight" if tied and not untied else f"{HEAD}.weight"
+    total = 0
+    for name, tensor in tensors.items():
+        stored_as = row.matrices
+        if len(tensor.shape) < MATRIX_DIMENSIONS:
+            stored_as = "f32"
+        elif name == head_name:
+            stored_as = head or row.matrices
+        elif row.more and any(part in name for part in GIVEN_MORE):
+            stored_as = row.more
+        total += stored_bytes(stored_as, tensor.shape[-1] if tensor.shape else 1, tensor.n_elements)
+    return total
+
+
+def growth(checkpoint: Checkpoint, types: Sequence[str], head: str | None) -> str:
     """Describe how much a head of its own adds to each type: `q8_0 from 145 to 175 MB (21% more)`."""
     return ", ".join(
         f"{name} from {before / 1e6:.0f} to {after / 1e6:.0f} MB ({after / before - 1:.0%} more)"
         for name in types
-        for before, after in [[gguf_bytes(checkpoint, name, untied=untied) for untied in (False, True)]]
+        for before, after in [
+            [
+                gguf_bytes(checkpoint, name, type_of_head(checkpoint, name, head), untied=untied)
+                for untied in (False, True)
+            ]
+        ]
     )

@@ -25,6 +25,8 @@ class SmoothJob(ChildJob):
     changes: Path
     """The file that the changes are written to, by `save_changes`."""
     outcome: Path
+    squares: Path | None
+    """A file for the mean squares of all linears' inputs, by `InputSquares.save`."""
     save_hf: Path | None
     """A folder to be made, for the smoothed checkpoint."""
 

@@ -10,6 +10,7 @@ import torch
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.common.child_process import Events
+from smoothdroid.host.model.calibration.input_squares import InputSquares
 from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
@@ -18,6 +19,7 @@ from smoothdroid.host.model.checkpoint.saving import save_changed
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_converter
 from smoothdroid.host.model.smoothing import SmoothJob
+from smoothdroid.host.model.smoothquant.architectures import architecture_of
 from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
 from smoothdroid.host.model.texts.prose import Prose
 
@@ -30,6 +32,7 @@ def main(job: SmoothJob) -> None:
         checkpoint = settle_head(open_checkpoint(job.checkpoint), events.step)
         Network(checkpoint)  # refuses names and shapes that are not config.json's, with its own messages
         run_converter(job.llama_cpp, job.checkpoint, Weights(checkpoint), GgufRequest("q8_0", None, checkpoint.name))
+        squares = InputSquares(architecture_of(checkpoint.architecture)) if job.squares else None
         changes, outcome = smooth_checkpoint(
             checkpoint,
             job.settings,
@@ -37,6 +40,7 @@ def main(job: SmoothJob) -> None:
             job.checkpoint,
             device=device,
             say=events.step,
+            squares=squares,
             on_progress=events.progress,
         )
         if job.save_hf:
@@ -45,6 +49,8 @@ def main(job: SmoothJob) -> None:
     except SmoothdroidError as error:
         events.failed(error)
         raise
+    if squares and job.squares:
+        squares.save(job.squares)
     save_changes(changes, job.changes)
     job.outcome.write_text(outcome.model_dump_json(), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -15,6 +15,7 @@ from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.calibration.float64_proof import InFloat64
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, ScaleChooser
+from smoothdroid.host.model.calibration.input_squares import InputSquares
 from smoothdroid.host.model.calibration.network import HiddenStates, Network
 from smoothdroid.host.model.calibration.windows import (
     HELD_OUT_TOKENS,
@@ -78,15 +79,17 @@ def fold_layers(
     *,
     rotated: TensorChanges | None = None,
     trial: Trial | None = None,
+    squares: InputSquares | None = None,
     on_progress: OnProgress | None = None,
 ) -> FoldingResult:
     """Go through the layers once; each one's weights are read, calibrated on, folded, proven and dropped.
 
     `rotated`: the changes by rotating the residual stream, before the folds. `trial`: a kernel to try the model under.
+    `squares` records the inputs of every linear before the folds.
     Raises BadInput where a weight or an activation is no finite number, SmoothdroidError where the folded model is not
     the same function.
     """
-    layers = _LayerPass(network, checkpoint, windows, choose, rotated, trial)
+    layers = _LayerPass(network, checkpoint, windows, choose, rotated, trial, squares)
     for number in range(network.sizes.n_layers):
         layers.fold(number, [fold for fold in folds if fold.layer == number])
         if on_progress:
@@ -110,8 +113,10 @@ class _LayerPass:
         choose: ScaleChooser,
         rotated: TensorChanges | None,
         trial: Trial | None,
+        squares: InputSquares | None,
     ) -> None:
         self._network, self._checkpoint, self._choose, self._trial = network, checkpoint, choose, trial
+        self._squares = squares
         self._original, self._before = Weights(checkpoint), Weights(checkpoint, rotated)
         self._after = self._before
         self._choices: dict[Fold, FoldScales] = {}
@@ -131,6 +136,7 @@ class _LayerPass:
         with (
             network.layer(number, lambda name: self._before.read(name, self._dtype)) as layer,
             record_inputs(layer, number, folds, self._choose.keep_every) as seen,
+            self._squares.recording(layer, number) if self._squares else nullcontext(),
         ):
             network.advance(self._calibrated, number, layer)
         self._add(folds, seen)

@@ -16,6 +16,7 @@ from smoothdroid.host.model.calibration.fold_scales import FoldScales, LayerTens
 from smoothdroid.host.model.calibration.network import LmHead
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.weights import Weights
+from smoothdroid.host.model.file_types import FLOATS
 from smoothdroid.host.model.smoothquant.folds import Fold
 from smoothdroid.host.model.smoothquant.formulas import (
     column_absmax,
@@ -51,20 +52,41 @@ def held_out_windows(seq_len: int) -> int:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """A kernel that multiplies floats: implements Arithmetic."""
+
+    name: str = "exact"
+
+    def weights(self, weight: Tensor, quantisation: str) -> Tensor:
+        """Return the weights as they are."""
+        return weight
+
+    def activations(self, activations: Tensor, quantisation: str) -> Tensor:
+        """Return the activations as they are."""
+        return activations
+
+
+@dataclass(frozen=True)
 class AlphaSearch:
     """A choice of alphas by measuring: implements ScaleChooser, and the trial on held-out text."""
 
     arithmetic: Arithmetic
     quantisation: str
     keep_every: int
+    head_type: str
+    embedding_type: str
 
     @classmethod
-    def for_kernel(cls, kernel: str, quantisation: str, n_tokens: int) -> AlphaSearch:
+    def for_kernel(
+        cls, kernel: str, quantisation: str, n_tokens: int, head: str | None = None, embedding: str | None = None
+    ) -> AlphaSearch:
         """Make the search for the kernels of that name. Raises BadInput for an unknown one.
 
-        `n_tokens` are calibrated on.
+        `n_tokens` are calibrated on. `head` and `embedding` are the types of those tensors where they are not
+        `quantisation`; floats are taken for exact.
         """
-        return cls(arithmetic_of(kernel), quantisation, max(1, n_tokens // MEASURED_ROWS))
+        keep_every = max(1, n_tokens // MEASURED_ROWS)
+        return cls(arithmetic_of(kernel), quantisation, keep_every, head or quantisation, embedding or quantisation)
 
     @torch.inference_mode()
     def __call__(
@@ -91,23 +113,28 @@ class AlphaSearch:
     ) -> float:
         """Return the readers' squared error relative to their exact output, added up over the readers."""
         columns = repeat_over_shared_heads(scales, fold.n_heads, fold.n_kv_heads)
+        stored_as = self.head_type if fold.layer is None else self.quantisation
         loss, read = 0.0, {}
         for reader, weight, wanted in zip(fold.readers, readers, exact, strict=True):
-            kernel = self._multiplies(reader)
+            kernel = self._multiplies(reader, stored_as)
             if kernel not in read:
-                read[kernel] = kernel.activations(rows / columns, self.quantisation)
+                read[kernel] = kernel.activations(rows / columns, stored_as)
             error = torch.zeros(())
             for rows_of_it, wanted_of_it in zip(
                 torch.split(weight, SOME_ROWS), torch.split(wanted, SOME_ROWS, dim=-1), strict=True
             ):
-                stored = kernel.weights(rows_of_it * columns, self.quantisation)
+                stored = kernel.weights(rows_of_it * columns, stored_as)
                 error += (nn.functional.linear(read[kernel], stored) - wanted_of_it).square().sum()
             loss += (error / wanted.square().sum()).item()
         return loss if math.isfinite(loss) else math.inf
 
-    def _multiplies(self, reader: str) -> Arithmetic:
-        """Return the arithmetic of a reader. KleidiAI leaves the experts of a mixture to ggml."""
-        return Ggml() if ".experts." in reader else self.arithmetic
+    def _multiplies(self, reader: str, stored_as: str) -> Arithmetic:
+        """Return the arithmetic of a reader of that type. KleidiAI leaves the experts of a mixture to ggml."""
+        return Ggml() if ".experts." in reader else self._kernel(stored_as)
+
+    def _kernel(self, stored_as: str) -> Arithmetic:
+        """Return the arithmetic for weights of that type."""
+        return Exact() if stored_as in FLOATS else self.arithmetic
 
     @contextmanager
     def emulating(self, layer: nn.Module) -> Iterator[None]:
@@ -119,7 +146,7 @@ class AlphaSearch:
         hooks = []
         for parameter in layer.parameters():
             if parameter.dim() == EXPERTS_DIM:
-                parameter.data = self.stored(parameter.data)
+                parameter.data = Ggml().weights(parameter.data, self.quantisation)
         for module in layer.modules():
             if isinstance(module, nn.Linear):
                 module.weight.data = self.arithmetic.weights(module.weight.data, self.quantisation)
@@ -135,15 +162,14 @@ class AlphaSearch:
                 hook.remove()
 
     def stored(self, rows: Tensor) -> Tensor:
-        """Return rows as the file holds them, which is what ggml multiplies with; the embedding is only looked up."""
-        return Ggml().weights(rows, self.quantisation)
+        """Return rows of the embedding as the file holds them: they are looked up, which no kernel rounds."""
+        return rows if self.embedding_type in FLOATS else Ggml().weights(rows, self.embedding_type)
 
     def head(self, weights: Weights) -> nn.Module:
         """Return the head, computed as the kernel does."""
-        head = LmHead(weights, lambda rows: self.arithmetic.weights(rows, self.quantisation))
-        head.register_forward_pre_hook(
-            lambda _head, inputs: (self.arithmetic.activations(inputs[0].float(), self.quantisation),)
-        )
+        kernel = self._kernel(self.head_type)
+        head = LmHead(weights, lambda rows: kernel.weights(rows, self.head_type))
+        head.register_forward_pre_hook(lambda _head, inputs: (kernel.activations(inputs[0].float(), self.head_type),))
         return head
 
 

@@ -10,6 +10,7 @@ import torch
 
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, GivenAlphas
+from smoothdroid.host.model.calibration.input_squares import InputSquares
 from smoothdroid.host.model.calibration.layer_pass import FoldingResult, fold_layers
 from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.search import AlphaSearch, held_out_windows
@@ -36,12 +37,14 @@ def smooth_checkpoint(
     *,
     device: torch.device,
     say: Callable[[str], None],
+    squares: InputSquares | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[TensorChanges, SmoothingOutcome]:
     """Return the changes that smooth the checkpoint, and the record of them.
 
-    `staged` is the checkpoint's folder as transformers may load the tokenizer from. Raises BadInput where the model or
-    the text is wrong, SmoothdroidError where the function would not stay.
+    `squares` records the inputs of every linear before the folds, for an importance matrix. `staged` is the
+    checkpoint's folder as transformers may load the tokenizer from. Raises BadInput where the model or the text is
+    wrong, SmoothdroidError where the function would not stay.
     """
     network = Network(checkpoint, device)
     folds = expand(folds_of(checkpoint.architecture, settings.folds), network.sizes)
@@ -57,27 +60,37 @@ def smooth_checkpoint(
         seed=settings.seed,
         n_held_out=held_out_windows(settings.seq_len) if auto else HELD_OUT_WINDOWS,
     )
-    fold = partial(fold_layers, network, checkpoint, windows, folds, on_progress=on_progress)
+    fold = partial(fold_layers, network, checkpoint, windows, folds, squares=squares, on_progress=on_progress)
     if isinstance(settings.alpha, AutoAlpha):
-        return _search(checkpoint, settings.alpha, windows, fold, rotated, say)
-    say(f"smoothing, layer by layer, on {settings.n_samples} windows of {settings.seq_len} tokens")
+        head = settings.alpha.head or settings.alpha.quantisation
+        shared = not settings.untie and f"{HEAD}.weight" not in checkpoint.tensors
+        search = AlphaSearch.for_kernel(
+            settings.alpha.kernel,
+            settings.alpha.quantisation,
+            n_tokens=windows.calibration.numel(),
+            head=head,
+            embedding=head if shared else settings.alpha.quantisation,
+        )
+        return _search(checkpoint, search, windows, fold, rotated, say)
+    task = "smoothing" if settings.folds or rotated else "measuring activations"
+    say(f"{task}, layer by layer, on {settings.n_samples} windows of {settings.seq_len} tokens")
     result = fold(GivenAlphas(settings.alpha), rotated=rotated)
     return result.changes, _outcome(checkpoint, ROTATED if rotated else FOLDED, result, held_out=None)
 
 
 def _search(
     checkpoint: Checkpoint,
-    auto: AutoAlpha,
+    search: AlphaSearch,
     windows: Windows,
     fold: Callable[..., FoldingResult],
     rotated: TensorChanges | None,
     say: Callable[[str], None],
 ) -> tuple[TensorChanges, SmoothingOutcome]:
     """Return the best of plain, folded and rotated: whichever is nearest to float32 on held-out text."""
-    search = AlphaSearch.for_kernel(auto.kernel, auto.quantisation, n_tokens=windows.calibration.numel())
     tried: dict[str, FoldingResult] = {}
     for name, change in ((FOLDED, None), *([(ROTATED, rotated)] if rotated else [])):
-        say(f"choosing alphas for {auto.quantisation} on {auto.kernel}'s arithmetic, layer by layer ({name})")
+        kernel = search.arithmetic.name
+        say(f"choosing alphas for {search.quantisation} on {kernel}'s arithmetic, layer by layer ({name})")
         tried[name] = fold(search, rotated=change, trial=search)
     kld = {PLAIN: tried[FOLDED].trial[PLAIN], **{name: result.trial[FOLDED] for name, result in tried.items()}}
     best = min(kld, key=lambda name: kld[name])

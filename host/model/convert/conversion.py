@@ -8,7 +8,6 @@ from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.common.child_process import ChildJob, OnProgress, run_child
-from smoothdroid.host.model.provenance.manifest import Quantisation
 
 CONVERTER = "convert_hf_to_gguf.py"
 
@@ -19,7 +18,10 @@ class ConvertJob(ChildJob):
     llama_cpp: Path
     checkpoint: Path
     output: Path
-    quantisation: Quantisation
+    matrices: str
+    """The type of the matrices, one of `file_types.CONVERTED`."""
+    head: str | None
+    """The type of the head's tensor, None for that of the other matrices."""
     name: str
     changes: Path | None
     """A file that `save_changes` wrote."""
@@ -30,11 +32,12 @@ class ConvertJob(ChildJob):
 def to_gguf(
     checkpoint: Path,
     out: Path,
-    quantisation: Quantisation,
+    matrices: str,
     llama_cpp: Path,
     *,
     name: str,
     log: Path,
+    head: str | None = None,
     changes: Path | None = None,
     metadata: Mapping[str, str] | None = None,
     expected_bytes: int = 0,
@@ -44,8 +47,9 @@ def to_gguf(
 ) -> None:
     """Write the checkpoint in the folder `checkpoint`, with the changes in the file `changes`, to the file `out`.
 
-    `name` becomes general.name; `metadata` are keys of our own. `shown` is the user's name for the checkpoint, for
-    messages. `on_progress` gets ("write", bytes, expected bytes).
+    `matrices` and `head` are types of tensors, some of `file_types.CONVERTED`. `name` becomes general.name; `metadata`
+    are keys of our own. `shown` is the user's name for the checkpoint, for messages. `on_progress` gets ("write",
+    bytes, expected bytes).
     Raises BadInput where `llama_cpp` holds no converter, a weight is no finite number, or llama.cpp has no place for a
     tensor or the vocabulary; SmoothdroidError where the converter fails; then, and only then, its output is in the
     file `log`.
@@ -56,7 +60,8 @@ def to_gguf(
         llama_cpp=llama_cpp,
         checkpoint=checkpoint,
         output=out,
-        quantisation=quantisation,
+        matrices=matrices,
+        head=head,
         name=name,
         changes=changes,
         metadata=dict(metadata or {}),

@@ -28,7 +28,7 @@ def main(job: ConvertJob) -> None:
             if checkpoint.architecture in ARCHITECTURES:
                 Network(checkpoint)  # refuses shapes that are not config.json's
         weights = Weights(checkpoint, load_changes(job.changes) if job.changes else {})
-        wanted = GgufRequest(job.quantisation, job.output, job.name, job.metadata)
+        wanted = GgufRequest(job.matrices, job.output, job.name, job.head, job.metadata)
         run_converter(job.llama_cpp, job.checkpoint, weights, wanted)
     except SmoothdroidError as error:
         events.failed(error)

@@ -26,7 +26,7 @@ from smoothdroid.host.model.checkpoint.weights import TIED, Weights, require_fin
 from smoothdroid.host.model.convert.conversion_errors import explained
 from smoothdroid.host.model.convert.gguf_layout import require_layout
 from smoothdroid.host.model.convert.token_ids import by_token_id
-from smoothdroid.host.model.smoothquant.architectures import EMBEDDING, HEAD
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBEDDING, HEAD
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange
 
 # Two-dimensional, and yet never quantised (`prepare_tensors` in llama.cpp's conversion/base.py).
@@ -40,9 +40,10 @@ LARGE = (f"{EMBEDDING}.weight", f"{HEAD}.weight")
 class GgufRequest:
     """The GGUF that the converter is to write; with `output` None, it stops before the weights and writes none."""
 
-    quantisation: str
+    matrices: str
     output: Path | None
     name: str
+    head: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +65,7 @@ def run_converter(llama_cpp: Path, checkpoint: Path, weights: Weights, request: 
         converter.gguf.LlamaHfVocab = by_token_id(
             converter.gguf.LlamaHfVocab, converter.gguf, checkpoint, conversion.embedding_rows
         )
-    outtype = "q8_0" if request.quantisation == "q4_0" else request.quantisation  # the converter knows no q4_0
+    outtype = "q8_0" if request.matrices == "q4_0" else request.matrices  # the converter knows no q4_0
     output = request.output or checkpoint / "nothing.gguf"
     sys.argv = [converter.__file__, str(checkpoint), "--outtype", outtype, "--outfile", str(output)]
     sys.argv += ["--model-name", request.name]
@@ -81,15 +82,18 @@ class _Conversion:
         self.model: Any = None
 
     def writing(self, write: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return the converter's `write` with our metadata, with Q4_0 where requested, and with a check before."""
+        """Return the converter's `write` with our metadata, with the types requested, and with a check before."""
 
         def written(model: Any) -> None:
             self.model = model
             for key, value in self._request.metadata.items():
                 model.gguf_writer.add_string(key, value)
-            if self._request.quantisation == "q4_0":
+            if self._request.matrices == "q4_0":
                 model.ftype = self._gguf.LlamaFileType.MOSTLY_Q4_0
                 model.tensor_force_quant = partial(_q4_0, model, self._gguf, model.tensor_force_quant)
+            if self._request.head:
+                head = getattr(self._gguf.GGMLQuantizationType, self._request.head.upper())
+                model.tensor_force_quant = partial(_head, _head_name(self._weights), head, model.tensor_force_quant)
             begin = model.gguf_writer.write_header_to_file
 
             def check_first(*arguments: Any, **options: Any) -> None:
@@ -194,3 +198,17 @@ def _q4_0(
     if not isinstance(forced, bool) or any(model.match_model_tensor_name(new_name, key, bid) for key in routers):
         return forced
     return gguf.GGMLQuantizationType.Q4_0 if new_name.endswith(".weight") else forced
+
+
+def _head(
+    head_name: str, wanted: Any, force: Callable[..., Any], name: str, new_name: str, bid: int | None, n_dims: int
+) -> Any:
+    """Return the type that a tensor gets, as the converter's `tensor_force_quant`, with the head of the type wanted."""
+    return wanted if new_name == head_name else force(name, new_name, bid, n_dims)
+
+
+def _head_name(weights: Weights) -> str:
+    """Return the name in the GGUF of the tensor that llama.cpp multiplies by for the logits."""
+    row, head = ARCHITECTURES.get(weights.checkpoint.architecture), f"{HEAD}.weight"
+    own = head in weights.checkpoint.tensors or head in weights.changes
+    return "output.weight" if own and (row is None or row.own_head) else "token_embd.weight"

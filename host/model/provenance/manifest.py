@@ -11,10 +11,7 @@ from smoothdroid.host.model.smoothquant.folds import Kind
 
 # How a checkpoint becomes a GGUF. Count on with every change of the code that changes what is written for the same
 # settings: a file made before is then not taken for what would be made now.
-PREPARATION_VERSION = 3
-
-Quantisation = Literal["f32", "f16", "q8_0", "q4_0"]
-"""The type of a GGUF's matrices, by llama.cpp's names."""
+PREPARATION_VERSION = 4
 
 Kernel = Literal["ggml", "kleidiai"]
 """The kernels whose arithmetic alphas are measured on: see host/model/arithmetic/."""
@@ -40,6 +37,8 @@ class AutoAlpha(_ManifestPart):
 
     kernel: str
     quantisation: str
+    head: str | None = None
+    """The type of the head's weights. None in files of earlier releases: as `quantisation`."""
 
 
 class Smoothing(_ManifestPart):
@@ -62,7 +61,12 @@ class Recipe(_ManifestPart):
     preparation: int
     source: SourceCheckpoint
     architecture: str
-    quantisation: Quantisation
+    quantisation: str
+    """The type of the GGUF, one of `file_types.FILE_TYPES`."""
+    head: str | None = None
+    """The type of the head's tensor. None: llama.cpp's own choice, for an architecture that is not in the table."""
+    imatrix_sha256: str | None = None
+    """The SHA-256 of the importance matrix that the weights were rounded by."""
     llama_cpp: str
     smoothing: Smoothing | None
 

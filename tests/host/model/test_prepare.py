@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.model.imatrix import read_imatrix, write_imatrix
 from smoothdroid.host.model.prepare import prepare
 from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
 from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Provenance
@@ -127,13 +129,70 @@ def test_bytes_are_those_of_llama_quantize(
     for ours in quantised:
         kind = ours.manifest.recipe.quantisation
         theirs = tmp_path / f"{kind}.gguf"
-        subprocess.run([llama_quantize, "--pure", exact.path, theirs, kind], check=True, capture_output=True)
+        subprocess.run([llama_quantize, exact.path, theirs, kind], check=True, capture_output=True)
         (our_tensors, our_fields), (their_tensors, their_fields) = content(ours.path), content(theirs)
         assert our_tensors == their_tensors
         # The float32 file tells its own provenance, which the tool copies.
         assert our_fields.pop(METADATA_KEY) != their_fields.pop(METADATA_KEY)
         assert our_fields == their_fields
         assert "output.weight" in our_tensors
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_heads_and_types(
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    small: PrepareSettings,
+    llama_cpp: Path,
+    llama_quantize: Path,
+    tied: bool,
+) -> None:
+    """The head's type is the one chosen, whoever writes the file, and nothing else grows."""
+    model = make_checkpoint(tied=tied, config={"hidden_size": 256, "intermediate_size": 256})
+    settings = replace(small, smooth=False, plain=True, types=("bf16", "q4_1"), head="q8_0" if tied else "q6_k")
+    made = prepare(model, tmp_path / "out", settings, llama_cpp=llama_cpp, llama_quantize=llama_quantize)
+    for artifact, matrices in zip(made, ("BF16", "Q4_1"), strict=True):
+        types = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(artifact.path).tensors}
+        head = types.pop("token_embd.weight" if tied else "output.weight")
+        assert head == ("Q8_0" if tied else "Q6_K")
+        assert {kind for name, kind in types.items() if name.endswith("weight") and "norm" not in name} == {matrices}
+        assert artifact.manifest.recipe.head == head.lower()
+
+
+def test_an_importance_matrix_is_measured_once_and_rounds_by_the_smoothed_activations(
+    make_checkpoint: MakeCheckpoint,
+    tmp_path: Path,
+    small: PrepareSettings,
+    llama_cpp: Path,
+    llama_quantize: Path,
+) -> None:
+    """Both files are what the real tool makes of the float32 files, and the matrix of each; found again afterwards."""
+    model, output, file = make_checkpoint(), tmp_path / "out", tmp_path / "im.gguf"
+    settings = replace(small, plain=True, types=("f32", "iq4_nl"), imatrix=file)
+    steps: list[str] = []
+    make = partial(prepare, model, output, settings, llama_cpp=llama_cpp, llama_quantize=llama_quantize)
+    smooth_exact, smooth, plain_exact, plain = make(on_step=steps.append)
+    assert sum("layer by layer" in step for step in steps) == 1, "the pass that smooths measures"
+    matrix, scaled = read_imatrix(file), tmp_path / "scaled.gguf"
+    norms = [dequantised(made.path)["blk.0.attn_norm.weight"] for made in (plain_exact, smooth_exact)]
+    scales = {f"blk.0.attn_{part}.weight": (norms[0] / norms[1])[None] for part in "qkv"}
+    write_imatrix(matrix.divided(scales), scaled)
+    for exact, ours, imatrix in ((plain_exact, plain, file), (smooth_exact, smooth, scaled)):
+        theirs = tmp_path / "theirs.gguf"
+        argv = list(map(str, (llama_quantize, "--imatrix", imatrix, exact.path, theirs, "iq4_nl")))
+        said = subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        assert "have 14 importance matrix entries" in said
+        (our_tensors, our_fields), (their_tensors, _) = content(ours.path), content(theirs)
+        for name in ("attn_q", "attn_k", "attn_v"):
+            assert our_tensors[f"blk.0.{name}.weight"] == their_tensors[f"blk.0.{name}.weight"]
+        assert our_fields["quantize.imatrix.entries_count"] == 14
+        assert our_fields["quantize.imatrix.file"] == "imatrix.gguf", "no folder of this machine"
+        assert ours.manifest.recipe.imatrix_sha256 == sha256_of(file)
+    assert [made.reused for made in make()] == [True] * 4
+    deeper = make_checkpoint("deeper", config={"num_hidden_layers": 3})
+    other = replace(settings, smooth=False, types=("q4_0",))
+    with pytest.raises(BadInput, match=r"no entry for blk\.2\..*belongs to another model"):
+        prepare(deeper, output, other, llama_cpp=llama_cpp, llama_quantize=llama_quantize)
 
 
 def content(gguf: Path) -> tuple[dict[str, tuple[str, bytes]], dict[str, Any]]:
@@ -234,8 +293,11 @@ def test_plain_alone_needs_no_fold_and_no_text(
     with pytest.raises(BadInput, match=r"ArceeForCausalLM.*Known: .*LlamaForCausalLM.*--plain"):
         prepare(model, output, llama_cpp=llama_cpp)
     assert not output.exists()
-    with pytest.raises(BadInput, match=r"ArceeForCausalLM: which of its tensors must not be Q4_0"):
-        prepare(model, output, PrepareSettings(smooth=False, plain=True, types=("q8_0", "q4_0")), llama_cpp=llama_cpp)
+    q4_0 = PrepareSettings(smooth=False, plain=True, types=("q4_0",))
+    with pytest.raises(BadInput, match=r"plain-q4_0.*llama-quantize writes this type.*smoothdroid build --abi host"):
+        prepare(model, output, q4_0, llama_cpp=llama_cpp)
+    with pytest.raises(BadInput, match=r"ArceeForCausalLM: which of its tensors is the head is not known"):
+        prepare(model, output, replace(q4_0, head="f16"), llama_cpp=llama_cpp)
     (plain,) = prepare(model, output, PrepareSettings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert plain.path.name == "tiny-plain-q8_0.gguf"
     assert plain.manifest.recipe.smoothing is None
@@ -253,8 +315,8 @@ def test_a_limit_that_no_scale_passes_is_refused(
 
 def test_types_are_read_from_a_list() -> None:
     assert parse_types("q8_0, F32,q8_0") == ("q8_0", "f32")
-    for wrong in ("q6_k", "", "q8_0,"):
-        with pytest.raises(BadInput, match=r"There are f32, f16, q8_0, q4_0"):
+    for wrong in ("q6", "", "q8_0,"):
+        with pytest.raises(BadInput, match=r"There are f32, f16, bf16, q8_0, q6_k, "):
             parse_types(wrong)
 
 
@@ -273,6 +335,11 @@ def test_types_are_read_from_a_list() -> None:
         ({"seed": -1}, "seed -1"),
         ({"smooth": False}, "nothing to make"),
         ({"types": ()}, "No type"),
+        ({"head": "q4_0"}, "--head q4_0: it is one of tied, q8_0, f16, q6_k"),
+        ({"head": "tied"}, "its head is a tensor of its own"),
+        ({"head": "tied", "untie": True}, "--untie parts them"),
+        ({"folds": "norm,rotate", "untie": True, "imatrix": Path("x")}, "rotate mixes them"),
+        ({"imatrix": Path("nowhere/x")}, "no folder"),
         ({"n_samples": 10_000}, r"prose\.txt.*tokens"),
         ({"device": "tpu"}, "it is one of auto, cpu, cuda"),
     ],
