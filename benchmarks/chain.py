@@ -28,9 +28,7 @@ def main(checkpoint: Path, output: Path, n_samples: int, seq_len: int) -> None:
     library: Any = transformers
     tokenizer = library.AutoTokenizer.from_pretrained(checkpoint)
     model = library.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    windows = draw_windows(
-        calibration_prose(None), tokenizer, n_samples=n_samples, seq_len=seq_len, seed=0, n_held_out=2
-    )
+    windows = draw_windows([calibration_prose()], tokenizer, n_samples=n_samples, seq_len=seq_len, seed=0, n_held_out=2)
     absmax: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -93,7 +93,17 @@ class PrepareOptions:
     ] = False
     n_samples: Annotated[int, typer.Option(help="Windows of calibration text.")] = 16
     seq_len: Annotated[int, typer.Option(help="Tokens in a window.")] = 512
-    calib: Annotated[Path | None, typer.Option(help="Calibration text. Default: Python's own documentation.")] = None
+    calib: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:FIELD]",
+            help="Calibration text: text, JSONL or Parquet (field: messages). May be repeated. "
+            "Default: Python's own documentation.",
+        ),
+    ] = None
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Apply the checkpoint's chat template to the conversations in --calib.")
+    ] = False
     device: Annotated[str, typer.Option(help="Device to calibrate on: auto, cpu or cuda.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the choice of windows, and of the rotation.")] = 0
 
@@ -113,7 +123,8 @@ class PrepareOptions:
             untie=self.untie,
             n_samples=self.n_samples,
             seq_len=self.seq_len,
-            calib=self.calib,
+            calib=self.calib or (),
+            chat=self.chat,
             seed=self.seed,
             device=self.device,
         )

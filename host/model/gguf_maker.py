@@ -40,7 +40,7 @@ from smoothdroid.host.model.texts.prose import Prose
 class GgufMaker:
     """Makes GGUFs of one checkpoint in the folder `output`. The same smoothing is computed once.
 
-    `model` is the user's path of the checkpoint, for messages; `text` is None where nothing is smoothed or measured.
+    `model` is the user's path of the checkpoint, for messages. `texts` are empty where nothing is smoothed or measured.
     `llama_bench` loads each GGUF before it is published, where it is given; `llama_quantize` is only needed for the
     types that the converter does not write. `imatrix` is the file of the importance matrix to round by; where there
     is none, `measure` makes it. `head` is the user's choice for the head's type. `work` is a folder for intermediate
@@ -49,7 +49,7 @@ class GgufMaker:
 
     checkpoint: Checkpoint
     model: Path
-    text: Prose | None
+    texts: tuple[Prose, ...]
     device: str
     llama_cpp: Path
     llama_bench: Path | None
@@ -85,7 +85,7 @@ class GgufMaker:
 
     def measure(self, smoothing: Smoothing, target: Path) -> None:
         """Make the file `target` the importance matrix of the model before its folds, by the pass of that smoothing."""
-        if not self.text:
+        if not self.texts:
             raise ValueError("there is no text to measure on")
         self._smooth(smoothing)
         matrix = measured_matrix(
@@ -93,7 +93,7 @@ class GgufMaker:
             self._gguf_architecture,
             chunks=smoothing.n_samples,
             chunk_size=smoothing.seq_len,
-            dataset=self.text.name,
+            dataset=smoothing.calibration_text,
         )
         partial = self.work / "measured.imatrix"
         write_imatrix(matrix, partial)
@@ -116,7 +116,7 @@ class GgufMaker:
             metadata={METADATA_KEY: provenance.model_dump_json()},
             expected_bytes=gguf_bytes(self.checkpoint, matrices, head, untied=untied),
             shown=self.model,
-            on_step=None if self.text else self.say,  # the smoothing's process has reported the same
+            on_step=None if self.texts else self.say,  # the smoothing's process has reported the same
             on_progress=self.on_progress,
         )
 
@@ -179,7 +179,7 @@ class GgufMaker:
     def _smooth(self, smoothing: Smoothing, save_hf: Path | None = None) -> tuple[Path, SmoothingOutcome]:
         """Return (the file of changes, the outcome), computed unless this smoothing was computed before."""
         key = smoothing.model_dump_json()
-        if self.text and (key not in self._smoothed or save_hf):
+        if self.texts and (key not in self._smoothed or save_hf):
             number = len(self._smoothed)
             job = SmoothJob(
                 events=self.work / f"smooth-{number}.events",
@@ -187,8 +187,7 @@ class GgufMaker:
                 shown=self.model,
                 llama_cpp=self.llama_cpp,
                 settings=smoothing,
-                text_name=self.text.name,
-                text=self.text.content,
+                texts=self.texts,
                 device=self.device,
                 changes=self.work / f"smooth-{number}.changes",
                 outcome=self.work / f"smooth-{number}.outcome",

@@ -27,7 +27,7 @@ from smoothdroid.host.model.prepare_settings import (
 )
 from smoothdroid.host.model.provenance.manifest import Manifest, Recipe, manifest_path, read_finished
 from smoothdroid.host.model.recipes import METADATA_BYTES, gguf_bytes, growth, needs_quantiser, recipes_of
-from smoothdroid.host.model.texts.prose import calibration_prose
+from smoothdroid.host.model.texts.calibration import calibration_texts
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,16 @@ def prepare(
     output = output.expanduser().absolute()
     imatrix = _imatrix(settings, say)
     measures = imatrix is not None and not imatrix.exists()
-    text = calibration_prose(settings.calib) if settings.smooth or measures else None
-    smoothings = smoothings_of(checkpoint, settings, text) if text and settings.smooth else {}
+    reads = settings.smooth or measures
+    texts = calibration_texts(settings.calib, checkpoint, chat=settings.chat) if reads else ()
+    smoothings = smoothings_of(checkpoint, settings, texts) if texts and settings.smooth else {}
     if save_hf and not settings.smooth:
         raise BadInput("--save-hf saves the smoothed checkpoint, and smoothing is switched off.")
     with workspace(output, f"{checkpoint.name}-prepare") as work, ExitStack() as stack:
         maker = GgufMaker(
             checkpoint=checkpoint,
             model=model,
-            text=text,
+            texts=texts,
             device=settings.device,
             llama_cpp=llama_cpp,
             llama_bench=llama_bench,
@@ -108,8 +109,8 @@ def prepare(
             say=say,
             on_progress=on_progress,
         )
-        if imatrix and measures and text:
-            maker.measure(next(iter(smoothings.values()), None) or no_smoothing(checkpoint, settings, text), imatrix)
+        if imatrix and measures:
+            maker.measure(next(iter(smoothings.values()), None) or no_smoothing(checkpoint, settings, texts), imatrix)
         recipes = recipes_of(
             checkpoint,
             settings.types if settings.plain else (),

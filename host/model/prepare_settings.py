@@ -14,7 +14,7 @@ from smoothdroid.host.model.provenance.manifest import AutoAlpha, Kernel, Smooth
 from smoothdroid.host.model.recipes import growth, is_tied, type_of_head
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, architecture_of
 from smoothdroid.host.model.smoothquant.folds import alphas_of, parse_folds, require_rotatable
-from smoothdroid.host.model.texts.prose import Prose
+from smoothdroid.host.model.texts.prose import Prose, names_of, sha256_of_texts
 
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 DEVICES = ("auto", "cpu", "cuda")
@@ -34,10 +34,11 @@ class PrepareSettings:
 
     `types`: some of `file_types.FILE_TYPES`. `head`: one of `file_types.HEADS`, by default the type that llama-quantize
     gives the head. `imatrix`: the file of an importance matrix of the model before smoothing, to round by; where there
-    is none, it is measured on the calibration text and written. `alpha`: a number from 0 to 1 for every fold, one for
+    is none, it is measured on the calibration texts and written. `alpha`: a number from 0 to 1 for every fold, one for
     each (`norm=0.5,up-down=0.3`), or `auto`, which measures on the arithmetic of `kernel`. `folds`: some of norm,
     up-down, v-o, rotate. `untie` allows a tied head a tensor of its own, which rotate needs. `n_samples` windows of
-    `seq_len` tokens of the UTF-8 text `calib` are calibrated on.
+    `seq_len` tokens are calibrated on: of the files `calib`, which are UTF-8 text, JSONL or Parquet (FILE, or
+    FILE:FIELD), or else of the default texts. `chat` applies the checkpoint's chat template to conversations.
     """
 
     types: Sequence[str] = ("q8_0",)
@@ -51,7 +52,8 @@ class PrepareSettings:
     untie: bool = False
     n_samples: int = 16
     seq_len: int = 512
-    calib: Path | None = None
+    calib: Path | Sequence[str | Path] = ()
+    chat: bool = False
     seed: int = 0
     device: str = "auto"
 
@@ -100,7 +102,7 @@ def require_head_known(checkpoint: Checkpoint, settings: PrepareSettings) -> Non
         raise BadInput(f"{checkpoint.name}: its head is a tensor of its own, not the embedding. Leave out --head tied.")
 
 
-def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> dict[str, Smoothing]:
+def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, texts: Sequence[Prose]) -> dict[str, Smoothing]:
     """Return the smoothing of each requested type. Raises BadInput where it does not suit the checkpoint."""
     auto = settings.alpha == "auto"
     kinds, rotate = parse_folds(settings.folds or (DEFAULT_AUTO_FOLDS if auto else DEFAULT_FOLDS))
@@ -118,29 +120,29 @@ def smoothings_of(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose
             folds=kinds,
             rotate=rotate,
             untie=settings.untie and tied,
-            **_calibration(settings, text),
+            **_calibration(settings, texts),
         )
         for file_type in settings.types
     }
 
 
-def no_smoothing(checkpoint: Checkpoint, settings: PrepareSettings, text: Prose) -> Smoothing:
+def no_smoothing(checkpoint: Checkpoint, settings: PrepareSettings, texts: Sequence[Prose]) -> Smoothing:
     """Return the settings of a pass that changes nothing, and only measures an importance matrix.
 
     Raises BadInput where the layers cannot be run.
     """
     architecture_of(checkpoint.architecture)
     _require_window(checkpoint, settings.seq_len)
-    return Smoothing(alpha={}, folds=(), rotate=False, untie=False, **_calibration(settings, text))
+    return Smoothing(alpha={}, folds=(), rotate=False, untie=False, **_calibration(settings, texts))
 
 
-def _calibration(settings: PrepareSettings, text: Prose) -> dict[str, Any]:
+def _calibration(settings: PrepareSettings, texts: Sequence[Prose]) -> dict[str, Any]:
     return {
         "n_samples": settings.n_samples,
         "seq_len": settings.seq_len,
         "seed": settings.seed,
-        "calibration_text": text.name,
-        "calibration_sha256": text.sha256,
+        "calibration_text": names_of(texts),
+        "calibration_sha256": sha256_of_texts(texts),
     }
 
 

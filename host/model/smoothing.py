@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smoothdroid.host.common.child_process import ChildJob, OnProgress, run_child
 from smoothdroid.host.model.provenance.manifest import Smoothing, SmoothingOutcome
+from smoothdroid.host.model.texts.prose import Prose
 
 
 class SmoothJob(ChildJob):
@@ -19,8 +20,7 @@ class SmoothJob(ChildJob):
     llama_cpp: Path
     """A llama.cpp source tree, whose converter looks at the checkpoint before it is smoothed."""
     settings: Smoothing
-    text_name: str
-    text: str
+    texts: tuple[Prose, ...]
     device: str
     changes: Path
     """The file that the changes are written to, by `save_changes`."""

@@ -21,7 +21,6 @@ from smoothdroid.host.model.convert.llama_converter import GgufRequest, run_conv
 from smoothdroid.host.model.smoothing import SmoothJob
 from smoothdroid.host.model.smoothquant.architectures import architecture_of
 from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
-from smoothdroid.host.model.texts.prose import Prose
 
 
 def main(job: SmoothJob) -> None:
@@ -36,7 +35,7 @@ def main(job: SmoothJob) -> None:
         changes, outcome = smooth_checkpoint(
             checkpoint,
             job.settings,
-            Prose(job.text_name, job.text),
+            job.texts,
             job.checkpoint,
             device=device,
             say=events.step,

@@ -1,1 +1,1 @@
-"""Queries over all results in SQL; the only package that imports duckdb."""
+"""Queries over all results in SQL, through DuckDB."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ PLAIN, FOLDED, ROTATED = "plain", "folded", "rotated and folded"
 def smooth_checkpoint(
     checkpoint: Checkpoint,
     settings: Smoothing,
-    text: Prose,
+    texts: Sequence[Prose],
     staged: Path,
     *,
     device: torch.device,
@@ -43,7 +43,7 @@ def smooth_checkpoint(
     """Return the changes that smooth the checkpoint, and the record of them.
 
     `squares` records the inputs of every linear before the folds, for an importance matrix. `staged` is the
-    checkpoint's folder as transformers may load the tokenizer from. Raises BadInput where the model or the text is
+    checkpoint's folder as transformers may load the tokenizer from. Raises BadInput where the model or a text is
     wrong, SmoothdroidError where the function would not stay.
     """
     network = Network(checkpoint, device)
@@ -53,7 +53,7 @@ def smooth_checkpoint(
     rotated = _rotated(checkpoint, network, settings.seed) if settings.rotate else None
     auto = isinstance(settings.alpha, AutoAlpha)
     windows = draw_windows(
-        text,
+        texts,
         load_tokenizer(staged),
         n_samples=settings.n_samples,
         seq_len=settings.seq_len,

@@ -1,4 +1,4 @@
-"""The windows drawn from the calibration text, and the activations of a layer's folds on them."""
+"""The windows drawn from the calibration texts, and the activations of a layer's folds on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.smoothquant.architectures import LAYER
 from smoothdroid.host.model.smoothquant.folds import Fold
-from smoothdroid.host.model.texts.prose import Prose
+from smoothdroid.host.model.texts.prose import Prose, names_of
 
 # Windows kept out of calibration, on which the smoothed model must give the logits of the original. A wrong fold
 # shows in every token, so they may be short.
@@ -25,36 +25,61 @@ HELD_OUT_TOKENS = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """Token ids [windows, tokens]; no token of the text is in both."""
+    """Token ids [windows, tokens]; no token of a text is in both."""
 
     calibration: Tensor
     held_out: Tensor
 
 
 def draw_windows(
-    text: Prose, tokenizer: PreTrainedTokenizerBase, *, n_samples: int, seq_len: int, seed: int, n_held_out: int
+    texts: Sequence[Prose],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    n_samples: int,
+    seq_len: int,
+    seed: int,
+    n_held_out: int,
 ) -> Windows:
     """Draw `n_samples` windows of `seq_len` tokens to calibrate on, and `n_held_out` more to test on.
 
-    Windows do not overlap. Each begins with the BOS token where the tokenizer puts one before a text,
-    as llama.cpp does: on many models it is the token with the largest activations.
-    Raises BadInput where the text is too short.
+    Each text gives equally many, as far as it reaches. Windows do not overlap. Each begins with the BOS token where the
+    tokenizer puts one before a text, as llama.cpp does: on many models it is the token with the largest activations.
+    Raises BadInput where the texts are too short.
     """
     bos = [tokenizer.bos_token_id]
     lead = bos if tokenizer("")["input_ids"][:1] == bos else []
-    tokens = tokenizer(text.content, add_special_tokens=False, verbose=False)["input_ids"]
     body = seq_len - len(lead)
+    tokens = [tokenizer(text.content, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+    places = [len(ids) // body for ids in tokens]
     wanted = n_samples + n_held_out
-    available = len(tokens) // body
-    if available < wanted:
+    if sum(places) < wanted:
         raise BadInput(
-            f"{text.name}: the calibration text has {len(tokens)} tokens, and {wanted * body} are needed: "
-            f"{n_samples} windows of {seq_len} to calibrate on and {n_held_out} to test on. "
+            f"{names_of(texts)}: the calibration text has {sum(map(len, tokens))} tokens, and {wanted * body} are "
+            f"needed: {n_samples} windows of {seq_len} to calibrate on and {n_held_out} to test on. "
             "Give a longer text, fewer samples or shorter windows."
         )
-    order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:wanted].tolist()
-    drawn = torch.tensor([lead + tokens[place * body : (place + 1) * body] for place in order])
-    return Windows(calibration=drawn[:n_samples], held_out=drawn[n_samples:])
+    held_out = equal_shares(n_held_out, places)
+    calibrated = equal_shares(n_samples, [place - held for place, held in zip(places, held_out, strict=True)])
+    generator = torch.Generator().manual_seed(seed)
+    to_calibrate: list[list[int]] = []
+    to_test: list[list[int]] = []
+    for ids, n_places, n_calibrated, n_held in zip(tokens, places, calibrated, held_out, strict=True):
+        order = torch.randperm(n_places, generator=generator)[: n_calibrated + n_held].tolist()
+        drawn = [lead + ids[place * body : (place + 1) * body] for place in order]
+        to_calibrate += drawn[:n_calibrated]
+        to_test += drawn[n_calibrated:]
+    return Windows(calibration=torch.tensor(to_calibrate), held_out=torch.tensor(to_test))
+
+
+def equal_shares(total: int, limits: Sequence[int]) -> list[int]:
+    """Divide `total` into shares as equal as the limits allow, whose sum is no less; earlier ones get the remainder."""
+    shares = [0] * len(limits)
+    while total:
+        open_ones = [number for number, limit in enumerate(limits) if shares[number] < limit][:total]
+        for number in open_ones:
+            shares[number] += 1
+        total -= len(open_ones)
+    return shares
 
 
 @dataclass

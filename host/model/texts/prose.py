@@ -7,6 +7,7 @@ anywhere in its text, by seed, so the two need texts of their own. Needs no torc
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -53,12 +54,9 @@ def split(topics: list[str]) -> tuple[str, str]:
     return PARAGRAPH.join(calibration), PARAGRAPH.join(evaluation)
 
 
-def calibration_prose(file: Path | None) -> Prose:
-    """Return the text to calibrate on: the user's, or the first part of Python's prose (some 350 KB).
-
-    Raises BadInput where the file cannot be read, is empty or is not UTF-8.
-    """
-    return _read(file) if file else Prose(f"{_source()}, first part", split(_topics())[0])
+def calibration_prose() -> Prose:
+    """Return the text that is calibrated on where the user gives none: the first part of Python's prose (350 KB)."""
+    return Prose(f"{_source()}, first part", split(_topics())[0])
 
 
 def evaluation_prose(file: Path | None) -> Prose:
@@ -66,10 +64,23 @@ def evaluation_prose(file: Path | None) -> Prose:
 
     Raises BadInput where the file cannot be read, is empty or is not UTF-8.
     """
-    return _read(file) if file else Prose(f"{_source()}, last part", split(_topics())[1])
+    return Prose(file.name, read_text(file)) if file else Prose(f"{_source()}, last part", split(_topics())[1])
 
 
-def _read(file: Path) -> Prose:
+def names_of(texts: Sequence[Prose]) -> str:
+    """Return the names of the texts, separated by commas."""
+    return ", ".join(text.name for text in texts)
+
+
+def sha256_of_texts(texts: Sequence[Prose]) -> str:
+    """Return what identifies the texts: the SHA-256 of the only one, or that of the SHA-256s of all, a line each."""
+    if len(texts) == 1:
+        return texts[0].sha256
+    return sha256("".join(f"{text.sha256}\n" for text in texts).encode()).hexdigest()
+
+
+def read_text(file: Path) -> str:
+    """Return the text of the file. Raises BadInput where it cannot be read, is empty or is not UTF-8."""
     try:
         content = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -78,7 +89,7 @@ def _read(file: Path) -> Prose:
         raise BadInput(f"{file}: the text is not UTF-8 (byte {error.start}). Convert it to UTF-8.") from error
     if not content.strip():
         raise BadInput(f"{file}: the text is empty.")
-    return Prose(file.name, content)
+    return content
 
 
 def _topics() -> list[str]:

@@ -38,7 +38,7 @@ def smooth(
     )
     steps: list[str] = []
     return smooth_checkpoint(
-        open_checkpoint(folder), settings, TEXT, folder, device=torch.device(device), say=steps.append
+        open_checkpoint(folder), settings, [TEXT], folder, device=torch.device(device), say=steps.append
     )
 
 

@@ -21,9 +21,11 @@ import transformers
 from gguf import GGUFReader
 from gguf.quants import dequantize
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.device.common.file_hash import sha256_of
+from smoothdroid.host.cli import app
 from smoothdroid.host.model.imatrix import read_imatrix, write_imatrix
 from smoothdroid.host.model.prepare import prepare
 from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
@@ -446,3 +448,18 @@ def test_a_failed_conversion_leaves_its_log_alone(make_checkpoint: MakeCheckpoin
     with pytest.raises(SmoothdroidError, match="no such thing"):
         prepare(make_checkpoint(), output, PrepareSettings(smooth=False, plain=True), llama_cpp=llama_cpp)
     assert [file.name for file in output.iterdir()] == ["tiny-plain-q8_0.convert.log"]
+
+
+def test_several_calibration_files_in_the_models_chat_template(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, prose: Path, llama_cpp: Path
+) -> None:
+    """Through the command line, which repeats the option; the manifest names both texts."""
+    model, talk = make_checkpoint(), tmp_path / "talk.jsonl"
+    (model / "chat_template.jinja").write_text("{% for message in messages %}[{{ message.content }}]{% endfor %}")
+    talk.write_text(json.dumps({"messages": [{"role": "user", "content": prose.read_text()}]}))
+    options = ["--no-plain", "--n-samples", "4", "--seq-len", "32", "--llama-cpp", str(llama_cpp), "--json"]
+    options += ["--calib", str(prose), "--calib", str(talk), "--chat"]
+    done = CliRunner().invoke(app, ["prepare", str(model), "-o", str(tmp_path / "out"), *options])
+    assert done.exit_code == 0, done.output
+    (made,) = json.loads(done.stdout)
+    assert made["recipe"]["smoothing"]["calibration_text"] == "prose.txt, talk.jsonl"

@@ -22,7 +22,7 @@ from smoothdroid.host.model.imatrix import column_scales, in_gguf, measured_matr
 from smoothdroid.host.model.provenance.manifest import Smoothing
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES
 from smoothdroid.host.model.smoothquant.tensor_changes import save_changes
-from smoothdroid.host.model.texts.prose import calibration_prose
+from smoothdroid.host.model.texts.prose import Prose
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -48,7 +48,7 @@ def test_squares_are_those_of_the_whole_model(
 ) -> None:
     model = make_checkpoint(architecture=architecture)
     checkpoint, row = open_checkpoint(model), ARCHITECTURES[architecture]
-    text = calibration_prose(prose)
+    text = Prose("prose", prose.read_text(encoding="utf-8"))
     settings = Smoothing(
         alpha={"norm": 0.5, "up-down": 0.4, "v-o": 0.3},
         folds=("norm", "up-down", "v-o"),
@@ -62,13 +62,13 @@ def test_squares_are_those_of_the_whole_model(
     )
     squares = InputSquares(row)
     changes, _ = smooth_checkpoint(
-        checkpoint, settings, text, model, device=torch.device("cpu"), say=lambda _step: None, squares=squares
+        checkpoint, settings, [text], model, device=torch.device("cpu"), say=lambda _step: None, squares=squares
     )
     squares.save(tmp_path / "squares")
     save_changes(changes, tmp_path / "changes")
     save_changed(checkpoint, tmp_path / "smoothed", changes)
     matrix = measured_matrix(tmp_path / "squares", row.gguf, chunks=4, chunk_size=32, dataset="prose")
-    windows = draw_windows(text, load_tokenizer(model), n_samples=4, seq_len=32, seed=0, n_held_out=2).calibration
+    windows = draw_windows([text], load_tokenizer(model), n_samples=4, seq_len=32, seed=0, n_held_out=2).calibration
     scaled = matrix.divided(column_scales(tmp_path / "changes", row.gguf))
     for ours, folder in ((matrix, model), (scaled, tmp_path / "smoothed")):
         theirs = in_gguf(directly(folder, windows), row.gguf)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.calibration.network import HiddenStates, Network
 from smoothdroid.host.model.calibration.transformers_loading import load_tokenizer
-from smoothdroid.host.model.calibration.windows import ReaderInputs, draw_windows, record_inputs
+from smoothdroid.host.model.calibration.windows import ReaderInputs, draw_windows, equal_shares, record_inputs
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.weights import Weights
 from smoothdroid.host.model.smoothquant.folds import Fold, expand, folds_of
@@ -24,7 +24,7 @@ WINDOWS = torch.randint(3, 200, (3, 20), generator=torch.Generator().manual_seed
 def test_windows_share_no_token_and_follow_the_seed(make_checkpoint: MakeCheckpoint) -> None:
     tokenizer = load_tokenizer(make_checkpoint())
     text = Prose("letters", "".join(chr(0x4E00 + number) for number in range(400)))  # each character occurs once
-    windows = draw_windows(text, tokenizer, n_samples=5, seq_len=31, seed=3, n_held_out=2)
+    windows = draw_windows([text], tokenizer, n_samples=5, seq_len=31, seed=3, n_held_out=2)
     drawn = torch.cat([windows.calibration, windows.held_out])
     assert windows.calibration.shape == (5, 31)
     assert windows.held_out.shape == (2, 31)
@@ -33,9 +33,9 @@ def test_windows_share_no_token_and_follow_the_seed(make_checkpoint: MakeCheckpo
     triples = [tuple(window[at : at + 3].tolist()) for window in drawn for at in range(1, 31 - 2, 3)]
     assert len(set(triples)) == len(triples)
 
-    again = draw_windows(text, tokenizer, n_samples=5, seq_len=31, seed=3, n_held_out=2)
+    again = draw_windows([text], tokenizer, n_samples=5, seq_len=31, seed=3, n_held_out=2)
     assert torch.equal(again.calibration, windows.calibration)
-    other = draw_windows(text, tokenizer, n_samples=5, seq_len=31, seed=4, n_held_out=2)
+    other = draw_windows([text], tokenizer, n_samples=5, seq_len=31, seed=4, n_held_out=2)
     assert not torch.equal(other.calibration, windows.calibration)
 
 
@@ -43,7 +43,35 @@ def test_a_short_text_is_told_how_short(make_checkpoint: MakeCheckpoint) -> None
     tokenizer = load_tokenizer(make_checkpoint())
     n_tokens = len(tokenizer("fox " * 20, add_special_tokens=False)["input_ids"])
     with pytest.raises(BadInput, match=rf"short.txt.* has {n_tokens} tokens, and {(9 + 2) * 15} are"):
-        draw_windows(Prose("short.txt", "fox " * 20), tokenizer, n_samples=9, seq_len=16, seed=0, n_held_out=2)
+        draw_windows([Prose("short.txt", "fox " * 20)], tokenizer, n_samples=9, seq_len=16, seed=0, n_held_out=2)
+
+
+def test_each_text_gives_equally_many_windows_as_far_as_it_reaches(make_checkpoint: MakeCheckpoint) -> None:
+    tokenizer = load_tokenizer(make_checkpoint())
+    texts = [Prose(name, name * length) for name, length in (("a", 60), ("b", 600), ("c", 600))]
+    windows = draw_windows(texts, tokenizer, n_samples=11, seq_len=16, seed=0, n_held_out=2)
+
+    def counts(drawn: Tensor) -> list[int]:
+        return [tokenizer.convert_ids_to_tokens(drawn[:, 5].tolist()).count(name) for name in "abc"]
+
+    # 60 characters are 4 windows of 15, one of which is held out.
+    assert (counts(windows.held_out), counts(windows.calibration)) == ([1, 1, 0], [3, 4, 4])
+    with pytest.raises(BadInput, match=r"^a, b, c: the calibration text has"):
+        draw_windows(texts, tokenizer, n_samples=100, seq_len=16, seed=0, n_held_out=2)
+
+
+@pytest.mark.parametrize(
+    ("total", "limits", "shares"),
+    [
+        (0, [3], [0]),
+        (5, [9, 9], [3, 2]),
+        (5, [1, 9, 9], [1, 2, 2]),
+        (5, [0, 9, 1], [0, 4, 1]),
+        (1, [9, 9, 9], [1, 0, 0]),
+    ],
+)
+def test_shares_are_as_equal_as_the_limits_allow(total: int, limits: list[int], shares: list[int]) -> None:
+    assert equal_shares(total, limits) == shares
 
 
 def test_ranges_are_those_of_the_readers_inputs(make_checkpoint: MakeCheckpoint) -> None:

@@ -15,7 +15,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def test_no_paragraph_is_in_both_parts_of_the_default_text() -> None:
-    calibration, evaluation = calibration_prose(None), evaluation_prose(None)
+    calibration, evaluation = calibration_prose(), evaluation_prose(None)
     assert set(paragraphs(calibration.content)).isdisjoint(paragraphs(evaluation.content))
     assert len(calibration.content) > 300_000
     assert len(evaluation.content) > 80_000, "40 windows of 512 tokens and more"
