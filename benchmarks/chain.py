@@ -17,7 +17,8 @@ import transformers
 from torch import Tensor, nn
 
 from smoothdroid.host.model.calibration.windows import draw_windows
-from smoothdroid.host.model.texts.prose import calibration_prose
+from smoothdroid.host.model.checkpoint.folder import open_checkpoint
+from smoothdroid.host.model.texts.calibration import calibration_texts
 
 ALPHA = 0.5
 
@@ -28,7 +29,14 @@ def main(checkpoint: Path, output: Path, n_samples: int, seq_len: int) -> None:
     library: Any = transformers
     tokenizer = library.AutoTokenizer.from_pretrained(checkpoint)
     model = library.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    windows = draw_windows([calibration_prose()], tokenizer, n_samples=n_samples, seq_len=seq_len, seed=0, n_held_out=2)
+    windows = draw_windows(
+        calibration_texts((), open_checkpoint(checkpoint)),
+        tokenizer,
+        n_samples=n_samples,
+        seq_len=seq_len,
+        seed=0,
+        n_held_out=2,
+    )
     absmax: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

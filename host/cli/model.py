@@ -98,7 +98,7 @@ class PrepareOptions:
         typer.Option(
             metavar="FILE[:FIELD]",
             help="Calibration text: text, JSONL or Parquet (field: messages). May be repeated. "
-            "Default: Python's own documentation.",
+            "Default: English, Korean, code and chat.",
         ),
     ] = None
     chat: Annotated[

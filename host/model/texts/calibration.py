@@ -8,9 +8,10 @@ from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
-from smoothdroid.host.model.texts.chat_template import ChatTemplate, find_template
+from smoothdroid.host.model.texts.chat_template import ChatTemplate, find_template, template_of
+from smoothdroid.host.model.texts.mixture import mixture
 from smoothdroid.host.model.texts.parquet import read_parquet
-from smoothdroid.host.model.texts.prose import PARAGRAPH, Prose, calibration_prose, read_text
+from smoothdroid.host.model.texts.prose import PARAGRAPH, Prose, read_text
 from smoothdroid.host.model.texts.records import MESSAGES, Conversation, first_records, plain_text, read_jsonl
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
@@ -45,13 +46,15 @@ def parse_file(argument: str | Path) -> CalibrationFile:
 def calibration_texts(
     arguments: Path | Sequence[str | Path], checkpoint: Checkpoint, *, chat: bool = False
 ) -> tuple[Prose, ...]:
-    """Read the texts to calibrate on: `FILE` or `FILE:FIELD` each; without any, the default.
+    """Read the texts to calibrate on: `FILE` or `FILE:FIELD` each; without any, the default mixture.
 
     Conversations, which are lists of messages, become text through the checkpoint's chat template if `chat` is true,
     and otherwise through their contents alone. Raises BadInput where a file cannot be read or has no text, and with
     `chat` where no file has conversations or the template does not work.
     """
     template = find_template(checkpoint) if chat else None
+    if not arguments:
+        return mixture(template or template_of(checkpoint))
     files = [parse_file(one) for one in ([arguments] if isinstance(arguments, Path) else arguments)]
     read = [_read(file) for file in files]
     if chat and not any(isinstance(record, list) for records in read for record in records):
@@ -59,8 +62,6 @@ def calibration_texts(
             "--chat applies the chat template to conversations, and the calibration texts have none. Give a JSONL or "
             f"Parquet file with a field {MESSAGES!r} (--calib FILE.jsonl), or leave out --chat."
         )
-    if not files:
-        return (calibration_prose(),)
     return tuple(_prose(file, records, template) for file, records in zip(files, read, strict=True))
 
 

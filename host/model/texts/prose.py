@@ -1,8 +1,4 @@
-"""The prose that every CPython carries, in two parts: one to calibrate on, one to be evaluated on.
-
-A model that is evaluated on the text of its calibration looks better than it is. Calibration draws its windows from
-anywhere in its text, by seed, so the two need texts of their own. Needs no torch.
-"""
+"""The prose that every CPython carries, to evaluate on; and what a text is known by. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,9 +10,9 @@ from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput
 
-# The share of the text to calibrate on. The other quarter is some 25,000 tokens: enough for 40 windows of 512, and
-# calibration keeps three times that.
-CALIBRATION_SHARE = 0.75
+# The share of Python's prose that is left out: earlier releases calibrated on it, and their files are evaluated too.
+# The rest is some 25,000 tokens, enough for 40 windows of 512.
+LEFT_OUT_SHARE = 0.75
 
 PARAGRAPH = "\n\n"
 
@@ -34,37 +30,32 @@ class Prose:
         return sha256(self.content.encode()).hexdigest()
 
 
-def split(topics: list[str]) -> tuple[str, str]:
-    """Split into (calibration, evaluation): the first topics, and each paragraph of the others that is nowhere else.
+def last_part(topics: list[str]) -> str:
+    """Return the topics that follow the first three quarters of the text, without paragraphs that occur before.
 
-    Cut between topics, so that no sentence is in both. A topic of Python's documentation may repeat another whole
-    (`compound` holds `for`, `while` and `try`): a fifth of the paragraphs occur twice, hence the second look.
+    A topic of Python's documentation may repeat another whole (`compound` holds `for`, `while` and `try`): a fifth
+    of the paragraphs occur twice.
     """
-    calibration: list[str] = []
-    wanted = CALIBRATION_SHARE * sum(map(len, topics))
-    while sum(map(len, calibration)) < wanted:
-        calibration.append(topics[len(calibration)])
-    seen = {paragraph.strip() for topic in calibration for paragraph in topic.split(PARAGRAPH)}
-    evaluation: list[str] = []
-    for topic in topics[len(calibration) :]:
+    first: list[str] = []
+    wanted = LEFT_OUT_SHARE * sum(map(len, topics))
+    while sum(map(len, first)) < wanted:
+        first.append(topics[len(first)])
+    seen = {paragraph.strip() for topic in first for paragraph in topic.split(PARAGRAPH)}
+    last: list[str] = []
+    for topic in topics[len(first) :]:
         for paragraph in topic.split(PARAGRAPH):
             if paragraph.strip() not in seen:
                 seen.add(paragraph.strip())
-                evaluation.append(paragraph)
-    return PARAGRAPH.join(calibration), PARAGRAPH.join(evaluation)
-
-
-def calibration_prose() -> Prose:
-    """Return the text that is calibrated on where the user gives none: the first part of Python's prose (350 KB)."""
-    return Prose(f"{_source()}, first part", split(_topics())[0])
+                last.append(paragraph)
+    return PARAGRAPH.join(last)
 
 
 def evaluation_prose(file: Path | None) -> Prose:
-    """Return the text to evaluate on: the user's, or the part of Python's prose that calibration does not draw from.
+    """Return the text to evaluate on: the user's, or the last part of Python's prose.
 
     Raises BadInput where the file cannot be read, is empty or is not UTF-8.
     """
-    return Prose(file.name, read_text(file)) if file else Prose(f"{_source()}, last part", split(_topics())[1])
+    return Prose(file.name, read_text(file)) if file else Prose(f"{_source()}, last part", last_part(_topics()))
 
 
 def names_of(texts: Sequence[Prose]) -> str:

@@ -7,19 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothdroid.device.common.errors import BadInput
-from smoothdroid.host.model.texts.prose import CALIBRATION_SHARE, PARAGRAPH, calibration_prose, evaluation_prose, split
+from smoothdroid.host.model.texts.prose import LEFT_OUT_SHARE, PARAGRAPH, evaluation_prose, last_part
 
 
 def paragraphs(text: str) -> list[str]:
     return [paragraph.strip() for paragraph in text.split(PARAGRAPH)]
 
 
-def test_no_paragraph_is_in_both_parts_of_the_default_text() -> None:
-    calibration, evaluation = calibration_prose(), evaluation_prose(None)
-    assert set(paragraphs(calibration.content)).isdisjoint(paragraphs(evaluation.content))
-    assert len(calibration.content) > 300_000
+def test_the_default_text_is_long_enough_and_says_what_it_is() -> None:
+    evaluation = evaluation_prose(None)
     assert len(evaluation.content) > 80_000, "40 windows of 512 tokens and more"
-    assert calibration.sha256 != evaluation.sha256
     assert evaluation.name.startswith("pydoc_data.topics of Python 3.")
     assert evaluation_prose(None) == evaluation
 
@@ -30,13 +27,18 @@ topics = st.lists(
 
 
 @given(topics)
-def test_split_shares_nothing_and_loses_nothing(topics: list[str]) -> None:
-    calibration, evaluation = split(topics)
-    assert len(calibration) >= CALIBRATION_SHARE * sum(map(len, topics))
-    ours, theirs = set(paragraphs(calibration)), paragraphs(evaluation) if evaluation else []
-    assert ours.isdisjoint(theirs)
-    assert len(theirs) == len(set(theirs)), "nothing is evaluated twice"
-    assert {paragraph for topic in topics for paragraph in paragraphs(topic)} - {""} <= ours | set(theirs)
+def test_the_last_part_repeats_nothing(topics: list[str]) -> None:
+    last = last_part(topics)
+    kept, every = paragraphs(last) if last else [], [each for topic in topics for each in paragraphs(topic)]
+    assert len(kept) == len(set(kept)), "nothing is evaluated twice"
+    first: list[str] = []
+    for topic in topics:
+        if sum(map(len, first)) >= LEFT_OUT_SHARE * sum(map(len, topics)):
+            break
+        first.append(topic)
+    left_out = {each for topic in first for each in paragraphs(topic)}
+    assert left_out.isdisjoint(kept)
+    assert set(every) - {""} <= left_out | set(kept)
 
 
 def test_the_users_text(tmp_path: Path) -> None:
