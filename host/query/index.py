@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import duckdb
@@ -164,9 +166,8 @@ def _evaluate_all(folders: Sequence[str], work: Path) -> Iterator[tuple[str, _Ro
     if len(folders) < FEW:
         yield from ((folder, _evaluate(folder, work / str(number))) for number, folder in enumerate(folders))
         return
-    # Spawned and not forked, because DuckDB has threads. Only this process handles Ctrl-C.
-    ignored = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=signal.signal, initargs=ignored) as pool:
+    # Spawned and not forked, because DuckDB has threads.
+    with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
         folder_of = {
             pool.submit(_evaluate, folder, work / str(number)): folder for number, folder in enumerate(folders)
         }
@@ -175,6 +176,18 @@ def _evaluate_all(folders: Sequence[str], work: Path) -> Iterator[tuple[str, _Ro
                 yield folder_of[done], done.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is killed: the pool would wait for work forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _evaluate(folder: str, files: Path) -> _Rows:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -17,6 +17,7 @@ from smoothdroid.host.query import index
 from smoothdroid.host.query.index import UpToDateIndex
 from smoothdroid.host.results.record import CAMPAIGN, RUNS, find_campaigns
 from tests.host.query.conftest import MEASURED
+from tests.waiting import GIVE_UP_S
 
 
 class Judged:
@@ -181,13 +182,19 @@ def judging(results: Path) -> Iterator[subprocess.Popen[str]]:
     outcome="what was judged stays judged; the next query judges the rest",
 )
 def test_what_was_judged_when_it_is_killed_stays_judged(results: Path) -> None:
-    more(results, 30)
-    with judging(results) as process:
-        assert process.stderr
-        assert "1/31" in process.stderr.readline()
+    more(results, 3)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from smoothdroid.host.query import index\n"
+        "from smoothdroid.host.results.record import find_campaigns\n"
+        "def judged(_, done, total):\n    done == 3 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with index.current(find_campaigns([Path(sys.argv[1])]), on_progress=judged):\n    pass"
+    )
+    # Its standard output ends when the last process that has it does: those that judge for it too.
+    killed = subprocess.run([sys.executable, "-c", code, str(results)], stdout=subprocess.PIPE, check=False)
+    assert killed.returncode == -signal.SIGKILL
     found = update(results)
-    assert 0 < found.progress[-1][1] < 31
-    assert found.ask("SELECT count(*), count(DISTINCT campaign_number) FROM cells") == [(31 * 40, 31)]
+    assert 0 < found.progress[-1][1] < 4
+    assert found.ask("SELECT count(*), count(DISTINCT campaign_number) FROM cells") == [(4 * 40, 4)]
 
 
 @pytest.mark.fault(
@@ -196,13 +203,12 @@ def test_what_was_judged_when_it_is_killed_stays_judged(results: Path) -> None:
     outcome="the second says that it waits, and answers",
 )
 def test_two_at_a_time_wait_for_each_other(results: Path) -> None:
-    with index.current(find_campaigns([results])) as current, judging(results) as process:
-        assert process.stderr
-        assert "another query is running" in process.stderr.readline()
-        time.sleep(0.2)
-        assert process.poll() is None
-        assert current.campaigns
-    # It was killed by leaving the block before it could end.
-    with judging(results) as process:
-        process.communicate(timeout=60)
+    with ExitStack() as stack:
+        with index.current(find_campaigns([results])) as current:
+            process = stack.enter_context(judging(results))
+            assert process.stderr
+            assert "another query is running" in process.stderr.readline()
+            assert process.poll() is None
+            assert current.campaigns
+        process.communicate(timeout=GIVE_UP_S)
         assert process.returncode == 0
