@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.docs.blocks import ROOT
+from tests.waiting import GIVE_UP_S
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -27,7 +28,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=GIVE_UP_S)
     assert done.returncode == 0, done.stderr
     return folder
 

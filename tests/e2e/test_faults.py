@@ -47,6 +47,7 @@ from tests.host.campaigns import run_campaign
 from tests.host.fakes import LLAMA_BENCH, llama_bench, write_gguf
 from tests.host.fakes import phone as known_phone
 from tests.ports import free_port
+from tests.processes import is_alive
 from tests.waiting import GIVE_UP_S, eventually
 
 pytestmark = pytest.mark.e2e
@@ -467,13 +468,6 @@ def kill_processes(init: int, daemon: str, uid: int, with_all: bool) -> None:
     found = processes(init, daemon, uid, with_all)
     subprocess.run(kill_as_root(found), check=False, capture_output=True)
     eventually(lambda: not any(is_alive(pid) for pid in found))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.fault(

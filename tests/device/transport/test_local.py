@@ -9,6 +9,7 @@ import pytest
 
 from smoothdroid.device.common.errors import TargetTimeout
 from smoothdroid.device.transport.local import LocalTarget
+from tests.processes import is_alive
 from tests.waiting import eventually
 
 
@@ -17,21 +18,13 @@ def test_its_files_are_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert LocalTarget().root == str(tmp_path / "local")
 
 
-def alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_after_a_timeout_nothing_goes_on(tmp_path: Path) -> None:
     script = f"sleep 3600 & echo $! $$ >{tmp_path}/pids; wait"
     with pytest.raises(TargetTimeout, match="no answer within 1 s"):
         LocalTarget().run(["sh", "-c", script], timeout_s=1)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    eventually(lambda: not any(map(alive, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 def test_after_an_error_in_a_listener_nothing_goes_on(tmp_path: Path) -> None:
@@ -44,4 +37,4 @@ def test_after_an_error_in_a_listener_nothing_goes_on(tmp_path: Path) -> None:
         LocalTarget().run(["sh", "-c", f"echo $$ >{tmp_path}/pid; echo; sleep 3600"], on_output=interrupt)
     pid = int((tmp_path / "pid").read_text())
     assert pid != os.getpid()
-    eventually(lambda: not alive(pid))
+    eventually(lambda: not is_alive(pid))

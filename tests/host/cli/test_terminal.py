@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import termios
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.host import terminal
 from tests.host.fakes import campaign, phone, run_of, write_results
 from tests.host.test_cli import PLAN
 
@@ -35,23 +31,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shown(*arguments: object, columns: int = 100, **environment: str) -> str:
     """All that a terminal so wide gets."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     known = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
-    process = subprocess.Popen(
-        [SMOOTHDROID, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env={**known, "TERM": "xterm-256color", **environment},
-    )
-    os.close(theirs)
-    said = b""
-    with os.fdopen(ours, "rb", buffering=0) as terminal, suppress(OSError):  # EIO: who wrote has ended
-        while more := terminal.read(1 << 12):
-            said += more
-    assert process.wait() == 0
-    return said.decode()
+    command = [SMOOTHDROID, *arguments]
+    return terminal.shown(command, columns=columns, environment={**known, "TERM": "xterm-256color", **environment})[0]
 
 
 def piped(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

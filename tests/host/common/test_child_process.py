@@ -12,6 +12,8 @@ import pytest
 
 from smoothdroid.device.common.errors import BadInput, SmoothdroidError
 from smoothdroid.host.common.child_process import PACKAGES, ChildJob, Events, run_child
+from tests.processes import is_alive
+from tests.waiting import eventually
 
 MODULE = "tests.host.common.test_child_process"
 
@@ -101,16 +103,11 @@ def test_it_ends_when_its_parent_does(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", script, sys.executable, "-m", MODULE, str(job)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PACKAGES) as parent:
         assert parent.stdout is not None
-        child = Path("/proc") / parent.stdout.readline().strip()
-        while not (tmp_path / "task.events").exists() or "asleep" not in (tmp_path / "task.events").read_text():
-            time.sleep(0.05)
-        assert child.exists()
+        child = int(parent.stdout.readline())
+        eventually(lambda: task.events.exists() and "asleep" in task.events.read_text())
+        assert is_alive(child)
         parent.kill()
-    for _ in range(300):
-        if not child.exists() or "zombie" in (child / "status").read_text():
-            return
-        time.sleep(0.1)
-    pytest.fail("it sleeps on")
+    eventually(lambda: not is_alive(child), "it sleeps on")
 
 
 def test_it_reads_nothing_asks_nobody_and_stands_in_our_folder(tmp_path: Path) -> None:

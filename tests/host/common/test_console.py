@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smoothdroid.host.common import console
+from tests.host.terminal import shown
 
 
 def test_what_a_table_shows_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,31 +53,28 @@ def test_no_control_character_reaches_the_terminal(capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out) == [HOSTILE], "a program reads what there was"
 
 
+def python(code: str) -> tuple[str, bytes]:
+    """Run Python code whose stderr is a terminal and whose stdout is not; return what both get."""
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    return shown([sys.executable, "-c", code], columns=100, environment=environment, stdout=subprocess.PIPE)
+
+
 HOSTILE_ON_A_TERMINAL = """
-import sys, time
 from smoothdroid.host.common import console
 hostile = "Pixel\\x9b8m\\x07\\u202e\\u2066 phone"
 with console.live_table([hostile, "b"], lambda: [[hostile, hostile]]):
-    time.sleep(0.7)
+    pass
 with console.bar() as bar:
     bar.update(hostile, 1, 2)
-    time.sleep(0.3)
 with console.transfers() as transfers:
     transfers.sending(hostile, hostile, 1, 2)
-    time.sleep(0.3)
 """
 
 
 def test_no_control_character_reaches_a_live_table_or_a_progress_line() -> None:
-    ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", closefd=True) as terminal:
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-        code = [sys.executable, "-c", HOSTILE_ON_A_TERMINAL]
-        subprocess.run(code, stdout=subprocess.PIPE, stderr=theirs, check=True, env=environment)
-        os.close(theirs)
-        shown = terminal.read1(1 << 20).decode()
-    assert shown.count("\ufffd8m\ufffd\ufffd\ufffd phone") >= 3
-    assert not any(control in shown for control in ("\x9b", "\x07", "\u202e", "\u2066"))
+    printed, _ = python(HOSTILE_ON_A_TERMINAL)
+    assert printed.count("\ufffd8m\ufffd\ufffd\ufffd phone") >= 3
+    assert not any(control in printed for control in ("\x9b", "\x07", "\u202e", "\u2066"))
 
 
 ON_A_TERMINAL = """
@@ -92,17 +89,7 @@ with console.bar() as bar:
 
 def test_with_a_progress_line_stdout_is_stdout_and_a_step_is_one_line() -> None:
     """stderr is a terminal, stdout is not: `smoothdroid run ... > answer.txt` at a desk."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", closefd=True) as terminal:
-        done = subprocess.run(
-            [sys.executable, "-c", ON_A_TERMINAL],
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            check=True,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        )
-        os.close(theirs)
-        shown = terminal.read1(1 << 16).decode()
-    assert done.stdout == b"the answer"
-    assert "measuring" in shown, "there was a progress line"
-    assert re.search("· (?:\x1b\\[0m)?what began", shown)
+    printed, answer = python(ON_A_TERMINAL)
+    assert answer == b"the answer"
+    assert "measuring" in printed, "there was a progress line"
+    assert re.search("· (?:\x1b\\[0m)?what began", printed)

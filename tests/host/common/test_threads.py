@@ -6,18 +6,19 @@ import threading
 import pytest
 
 from smoothdroid.host.common.threads import Worker
+from tests.waiting import GIVE_UP_S
 
 
 def test_ctrl_c_while_it_is_waited_for_ends_nothing() -> None:
     go = threading.Event()
     worker = Worker(go.wait)
     worker.start()
-    threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        worker.ended.wait(60)
-    assert not worker.ended.wait(0.1)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 (the signal must not come before this block)
+        threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        worker.ended.wait(GIVE_UP_S)
+    assert not worker.ended.is_set()
     go.set()
-    assert worker.ended.wait(60)
+    assert worker.ended.wait(GIVE_UP_S)
 
 
 def test_one_that_fails_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,4 +29,4 @@ def test_one_that_fails_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     worker = Worker(fails)
     worker.start()
-    assert worker.ended.wait(60)
+    assert worker.ended.wait(GIVE_UP_S)

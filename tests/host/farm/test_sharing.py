@@ -7,6 +7,7 @@ from smoothdroid.host.llamacpp.settings import Options
 from smoothdroid.host.results.cell import Cell, Protocol, Test
 from smoothdroid.host.results.plan import Plan
 from tests.host.fakes import model, phone
+from tests.waiting import GIVE_UP_S
 
 PLAN = Plan(
     models=[model("plain"), model("smooth")],
@@ -78,7 +79,7 @@ def test_a_phone_that_drops_out_leaves_its_cells_to_one_that_waits() -> None:
     other.join(0.1)
     assert other.is_alive(), "it waits for what the other phone holds"
     pool.release("lost")
-    other.join(10)
+    other.join(GIVE_UP_S)
     assert not other.is_alive()
     assert set(held) < set(measured)
     assert sorted(map(str, measured)) == sorted(map(str, PLAN.cells())), "each once"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,6 +30,8 @@ from smoothdroid.host.model.prepare import prepare
 from smoothdroid.host.model.prepare_settings import PrepareSettings, parse_types
 from smoothdroid.host.model.provenance.manifest import METADATA_KEY, Provenance
 from tests.host.model.odd_checkpoints import reads_images
+from tests.processes import is_alive
+from tests.waiting import eventually
 
 MakeCheckpoint = Callable[..., Path]
 
@@ -429,12 +430,7 @@ def test_a_killed_preparation_leaves_no_file_that_looks_whole(
                 break
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(process.pid, signal.SIGKILL)
-    for _ in range(300):
-        if not Path(f"/proc/{child}").exists():
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("it works on for nobody")
+    eventually(lambda: not is_alive(int(child)), "it works on for nobody")
     assert not [file.name for file in output.iterdir() if not file.name.startswith(".")]
     (made,) = prepare(model, output, PrepareSettings(n_samples=4, seq_len=32, calib=prose), llama_cpp=llama_cpp)
     assert sorted(file.name for file in output.iterdir()) == [made.path.name, made.manifest_path.name]

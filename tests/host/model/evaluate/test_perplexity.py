@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,8 @@ from smoothdroid.device.common.errors import BadInput, CommandFailed
 from smoothdroid.host.llamacpp.tool_output import NoNumber
 from smoothdroid.host.model.evaluate.perplexity import HostKernels, PerplexityTask
 from smoothdroid.host.model.evaluate.perplexity_output import MOST_RUNS
+from tests.processes import is_alive
+from tests.waiting import eventually
 
 
 def kernels(folder: Path, script: str) -> HostKernels:
@@ -30,7 +31,7 @@ def test_asks_tells_and_returns(tmp_path: Path, task: PerplexityTask, monkeypatc
         tmp_path,
         f"printf '%s\\n' \"$@\" > {tmp_path}/argv; env > {tmp_path}/env\n"
         "echo 'calculating perplexity over 3 chunks' >&2\n"
-        "for n in 1 2 3; do printf '[%s]9.5,' $n; sleep 0.1; done",
+        "for n in 1 2 3; do printf '[%s]9.5,' $n; done",
     )
     reports: list[tuple[int, int]] = []
     model, destination = tmp_path / "a model.gguf", tmp_path / "out"
@@ -50,11 +51,11 @@ def test_asks_tells_and_returns(tmp_path: Path, task: PerplexityTask, monkeypatc
     outcome="it is refused at once, with the number of tokens or windows that are missing",
 )
 def test_a_text_that_fills_fewer_windows_is_not_waited_for(tmp_path: Path, task: PerplexityTask) -> None:
-    tool = kernels(tmp_path, "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 60")
-    began = time.monotonic()
+    script = "echo 'calculating perplexity over 2 chunks' >&2; exec sleep 3600"
+    tool = kernels(tmp_path, f"echo $$ >{tmp_path}/pid; {script}")
     with pytest.raises(BadInput, match=r"prose\.txt: the text fills 2 windows, and 3 windows of 64 .*\(192 tokens\)"):
         tool.save_logits(tmp_path / "m", task, tmp_path / "out")
-    assert time.monotonic() - began < 10
+    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())))
 
 
 @pytest.mark.fault(
@@ -82,12 +83,11 @@ def test_a_run_that_told_nothing_is_made_again(tmp_path: Path, task: PerplexityT
 
 
 def test_an_interruption_ends_it(tmp_path: Path, task: PerplexityTask) -> None:
-    tool = kernels(tmp_path, f"printf '[1]9.5,'; sleep 1; touch {tmp_path}/lived-on")
+    tool = kernels(tmp_path, f"echo $$ >{tmp_path}/pid; printf '[1]9.5,'; exec sleep 3600")
 
     def interrupt(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         tool.save_logits(tmp_path / "m", task, tmp_path / "out", interrupt)
-    time.sleep(1.5)
-    assert not (tmp_path / "lived-on").exists()
+    eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())))
