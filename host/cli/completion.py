@@ -14,7 +14,7 @@ from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.info import socs
 from smoothdroid.device.transport import adb
 from smoothdroid.host.llamacpp import variants
-from smoothdroid.host.model.file_types import FILE_TYPES, HEADS
+from smoothdroid.host.model.file_types import BLOCKS, FILE_TYPES, HEADS
 from smoothdroid.host.model.provenance.manifest import Kernel
 
 Offered = Iterator[tuple[str, str]]
@@ -79,6 +79,11 @@ def types(incomplete: str) -> Offered:
     """Yield the types that a GGUF can be written as; after a comma, the types not yet named."""
     before, comma, _ = incomplete.rpartition(",")
     yield from ((before + comma + name, "") for name in FILE_TYPES if name not in before.split(","))
+
+
+def tensor_types() -> Offered:
+    """Yield the types that all matrices of a GGUF can have."""
+    yield from ((name, "") for name in FILE_TYPES if name in BLOCKS)
 
 
 def heads() -> Offered:

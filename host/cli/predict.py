@@ -45,7 +45,7 @@ def predict(
         typer.Option(
             "--type",
             help="Type of the weights, for a checkpoint or a name. Default: q8_0.",
-            autocompletion=completion.types,
+            autocompletion=completion.tensor_types,
         ),
     ] = None,
     depth: Annotated[int, typer.Option(min=0, max=2**20, help="Tokens in the KV cache before decode.")] = 0,

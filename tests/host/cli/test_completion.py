@@ -41,7 +41,7 @@ def offered(shell: str, *words: str) -> list[str]:
         ("build --abi x86_64 --isa ", ["sse4.2", "avx2", "all"]),
         ("build --abi arm64-v8a --isa i", ["i8mm"]),
         ("predict llama-2-7b --soc SM855", ["SM8550"]),
-        ("predict llama-2-7b --type q", ["q8_0", "q4_0"]),
+        ("predict llama-2-7b --type q", ["q8_0", "q6_k", "q4_1", "q4_0"]),
         ("prepare m --type f16,q", ["f16,q8_0", "f16,q6_k", "f16,q5_k_m", "f16,q4_k_m", "f16,q4_1", "f16,q4_0"]),
         ("prepare m --kernel k", ["kleidiai"]),
         ("prepare m --head q", ["q8_0", "q6_k"]),
