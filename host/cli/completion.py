@@ -13,8 +13,8 @@ from smoothdroid.device import virtual
 from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.device.info import socs
 from smoothdroid.device.transport import adb
+from smoothdroid.host.gguf.file_types import BLOCKS, FILE_TYPES, HEADS
 from smoothdroid.host.llamacpp import variants
-from smoothdroid.host.model.file_types import BLOCKS, FILE_TYPES, HEADS
 from smoothdroid.host.model.provenance.manifest import Kernel
 
 Offered = Iterator[tuple[str, str]]

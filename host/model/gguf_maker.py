@@ -13,13 +13,13 @@ from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.common.workspace import workspace
+from smoothdroid.host.gguf.file_types import FILE_TYPES
 from smoothdroid.host.gguf.reader import GgufFile
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.staging import stage, staging_folder
 from smoothdroid.host.model.convert.conversion import to_gguf
 from smoothdroid.host.model.convert.loading import require_loads
 from smoothdroid.host.model.convert.quantiser import fallbacks, quantise
-from smoothdroid.host.model.file_types import FILE_TYPES
 from smoothdroid.host.model.imatrix import column_scales, measured_matrix, read_imatrix, write_imatrix
 from smoothdroid.host.model.provenance.manifest import (
     METADATA_KEY,

@@ -11,11 +11,11 @@ from smoothdroid.device.common.errors import BadInput
 from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.common.workspace import require_space, workspace
+from smoothdroid.host.gguf.file_types import FILE_TYPES
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.staging import changed_bytes
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows
 from smoothdroid.host.model.convert.conversion import converter, converter_id
-from smoothdroid.host.model.file_types import FILE_TYPES
 from smoothdroid.host.model.gguf_maker import GgufMaker
 from smoothdroid.host.model.imatrix import read_imatrix
 from smoothdroid.host.model.prepare_settings import (

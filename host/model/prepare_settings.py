@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from smoothdroid.device.common.errors import BadInput
+from smoothdroid.host.gguf.file_types import FILE_TYPES, FLOATS, HEADS, emulated
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
-from smoothdroid.host.model.file_types import FILE_TYPES, FLOATS, HEADS, emulated
 from smoothdroid.host.model.provenance.manifest import AutoAlpha, Kernel, Smoothing
 from smoothdroid.host.model.recipes import growth, is_tied, type_of_head
 from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, HEAD, architecture_of

@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from smoothdroid.host.common.child_process import OnProgress
+from smoothdroid.host.gguf.file_types import CONVERTED, FILE_TYPES, head_type, stored_bytes
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
-from smoothdroid.host.model.file_types import CONVERTED, FILE_TYPES, head_type, stored_bytes
 from smoothdroid.host.model.provenance.manifest import (
     PREPARATION_VERSION,
     Recipe,

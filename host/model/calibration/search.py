@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from smoothdroid.host.gguf.file_types import FLOATS
 from smoothdroid.host.model.arithmetic import Arithmetic, arithmetic_of
 from smoothdroid.host.model.arithmetic.ggml import Ggml
 from smoothdroid.host.model.calibration.fold_scales import FoldScales, LayerTensors, PartlyFolded, no_scales
 from smoothdroid.host.model.calibration.network import LmHead
 from smoothdroid.host.model.calibration.windows import ReaderInputs
 from smoothdroid.host.model.checkpoint.weights import Weights
-from smoothdroid.host.model.file_types import FLOATS
 from smoothdroid.host.model.smoothquant.folds import Fold
 from smoothdroid.host.model.smoothquant.formulas import (
     column_absmax,

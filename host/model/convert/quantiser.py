@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.host.gguf.file_types import FILE_TYPES, fitting, wanted_head
 from smoothdroid.host.gguf.reader import GgufFile
-from smoothdroid.host.model.file_types import FILE_TYPES, fitting, wanted_head
 
 REASON = re.compile(r"(?:failed to quantize|error|exception)\w*: *(?P<why>.+)", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""The table of types against gguf-py, and against what the real llama-quantize writes."""
+"""llama-quantize, the real one: sizes, heads and fallbacks as the table of types predicts them, and its messages."""
 
 from __future__ import annotations
 
@@ -6,37 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gguf import GGMLQuantizationType, GGUFReader
-from gguf.constants import GGML_QUANT_SIZES
+from gguf import GGUFReader
 
+from smoothdroid.device.common.errors import SmoothdroidError
+from smoothdroid.host.gguf.file_types import FILE_TYPES, FLOATS
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.convert.conversion import to_gguf
 from smoothdroid.host.model.convert.quantiser import fallbacks, quantise
-from smoothdroid.host.model.file_types import BLOCKS, FILE_TYPES, FLOATS, emulated, fitting, head_type
 from smoothdroid.host.model.recipes import gguf_bytes, type_of_head
 
 MakeCheckpoint = Callable[..., Path]
-
-
-def test_blocks_are_those_of_gguf_py() -> None:
-    assert {name: GGML_QUANT_SIZES[GGMLQuantizationType[name.upper()]] for name in BLOCKS} == BLOCKS
-
-
-def test_heads_fit_the_width() -> None:
-    assert [head_type("q4_0", None, width) for width in (2048, 576, 60)] == ["q6_k", "q8_0", "f16"]
-    assert [head_type("q8_0", chosen, 2048) for chosen in (None, "tied", "f16")] == ["q8_0", "q8_0", "f16"]
-    assert fitting("q4_k", 60) == "f16"
-
-
-def test_stand_ins_where_alphas_are_measured() -> None:
-    assert [emulated(name) for name in ("q8_0", "q6_k", "iq4_nl", "q4_k", "q5_k", "bf16")] == [
-        "q8_0",
-        "q8_0",
-        "q4_0",
-        "q4_0",
-        "q4_0",
-        None,
-    ]
 
 
 @pytest.mark.parametrize("width", [64, 256])
@@ -68,3 +47,11 @@ def test_sizes_and_heads_are_those_of_llama_quantize(
             assert note is not None
             assert "q8_0 for q6_k in" in note
             assert "of width 64" in note
+
+
+def test_its_own_message_is_shown_and_its_log_kept(tmp_path: Path, llama_quantize: Path) -> None:
+    (tmp_path / "exact.gguf").write_bytes(b"GGUF")
+    log = tmp_path / "log"
+    with pytest.raises(SmoothdroidError, match=r"llama-quantize, on x\.gguf, failed: .*Its output is .*log"):
+        quantise(tmp_path / "exact.gguf", tmp_path / "x.gguf", "q4_1", llama_quantize, log=log)
+    assert "exact.gguf" in log.read_text()
