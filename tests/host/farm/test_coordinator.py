@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from smoothdroid.host.farm.progress_table import ProgressRow
 from smoothdroid.host.results.cell import Cell
 from smoothdroid.host.results.record import Run, read_campaign, read_runs
 from tests.host.fakes import LLAMA_BENCH, FolderPhone, llama_bench, write_gguf
+from tests.waiting import eventually
 
 SMALL: dict[str, Any] = {"threads": "1,2", "prompt": "16", "generate": "8", "repetitions": 2, "rounds": 1}
 
@@ -110,13 +110,6 @@ class _Own(FolderPhone):
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
-
-
-def eventually(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_three_phones_measure_the_plan_each(lab: Lab) -> None:
@@ -314,23 +307,16 @@ def test_a_phone_for_which_the_plan_is_not_or_that_may_not_run_it_says_so(lab: L
     outcome="the two campaigns take turns",
 )
 def test_two_ways_to_one_phone_take_turns(lab: Lab) -> None:
-    lab.scripts = dict.fromkeys(("adb:a1", "ssh:a2"), llama_bench("sleep 0.3"))
-    members = [lab.member("a1"), lab.member("a2", way="ssh")]
-    seen = set[tuple[bool, bool]]()
-    coordinator = lab.of(members)
-    locks = [Path(lab.phones[name].root, "lock") for name in ("a1", "a2")]
-
-    def look() -> None:
-        while lab.rows[0].now != "done" or lab.rows[1].now != "done":
-            seen.add((locks[0].is_symlink(), locks[1].is_symlink()))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    ended = coordinator.run()
-    looking.join()
+    log = lab.folder / "log"
+    for name in ("adb:a1", "ssh:a2"):
+        lab.scripts[name] = llama_bench(f"echo {name} begins >> {log}; sleep 0.3; echo {name} ends >> {log}")
+    ended = lab.of([lab.member("a1"), lab.member("a2", way="ssh")]).run()
     assert [len(one.runs) for one in ended] == [8, 8]
-    assert (True, True) not in seen
-    assert {(True, False), (False, True)} <= seen
+    events = [line.split() for line in log.read_text().splitlines()]
+    for begin, end in zip(events[::2], events[1::2], strict=True):
+        assert begin[0] == end[0]
+        assert (begin[1], end[1]) == ("begins", "ends")
+    assert {name for name, _ in events} == {"adb:a1", "ssh:a2"}
 
 
 class _Marked(_Own):
