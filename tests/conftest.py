@@ -77,6 +77,12 @@ def llama_bench() -> Path:
     return _host_tool("llama-bench")
 
 
+@pytest.fixture(scope="session")
+def llama_perplexity() -> Path:
+    """The real llama-perplexity of this machine."""
+    return _host_tool("llama-perplexity")
+
+
 def _host_tool(name: str) -> Path:
     built = compiler.find([variants.find("host", "native")], source.pinned())
     if built is None:

@@ -132,6 +132,10 @@ def evaluate(
     *,
     task: TaskOptions,
     candidate_kernels: KernelOptions,
+    lora: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run the candidate that this adapter was made for with it; can be repeated."),
+    ] = None,
     phone: OnePhone,
     llama_cpp: LlamaCpp = None,
     json: Json = False,
@@ -142,6 +146,7 @@ def evaluate(
     phone; --kernel emulates an arithmetic that this machine has no kernels for. The reference's log-probabilities are
     cached: evaluating another candidate costs only that candidate.
     """
+    from smoothdroid.host.model.evaluate.adapters import run_with, with_adapters
     from smoothdroid.host.model.evaluate.evaluator import evaluate as compare_models
     from smoothdroid.host.model.texts.prose import evaluation_prose
 
@@ -150,12 +155,13 @@ def evaluate(
     here = _kernels_here(origin)
     with console.bar() as bar, candidate_kernels.opened(phone, origin, bar) as kernels:
         first, *rest = [artifact.inspect(path, on_step=console.step) for path in (reference, *candidates)]
+        models, adapters = with_adapters(rest, lora or [])
         found = compare_models(
             first,
-            rest,
+            models,
             prose,
-            kernels or here,
-            reference_kernels=here if kernels else None,
+            run_with(kernels or here, adapters),
+            reference_kernels=here if kernels or first.path in adapters else None,
             logits_cache=cache_root() / "logits",
             context=task.context,
             windows=task.chunks,

@@ -1,4 +1,4 @@
-"""The commands for models: `sample`, `prepare`, `inspect`."""
+"""The commands for models: `sample`, `prepare`, `inspect`, `adapter`."""
 
 from __future__ import annotations
 
@@ -204,3 +204,37 @@ def inspect(
     width = max(len(what) for what, _ in labelled)
     for what, value in labelled:
         console.out.print(f"{what:{width}}  {value}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: smoothdroid adapter my-adapter --base out/llama2-7b-smooth-q8_0.gguf -o out/my-adapter.gguf"
+)
+def adapter(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="PEFT_DIR", help="PEFT's folder: adapter_config.json and adapter_model.safetensors."),
+    ],
+    base: Annotated[Path, typer.Option("--base", help="The GGUF that `smoothdroid prepare` made of the base.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The adapter's GGUF.")],
+    llama_cpp: LlamaCpp = None,
+    json: Json = False,
+) -> None:
+    """Make a LoRA adapter for a smoothed model: changed as the model was, proven, and bound to that file.
+
+    An adapter that was trained on the original model gives garbage on the smoothed one. This one gives what it gave on
+    the original: `smoothdroid run GGUF --lora ADAPTER`.
+    """
+    need_torch()
+    from smoothdroid.host.model.adapter.make_adapter import make_adapter
+
+    origin = source.unpacked(llama_cpp_source(llama_cpp))
+    made = make_adapter(folder, base, output, llama_cpp=origin.folder, llama_cpp_id=origin.id, on_step=console.step)
+    if json:
+        console.facts({"path": str(made.path), **made.manifest.model_dump(mode="json")})
+        return
+    proof = made.manifest.equivalence
+    console.step(
+        f"{proof.computed_in} logits differ by at most {proof.max_abs_logit_difference:.2g} of a range of "
+        f"{proof.logit_range:.3g}, on {proof.n_tokens} tokens"
+    )
+    console.out.print(f"{made.path}  {made.manifest.size_bytes / 1e6:.1f} MB", soft_wrap=True)

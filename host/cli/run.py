@@ -13,6 +13,7 @@ from smoothdroid.host.cli.option_groups import option_groups
 from smoothdroid.host.cli.options import BuildOptions, Json, OnePhone
 from smoothdroid.host.common import console
 from smoothdroid.host.gguf import artifact
+from smoothdroid.host.model.provenance.adapter_manifest import require_base
 from smoothdroid.host.run import prompt
 
 
@@ -24,6 +25,9 @@ def run(
     model: Annotated[Path, typer.Argument(help="A GGUF file.")],
     text: Annotated[str, typer.Option("-p", "--prompt", help="The prompt.")],
     *,
+    lora: Annotated[
+        Path | None, typer.Option(help="An adapter that `smoothdroid adapter` made for this very file.")
+    ] = None,
     phone: OnePhone,
     threads: Annotated[int, typer.Option(min=1, help="Threads on the phone.")] = 4,
     max_tokens: Annotated[int, typer.Option("-n", "--max-tokens", min=1, help="Longest answer, in tokens.")] = 128,
@@ -34,13 +38,17 @@ def run(
     json: Json = False,
 ) -> None:
     """Run one prompt on a phone; print the answer on stdout as it comes, and its speed on stderr."""
+    inspected = artifact.inspect(model, on_step=console.step)
+    if lora:
+        require_base(lora, inspected.path, inspected.sha256)  # before a phone is looked for
     with phone.reached() as (target, described):
         built = build.build_for(target, described)
         with console.bar() as bar:
             deployed = prompt.deploy(
                 target,
                 tools_of(built)["llama-completion"],
-                artifact.inspect(model, on_step=console.step),
+                inspected,
+                adapter=lora,
                 extra_files=extra_files(built),
                 on_step=console.step,
                 on_push=lambda done, total: bar.update("sending MiB", done >> 20, total >> 20),

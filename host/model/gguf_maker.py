@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
+
+from safetensors import serialize_file
 
 from smoothdroid.device.common.atomic_file import publish
 from smoothdroid.device.common.file_hash import sha256_of
@@ -15,6 +16,7 @@ from smoothdroid.host.common.child_process import OnProgress
 from smoothdroid.host.common.workspace import workspace
 from smoothdroid.host.gguf.file_types import FILE_TYPES
 from smoothdroid.host.gguf.reader import GgufFile
+from smoothdroid.host.model.checkpoint.description import description
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.staging import stage, staging_folder
 from smoothdroid.host.model.convert.conversion import to_gguf
@@ -28,8 +30,10 @@ from smoothdroid.host.model.provenance.manifest import (
     Recipe,
     Smoothing,
     SmoothingOutcome,
+    changes_path,
     manifest_path,
 )
+from smoothdroid.host.model.provenance.versions import versions
 from smoothdroid.host.model.recipes import gguf_bytes, is_tied, needs_quantiser
 from smoothdroid.host.model.smoothing import SmoothJob, smooth
 from smoothdroid.host.model.smoothquant.architectures import architecture_of
@@ -67,10 +71,13 @@ class GgufMaker:
     def make(self, name: str, recipe: Recipe) -> Manifest:
         """Make the GGUF `name` and its manifest by the recipe."""
         changes, outcome = self._smooth(recipe.smoothing) if recipe.smoothing else (None, None)
+        changes_file = changes or self._unchanged()
         path, partial = self.output / name, self.work / name
         untied = outcome is not None and outcome.untied
         self.say(f"writing {name}")
-        provenance = Provenance(recipe=recipe, outcome=outcome, versions=versions())
+        provenance = Provenance(
+            recipe=recipe, outcome=outcome, versions=versions(), changes_sha256=sha256_of(changes_file)
+        )
         if needs_quantiser(recipe):
             self._quantise(partial, provenance, changes, untied=untied)
         else:
@@ -80,7 +87,7 @@ class GgufMaker:
         if self.llama_bench:
             require_loads(partial, path.with_suffix(".load.log"), self.llama_bench)
         manifest = _describe(partial, provenance)
-        self._publish(partial, path, manifest)
+        self._publish(partial, path, manifest, changes_file)
         return manifest
 
     def measure(self, smoothing: Smoothing, target: Path) -> None:
@@ -166,12 +173,13 @@ class GgufMaker:
             self._smooth(smoothing, saving / folder.name)
             (saving / folder.name).rename(folder)
 
-    def _publish(self, partial: Path, path: Path, manifest: Manifest) -> None:
-        """Move the GGUF and its manifest into place."""
+    def _publish(self, partial: Path, path: Path, manifest: Manifest, changes: Path) -> None:
+        """Move the GGUF and its manifest into place, and a copy of the file `changes`."""
         # The old manifest goes first and the new one comes last: at no time does one stand beside another's GGUF.
         record = manifest_path(path)
         record.unlink(missing_ok=True)
         publish(partial, path)
+        publish(Path(shutil.copyfile(changes, self.work / changes_path(path).name)), changes_path(path))
         partial_record = self.work / record.name
         partial_record.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         publish(partial_record, record)
@@ -198,6 +206,12 @@ class GgufMaker:
             self._smoothed[key] = job.changes, smooth(job, log, on_step=self.say, on_progress=self.on_progress)
         return self._smoothed[key]
 
+    def _unchanged(self) -> Path:
+        """Return the file of changes of a GGUF without any."""
+        file = self.work / "none.changes"
+        serialize_file({}, file, metadata=description(self.checkpoint))
+        return file
+
     def _staged(self, *, untied: bool) -> Path:
         """Return a copy of the checkpoint with data only, made once for a tied and once for an untied head."""
         if untied not in self._staging:
@@ -206,21 +220,6 @@ class GgufMaker:
             # The converter derives general.* metadata from the folder's name, so each copy bears the model's.
             self._staging[untied] = stage(self.checkpoint, parent / self.checkpoint.name, untied=untied)
         return self._staging[untied]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a GGUF is made with."""
-    return {
-        "python": platform.python_version(),
-        **{package: _version(package) for package in ("smoothdroid", "torch", "transformers", "gguf")},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"  # smoothdroid itself, where it is run from its source tree
 
 
 def _describe(gguf: Path, provenance: Provenance) -> Manifest:

@@ -13,6 +13,7 @@ from smoothdroid.host.common.child_process import Events
 from smoothdroid.host.model.calibration.input_squares import InputSquares
 from smoothdroid.host.model.calibration.network import Network
 from smoothdroid.host.model.calibration.smooth_checkpoint import smooth_checkpoint
+from smoothdroid.host.model.checkpoint.description import description
 from smoothdroid.host.model.checkpoint.folder import open_checkpoint
 from smoothdroid.host.model.checkpoint.head import settle_head
 from smoothdroid.host.model.checkpoint.saving import save_changed
@@ -50,7 +51,7 @@ def main(job: SmoothJob) -> None:
         raise
     if squares and job.squares:
         squares.save(job.squares)
-    save_changes(changes, job.changes)
+    save_changes(changes, job.changes, description(checkpoint))
     job.outcome.write_text(outcome.model_dump_json(), encoding="utf-8")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from smoothdroid.device.common.errors import CommandFailed, SmoothdroidError
+from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import File, Installed, install
 from smoothdroid.device.transport.target import OnOutput, Progress, Target
@@ -41,10 +43,11 @@ class PromptAnswer:
 
 @dataclass(frozen=True)
 class PromptFiles:
-    """The program and the model on the phone."""
+    """The program, the model and its adapter on the phone."""
 
     tool: Installed
     model: str
+    adapter: str | None = None
 
 
 def deploy(
@@ -52,14 +55,20 @@ def deploy(
     tool: File,
     model: Artifact,
     *,
+    adapter: Path | None = None,
     extra_files: Sequence[File] = (),
     on_step: Callable[[str], None] = lambda step: None,
     on_push: Progress | None = None,
 ) -> PromptFiles:
-    """Put llama-completion (`tool`), its `extra_files`, and the model on the phone, unless they are there."""
+    """Put llama-completion (`tool`), its `extra_files`, the model and its adapter on the phone, unless they are there.
+
+    That the adapter was made for this model, the caller has checked (`adapter_manifest.require_base`).
+    """
     on_step(f"deploying {model.name}")
     installed = install(target, tool, extra_files, progress=on_push)
-    return PromptFiles(installed, upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True))
+    there = upload.ensure(target, model.path, model.sha256, progress=on_push, sampled=True)
+    with_it = upload.ensure(target, adapter, sha256_of(adapter), progress=on_push) if adapter else None
+    return PromptFiles(installed, there, with_it)
 
 
 def ask(
@@ -78,6 +87,7 @@ def ask(
         temperature=sampling.temperature,
         seed=sampling.seed,
     )
+    argv += ["--lora", deployed.adapter] if deployed.adapter else []
     argv += ["-no-cnv"] if sampling.raw else ["--single-turn"]
     try:
         done = target.run(argv, env=deployed.tool.env, timeout_s=TIMEOUT_S, on_output=on_output, tied=True)

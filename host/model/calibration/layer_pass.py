@@ -209,15 +209,18 @@ def compare_in_float64(network: Network, original: Weights, folded: Weights, win
 
     Some models amplify float32's rounding beyond what is allowed, on the way through their layers, folded or not.
     """
-    logits = []
     with InFloat64():
-        for weights in (original, folded):
-            stream = network.begin(windows, weights, torch.float64)
-            for number in range(network.sizes.n_layers):
-                with network.layer(number, partial(weights.read, dtype=torch.float64)) as layer:
-                    network.advance(stream, number, layer)
-            logits.append(network.logits(stream, weights))
+        logits = [logits_of(network, weights, windows, torch.float64) for weights in (original, folded)]
         return compare(*logits).model_copy(update={"computed_in": "float64"})
+
+
+def logits_of(network: Network, weights: Weights, windows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the logits [windows, tokens, vocabulary] of a model on windows of token ids, computed in `dtype`."""
+    stream = network.begin(windows, weights, dtype)
+    for number in range(network.sizes.n_layers):
+        with network.layer(number, partial(weights.read, dtype=dtype)) as layer:
+            network.advance(stream, number, layer)
+    return network.logits(stream, weights)
 
 
 def is_equivalent(equivalence: Equivalence) -> bool:

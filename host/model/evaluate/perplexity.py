@@ -6,7 +6,7 @@ import codecs
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -78,6 +78,8 @@ class HostKernels:
     name: str
     id: str
     binary: Path
+    adapters: Mapping[Path, Path] = field(default_factory=dict)
+    """The adapter of each GGUF that is run with one."""
 
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
@@ -87,6 +89,7 @@ class HostKernels:
         Raises CommandFailed when llama-perplexity ends with another status than 0.
         """
         argv = [str(self.binary), *arguments(str(gguf), str(task.text), task, str(destination))]
+        argv += with_adapter(str(self.adapters[gguf])) if gguf in self.adapters else []
         # Options may also come from the environment, and LLAMA_ARG_CACHE_TYPE_K alone would change the figures.
         env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
         return perplexity_of(lambda: _log_of(argv, env, task, on_window))
@@ -119,6 +122,11 @@ def arguments(model: str, text: str, task: PerplexityTask, destination: str) -> 
     argv = ["--model", model, "--file", text, "--ctx-size", str(task.context), "--chunks", str(task.windows)]
     # A batch of one window: the default of 2048 tokens takes four times the memory and is no faster on a CPU.
     return [*argv, "--batch-size", str(task.context), "--kl-divergence-base", destination]
+
+
+def with_adapter(adapter: str) -> list[str]:
+    """Return the arguments of llama-perplexity that add an adapter, whose path is that where it runs."""
+    return ["--lora", adapter]
 
 
 def check_length(log: str, task: PerplexityTask) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from smoothdroid.device.common.errors import BadInput, CommandFailed, SmoothdroidError, TargetLost, TargetTimeout
@@ -13,7 +13,7 @@ from smoothdroid.device.store import upload
 from smoothdroid.device.store.program import File, Installed, install
 from smoothdroid.device.transport.target import Progress, Target, remove
 from smoothdroid.host.llamacpp.exit_causes import ToolDied
-from smoothdroid.host.model.evaluate.perplexity import OnWindow, PerplexityTask, arguments, check_length
+from smoothdroid.host.model.evaluate.perplexity import OnWindow, PerplexityTask, arguments, check_length, with_adapter
 from smoothdroid.host.model.evaluate.perplexity_output import perplexity_of, windows_done
 
 TIMEOUT_S = 12 * 3600.0  # 16 windows of 512 tokens at a fifth of a token per second
@@ -34,6 +34,8 @@ class PhoneKernels:
     on_push: Progress | None = None
     libraries: Sequence[File] = ()
     """The libraries that the binary needs."""
+    adapters: Mapping[Path, Path] = field(default_factory=dict)
+    """The adapter of each GGUF that is run with one."""
 
     def save_logits(
         self, gguf: Path, task: PerplexityTask, destination: Path, on_window: OnWindow | None = None
@@ -44,11 +46,21 @@ class PhoneKernels:
         status than 0, TargetLost and TargetTimeout as every transport does.
         """
         tool = install(self.target, (self.binary, sha256_of(self.binary)), self.libraries, progress=self.on_push)
-        model = upload.ensure(self.target, gguf, sha256_of(gguf), progress=self.on_push)
-        return perplexity_of(lambda: self._log_of(tool, model, task, destination, on_window))
+        model = self._sent(gguf)
+        more = with_adapter(self._sent(self.adapters[gguf])) if gguf in self.adapters else []
+        return perplexity_of(lambda: self._log_of(tool, model, task, destination, on_window, more))
+
+    def _sent(self, file: Path) -> str:
+        return upload.ensure(self.target, file, sha256_of(file), progress=self.on_push)
 
     def _log_of(
-        self, tool: Installed, model: str, task: PerplexityTask, destination: Path, on_window: OnWindow | None
+        self,
+        tool: Installed,
+        model: str,
+        task: PerplexityTask,
+        destination: Path,
+        on_window: OnWindow | None,
+        more: Sequence[str],
     ) -> str:
         """Run llama-perplexity on the phone, pull the log-probabilities, and return its output."""
         target, output = self.target, ""
@@ -68,7 +80,7 @@ class PhoneKernels:
                 )
             text, logits = f"{folder}/text.txt", f"{folder}/logits"
             target.push(task.text, text)
-            argv = [tool.path, *arguments(model, text, task, logits)]
+            argv = [tool.path, *arguments(model, text, task, logits), *more]
             try:
                 done = target.run(argv, env=tool.env, timeout_s=TIMEOUT_S, on_output=receive, tied=True)
             except CommandFailed as error:

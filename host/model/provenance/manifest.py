@@ -119,6 +119,8 @@ class Provenance(_ManifestPart):
     recipe: Recipe
     outcome: SmoothingOutcome | None
     versions: dict[str, str]
+    changes_sha256: str | None = None
+    """The SHA-256 of the file of changes beside the GGUF; None in files of earlier releases, which have none."""
 
 
 class Manifest(Provenance):
@@ -138,6 +140,11 @@ def manifest_path(gguf: Path) -> Path:
     return gguf.with_name(gguf.name + ".json")
 
 
+def changes_path(gguf: Path) -> Path:
+    """Return the path of the file beside the GGUF that holds the changes to its tensors, for adapters."""
+    return gguf.with_name(gguf.name + ".changes")
+
+
 def read_finished(gguf: Path, recipe: Recipe) -> Manifest | None:
     """Return the manifest of a finished `gguf` made by this very recipe, or None where it has to be made."""
     try:
@@ -145,4 +152,5 @@ def read_finished(gguf: Path, recipe: Recipe) -> Manifest | None:
         size_bytes = gguf.stat().st_size
     except (OSError, ValidationError):
         return None
-    return manifest if manifest.recipe == recipe and manifest.size_bytes == size_bytes else None
+    whole = manifest.size_bytes == size_bytes and changes_path(gguf).is_file()
+    return manifest if whole and manifest.recipe == recipe else None

@@ -41,16 +41,24 @@ class Rotation:
         generator = torch.Generator().manual_seed(self.seed)
         return tuple(_orthogonal(size, generator) for size in factor_sizes(self.size))
 
-    def rotate_columns(self, tensor: Tensor) -> Tensor:
-        """Return tensor [..., size] @ Q, float32."""
-        rotated = (tensor.float() * self.signs).reshape(-1, *map(len, self.factors))
+    def rotate_columns(self, tensor: Tensor, *, back: bool = False) -> Tensor:
+        """Return tensor [..., size] @ Q, float32; with `back`, tensor @ Q^T, which undoes it."""
+        signed = tensor.float() if back else tensor.float() * self.signs
+        rotated = signed.reshape(-1, *map(len, self.factors))
         for axis, factor in enumerate(self.factors, start=1):
-            rotated = torch.tensordot(rotated, factor.to(rotated.dtype), dims=([axis], [0])).movedim(-1, axis)
-        return rotated.reshape(tensor.shape)
+            dims = ([axis], [1 if back else 0])
+            rotated = torch.tensordot(rotated, factor.to(rotated.dtype), dims=dims).movedim(-1, axis)
+        rotated = rotated.reshape(tensor.shape)
+        return rotated * self.signs if back else rotated
 
-    def rotate_rows(self, tensor: Tensor) -> Tensor:
-        """Rotate the output of a linear: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size]."""
-        return self.rotate_columns(tensor.T).T.contiguous() if tensor.dim() == 2 else self.rotate_columns(tensor)
+    def rotate_rows(self, tensor: Tensor, *, back: bool = False) -> Tensor:
+        """Rotate the output of a linear: Q^T @ tensor for a weight [size, in], tensor @ Q for a bias [size].
+
+        `back` undoes it.
+        """
+        if tensor.dim() == 1:
+            return self.rotate_columns(tensor, back=back)
+        return self.rotate_columns(tensor.T, back=back).T.contiguous()
 
 
 def factor_sizes(size: int) -> list[int]:

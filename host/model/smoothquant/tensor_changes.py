@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,12 @@ from smoothdroid.host.model.smoothquant.formulas import divide_last_rows, multip
 from smoothdroid.host.model.smoothquant.rotation import Rotation
 
 RotatedAxis = Literal["columns", "rows"]
+
+CHANGES_KEY = "changes"
+"""The key of a file's metadata that holds what is no tensor; a file without it holds no changes."""
+
+VECTORS = ("gain", "columns", "rows")
+"""The fields of a change that are tensors."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,43 @@ class TensorChange:
         if self.columns is not None:
             tensor = multiply_columns(tensor, self.columns)
         return tensor if self.rows is None else divide_last_rows(tensor, self.rows, self.offset)
+
+    def undo(self, changed: Tensor) -> Tensor:
+        """Return the tensor as it was before `apply`, float32 and up to its rounding.
+
+        Raises ValueError for a norm whose weight its readers have taken in: it is in their `gain`.
+        """
+        if self.ones:
+            raise ValueError("the weight of this norm is in its readers")
+        tensor = changed.float()
+        if self.rows is not None:
+            tensor = divide_last_rows(tensor, 1 / self.rows, self.offset)
+        if self.columns is not None:
+            tensor = multiply_columns(tensor, 1 / self.columns)
+        if self.rotation is not None and self.rotated_axis == "columns":
+            tensor = self.rotation.rotate_columns(tensor, back=True)
+        if self.rotation is not None and self.rotated_axis == "rows":
+            tensor = self.rotation.rotate_rows(tensor, back=True)
+        return tensor if self.gain is None else multiply_columns(tensor, 1 / self.gain)
+
+    def of_columns(self) -> TensorChange:
+        """Return the part that changes columns, which is what A [rank, in] of an addition B A to the tensor takes."""
+        rotated = self.rotated_axis == "columns"
+        return TensorChange(
+            gain=self.gain,
+            rotated_axis=self.rotated_axis if rotated else None,
+            rotation=self.rotation if rotated else None,
+            columns=self.columns,
+        )
+
+    def of_rows(self) -> TensorChange:
+        """Return the part that changes rows, which is what B [out, rank] of an addition B A to the tensor takes."""
+        rotated = self.rotated_axis == "rows"
+        return TensorChange(
+            rotated_axis=self.rotated_axis if rotated else None,
+            rotation=self.rotation if rotated else None,
+            rows=self.rows,
+        )
 
 
 TensorChanges = Mapping[str, TensorChange]
@@ -112,34 +155,37 @@ def rotation_changes(
     return changed
 
 
-def save_changes(changes: TensorChanges, file: Path) -> None:
-    """Write the changes to a safetensors file."""
+def save_changes(changes: TensorChanges, file: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the changes to a safetensors file, with `metadata` of the caller's beside them.
+
+    A tensor that several changes share, as the scales of a fold are, is stored once.
+    """
     tensors: dict[str, Tensor] = {}
+    places: dict[tuple[int, int], str] = {}
     plain: dict[str, dict[str, object]] = {}
     for name, change in changes.items():
         plain[name] = {"rotated_axis": change.rotated_axis, "ones": change.ones, "offset": change.offset}
         if change.rotation:
             plain[name]["rotation"] = {"size": change.rotation.size, "seed": change.rotation.seed}
-        for field in fields(change):
-            value = getattr(change, field.name)
-            if isinstance(value, Tensor):
-                tensors[f"{name}|{field.name}"] = (
-                    value.clone()
-                )  # one scale serves several tensors, and safetensors refuses shared memory
-    save_file(tensors, file, metadata={"changes": json.dumps(plain)})
+        stored: dict[str, str] = {}
+        for field in VECTORS:
+            value = getattr(change, field)
+            if value is not None:
+                stored[field] = places.setdefault((value.data_ptr(), value.numel()), f"{name}|{field}")
+                tensors[stored[field]] = value.contiguous().clone()  # safetensors refuses memory that is shared
+        plain[name]["stored"] = stored
+    save_file(tensors, file, metadata={**(metadata or {}), CHANGES_KEY: json.dumps(plain)})
 
 
 def load_changes(file: Path) -> TensorChanges:
-    """Read the changes that `save_changes` wrote."""
+    """Read the changes that `save_changes` wrote. Raises KeyError, TypeError or ValueError for other content."""
     changes: dict[str, TensorChange] = {}
     rotations: dict[tuple[int, int], Rotation] = {}
-    with safe_open(file, framework="pt") as stored:
-        for name, plain in json.loads(stored.metadata()["changes"]).items():
+    with safe_open(file, framework="pt") as opened:
+        for name, plain in json.loads((opened.metadata() or {}).get(CHANGES_KEY, "{}")).items():
+            vectors = {field: opened.get_tensor(place) for field, place in plain.pop("stored").items()}
             if rotation := plain.pop("rotation", None):
                 key = (rotation["size"], rotation["seed"])
                 plain["rotation"] = rotations.setdefault(key, Rotation(*key))  # one, so that its factors are made once
-            changes[name] = TensorChange(**plain)
-        for key in stored.keys():  # noqa: SIM118 - safe_open is no mapping
-            name, _, field = key.rpartition("|")
-            changes[name] = replace(changes[name], **{field: stored.get_tensor(key)})
+            changes[name] = TensorChange(**plain, **vectors)
     return changes

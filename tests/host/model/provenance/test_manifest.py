@@ -13,6 +13,7 @@ from smoothdroid.host.model.provenance.manifest import (
     Smoothing,
     SmoothingOutcome,
     SourceCheckpoint,
+    changes_path,
     manifest_path,
     read_finished,
 )
@@ -53,6 +54,7 @@ def gguf(tmp_path: Path) -> Path:
         versions={},
     )
     manifest_path(file).write_text(manifest.model_dump_json(indent=2))
+    changes_path(file).write_bytes(b"")
     return file
 
 
@@ -61,6 +63,8 @@ def test_a_finished_file_is_found(gguf: Path) -> None:
     assert found is not None
     assert (found.sha256, found.recipe) == ("2", RECIPE)
     assert manifest_path(gguf).name == "m.gguf.json"
+    changes_path(gguf).unlink()
+    assert read_finished(gguf, RECIPE) is None, "no adapter could be made for it"
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,43 @@ def test_changes_come_back_from_their_file(tmp_path: Path) -> None:
     for name, change in changes.items():
         tensor = TENSORS.get(name, torch.tensor([[1.0, 2.0]]))
         assert torch.equal(loaded[name].apply(tensor), change.apply(tensor)), name
+
+
+CHANGES = {
+    "reader": TensorChange(
+        gain=torch.tensor([2.0, 3.0]), rotated_axis="columns", rotation=ROTATION, columns=torch.tensor([0.5, 4.0])
+    ),
+    "writer": TensorChange(rotated_axis="rows", rotation=ROTATION, columns=torch.tensor([0.5, 4.0])),
+    "source": TensorChange(columns=torch.tensor([3.0, 0.5]), rows=torch.tensor([8.0])),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_is_undone(change: TensorChange) -> None:
+    weight = TENSORS["up.weight"]
+    assert not torch.allclose(change.apply(weight), weight)
+    assert torch.allclose(change.undo(change.apply(weight)), weight, atol=1e-6)
+
+
+def test_a_norm_that_its_readers_took_in_cannot_be_undone() -> None:
+    with pytest.raises(ValueError, match="is in its readers"):
+        TensorChange(ones=True).undo(torch.ones(2))
+    folded = TensorChange(rows=torch.tensor([0.5, 2.0]), offset=1.0)
+    assert torch.allclose(folded.undo(folded.apply(TENSORS["norm.weight"])), TENSORS["norm.weight"])
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_an_addition_changes_by_columns_and_rows(change: TensorChange) -> None:
+    """W' + B' A' is the change of W + B A."""
+    weight, a, b = TENSORS["up.weight"], torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5], [3.0]])
+    together = change.apply(weight) + change.of_rows().apply(b) @ change.of_columns().apply(a)
+    assert torch.allclose(together, change.apply(weight + b @ a), atol=1e-5)
+
+
+def test_scales_that_are_shared_are_stored_once(tmp_path: Path) -> None:
+    scales = torch.rand(1000)
+    names = [f"reader{number}" for number in range(8)]
+    save_changes({name: TensorChange(columns=scales) for name in names}, tmp_path / "changes")
+    assert (tmp_path / "changes").stat().st_size < 2 * scales.nbytes
+    loaded = load_changes(tmp_path / "changes")
+    assert [torch.equal(loaded[name].columns, scales) for name in names] == [True] * 8  # type: ignore[arg-type]
