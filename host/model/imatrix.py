@@ -194,9 +194,10 @@ def column_scales(changes: Path, architecture: str) -> dict[str, Floats]:
 
     `changes`: a file that `save_changes` wrote, read here without torch.
     """
-    with safe_open(changes, framework="numpy") as stored:
-        keys = [name for name in stored.keys() if name.endswith("|columns")]  # noqa: SIM118 - safe_open is no mapping
-        return in_gguf({name.rpartition("|")[0]: stored.get_tensor(name) for name in keys}, architecture)
+    with safe_open(changes, framework="numpy") as opened:
+        described = json.loads(opened.metadata()["changes"])
+        places = {name: change["stored"].get("columns") for name, change in described.items()}
+        return in_gguf({name: opened.get_tensor(place) for name, place in places.items() if place}, architecture)
 
 
 def in_gguf(vectors: Mapping[str, NDArray[np.floating]], architecture: str) -> dict[str, Floats]:
