@@ -14,6 +14,7 @@ from smoothdroid.host.common.workspace import require_space, workspace
 from smoothdroid.host.gguf.file_types import FILE_TYPES
 from smoothdroid.host.model.checkpoint.folder import Checkpoint, open_checkpoint
 from smoothdroid.host.model.checkpoint.staging import changed_bytes
+from smoothdroid.host.model.checkpoint.tensor_names import missing_advice
 from smoothdroid.host.model.checkpoint.vocabulary import require_rows
 from smoothdroid.host.model.convert.conversion import converter, converter_id
 from smoothdroid.host.model.gguf_maker import GgufMaker
@@ -27,6 +28,7 @@ from smoothdroid.host.model.prepare_settings import (
 )
 from smoothdroid.host.model.provenance.manifest import Manifest, Recipe, manifest_path, read_finished
 from smoothdroid.host.model.recipes import METADATA_BYTES, gguf_bytes, growth, needs_quantiser, recipes_of
+from smoothdroid.host.model.smoothquant.architectures import ARCHITECTURES, EMBEDDING
 from smoothdroid.host.model.texts.calibration import calibration_texts
 
 
@@ -145,6 +147,9 @@ def _checked(model: Path, settings: PrepareSettings, llama_cpp: Path, say: Calla
     """Return the checkpoint in `model`, after checking everything that takes no time."""
     check_settings(settings)
     checkpoint = open_checkpoint(model)
+    embedding = f"{EMBEDDING}.weight"
+    if checkpoint.architecture in ARCHITECTURES and embedding not in checkpoint.tensors:
+        raise BadInput(f"{model}: {missing_advice(embedding, checkpoint.tensors)}")
     require_head_known(checkpoint, settings)
     converter(llama_cpp)
     if note := require_rows(checkpoint):

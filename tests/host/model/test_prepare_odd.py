@@ -57,7 +57,8 @@ def test_a_padded_model_in_the_hubs_cache(
     model = changed(snapshots / COMMIT, make_checkpoint(), rows(384))
     (made,) = prepare(model, tmp_path / "out", small, llama_cpp=llama_cpp, llama_bench=llama_bench)
     assert made.path.name == "Tiny-Llama-1B-smooth-q8_0.gguf"
-    assert sorted(file.name for file in made.path.parent.iterdir()) == [made.path.name, made.manifest_path.name]
+    names = [made.path.name, f"{made.path.name}.changes", made.manifest_path.name]
+    assert sorted(file.name for file in made.path.parent.iterdir()) == names
     assert (made.manifest.recipe.source.name, made.manifest.recipe.source.revision) == ("Tiny-Llama-1B", COMMIT)
     fields = GGUFReader(made.path).fields
     assert fields["general.name"].contents() == "Tiny-Llama-1B smooth"
@@ -97,7 +98,7 @@ def test_it_is_told_before_calibration(
     assert "partial" not in str(raised.value)
     assert str(tmp_path) not in str(raised.value)
     assert not [step for step in steps if step.startswith("smoothing")]
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.glob("out/*")) + list(tmp_path.glob("out/.*")) == []
 
 
 def test_what_llama_cpp_does_not_load_is_not_published(
@@ -146,5 +147,6 @@ def test_an_output_folder_without_locks_and_links(
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "tiny-plain-f32.gguf",
+        "tiny-plain-f32.gguf.changes",
         "tiny-plain-f32.gguf.json",
     ]
