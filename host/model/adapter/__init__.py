@@ -1,1 +1,1 @@
-"""LoRA adapters: read, moved onto a smoothed base, proven, written as llama.cpp's GGUF, or merged."""
+"""LoRA adapters: read, moved onto a smoothed base, proven and written as llama.cpp's GGUF."""

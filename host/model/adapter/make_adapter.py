@@ -57,11 +57,6 @@ def make_adapter(
     _require_output(output)
     prepared = open_base(base)
     adapter = open_adapter(folder, prepared.checkpoint)
-    if adapter.config.dora:
-        raise BadInput(
-            f"{adapter.folder}: use_dora: llama.cpp's adapters cannot hold DoRA, whose rows are scaled by what the sum "
-            "of base and adapter is. Merge it into its checkpoint with peft's merge_and_unload(), and prepare that."
-        )
     with workspace(output.parent, f"{output.stem}-adapter") as work:
         say(f"moving {len(adapter.modules)} modules as those of {base.name} were")
         moved = {module: move(f"{module}.weight", added, prepared.changes) for module, added in adapter.modules.items()}

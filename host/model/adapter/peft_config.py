@@ -37,6 +37,7 @@ REFUSED: Mapping[str, str] = {
     "target_parameters": "an adapter of fused experts",
     "trainable_token_indices": "an adapter with embeddings of its own for some tokens",
     "use_bdlora": "a block-diagonal LoRA",
+    "use_dora": "a DoRA adapter, which llama.cpp cannot hold (merge it with peft: merge_and_unload)",
     "use_qalora": "a QA-LoRA",
 }
 
@@ -57,7 +58,6 @@ class PeftConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     rank_stabilised: bool
-    dora: bool
 
     def rank_of(self, module: str) -> int:
         """Return the rank of a module's adapter."""
@@ -88,7 +88,6 @@ def read_config(folder: Path) -> PeftConfig:
             key: _alpha(file, key, value) for key, value in _pattern(file, content, "alpha_pattern").items()
         },
         rank_stabilised=content.get("use_rslora") is True,
-        dora=content.get("use_dora") is True,
     )
 
 
@@ -107,7 +106,7 @@ def _refuse(file: Path, content: Mapping[str, Any]) -> None:
             "began. Save it with peft's save_pretrained(path_initial_model_for_weight_conversion=...), which converts "
             "it to an adapter of the unchanged base."
         )
-    known = IGNORED | READ | REFUSED.keys() | {"use_dora"}
+    known = IGNORED | READ | REFUSED.keys()
     if unknown := sorted(key for key, value in content.items() if key not in known and value):
         raise BadInput(
             f"{file}: {unknown[0]} is not a setting that is known here, and it may change what the adapter computes. "

@@ -22,11 +22,9 @@ WEIGHTS = "adapter_model.safetensors"
 PICKLED = "adapter_model.bin"
 PREFIX = "base_model.model."
 
-A, B, MAGNITUDE = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+A, B = "lora_A.weight", "lora_B.weight"
 
-_NAME = re.compile(
-    re.escape(PREFIX) + r"(?P<module>[\w.]+)\.(?P<part>lora_[AB]\.weight|lora_magnitude_vector)(\.weight)?", re.ASCII
-)
+_NAME = re.compile(re.escape(PREFIX) + r"(?P<module>[\w.]+)\.(?P<part>lora_[AB]\.weight)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,6 @@ class LowRank:
 
     a: Tensor
     b: Tensor
-    magnitude: Tensor | None = None
-    """DoRA's length of each row [out], None for plain LoRA."""
 
     @property
     def parts(self) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
@@ -84,7 +80,7 @@ def open_adapter(folder: Path, base: Checkpoint) -> PeftAdapter:
             for part, tensor in tensors.items():
                 require_finite(f"{file}: {names[part]}", tensor)
             b = tensors[B] * config.scale_of(module)
-            modules[module] = LowRank(tensors[A], b, tensors.get(MAGNITUDE))
+            modules[module] = LowRank(tensors[A], b)
     return PeftAdapter(folder, config, modules)
 
 
@@ -130,11 +126,9 @@ def _parts(file: Path, header: Mapping[str, TensorInfo], config: PeftConfig) -> 
         )
     if not parts:
         raise BadInput(f"{file}: it holds no tensors.")
-    wanted = {A, B, MAGNITUDE} if config.dora else {A, B}
     for module, names in parts.items():
-        if odd := sorted(wanted ^ names.keys()):
-            problem = "is missing" if odd[0] in wanted else "is there, and use_dora is not set"
-            raise BadInput(f"{file}: {module}.{odd[0]} {problem}. The file and {ADAPTER_FILE} do not belong together.")
+        if missing := sorted({A, B} - names.keys()):
+            raise BadInput(f"{file}: {module}.{missing[0]} is missing. Save the adapter again.")
     return parts
 
 
@@ -165,8 +159,8 @@ def _require_shapes(
     """Raise BadInput where the tensors of a module do not have the base's shape and the rank of the settings."""
     n_out, n_in = base.tensors[f"{module}.weight"].shape
     rank = config.rank_of(module)
-    for part, shape in ((A, (rank, n_in)), (B, (n_out, rank)), (MAGNITUDE, (n_out,))):
-        if part in parts and parts[part].shape != shape:
+    for part, shape in ((A, (rank, n_in)), (B, (n_out, rank))):
+        if parts[part].shape != shape:
             raise BadInput(
                 f"{file}: {module}.{part} has the shape {list(parts[part].shape)}, and for rank {rank} on {base.name} "
                 f"it is {list(shape)}. The adapter belongs to another base, or {ADAPTER_FILE} to another adapter."

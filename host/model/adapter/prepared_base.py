@@ -12,9 +12,10 @@ from smoothdroid.device.common.file_hash import sha256_of
 from smoothdroid.host.model.checkpoint.description import described
 from smoothdroid.host.model.checkpoint.folder import Checkpoint
 from smoothdroid.host.model.checkpoint.weight_files import read_safetensors_header
+from smoothdroid.host.model.checkpoint.weights import TIED
 from smoothdroid.host.model.provenance.inspect import inspect
 from smoothdroid.host.model.provenance.manifest import changes_path
-from smoothdroid.host.model.smoothquant.architectures import HEAD, architecture_of
+from smoothdroid.host.model.smoothquant.architectures import architecture_of
 from smoothdroid.host.model.smoothquant.tensor_changes import TensorChange, TensorChanges, load_changes
 
 
@@ -71,8 +72,7 @@ def read_changes(file: Path) -> tuple[Checkpoint, TensorChanges]:
 
 def _require_fit(file: Path, name: str, change: TensorChange, checkpoint: Checkpoint) -> None:
     """Raise BadInput where a change is not one of this tensor: its vectors or its rotation have another size."""
-    tied = {f"{HEAD}.weight": "model.embed_tokens.weight"}
-    tensor = checkpoint.tensors.get(name) or checkpoint.tensors.get(tied.get(name, ""))
+    tensor = checkpoint.tensors.get(name) or checkpoint.tensors.get(TIED.get(name, ""))
     if tensor is None or not 1 <= len(tensor.shape) <= 2:
         raise BadInput(f"{file}: it changes {name}, which the model does not have. Prepare the model again.")
     n_rows, n_columns = tensor.shape[0], tensor.shape[-1]

@@ -44,11 +44,6 @@ def write_adapter(
             rank = (ranks or {}).get(module, config["r"])
             tensors[f"base_model.model.{module}.lora_A.weight"] = torch.randn(rank, n_in, generator=generator) * size
             tensors[f"base_model.model.{module}.lora_B.weight"] = torch.randn(n_out, rank, generator=generator) * size
-            if config["use_dora"]:
-                lengths = stored.get_tensor(name).norm(dim=1)
-                tensors[f"base_model.model.{module}.lora_magnitude_vector"] = lengths * (
-                    1 + 0.2 * torch.rand(n_out, generator=generator)
-                )
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps(config))
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})

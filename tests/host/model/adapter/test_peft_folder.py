@@ -74,7 +74,7 @@ def test_a_sound_adapter(folder: Path, base: Checkpoint) -> None:
         ({"rank_pattern": ["q_proj"]}, r"rank_pattern is not a table"),
         ({"alpha_pattern": {"(a+)+$": 3}}, r"alpha_pattern has the regular expression '\(a\+\)\+\$'"),
         ({"r": 8}, r"q_proj\.lora_A\.weight|lora_A\.weight has the shape \[4, .*for rank 8 on tiny it is \[8, "),
-        ({"use_dora": True}, r"lora_magnitude_vector is missing"),
+        ({"use_dora": True}, r"use_dora: this is a DoRA adapter, .*merge_and_unload"),
     ],
 )
 def test_settings_that_are_refused(folder: Path, base: Checkpoint, settings: dict[str, Any], message: str) -> None:
@@ -89,7 +89,7 @@ def test_settings_that_are_refused(folder: Path, base: Checkpoint, settings: dic
         ({f"{Q}.lora_B.weight": None}, r"model\.layers\.0\.self_attn\.q_proj\.lora_B\.weight is missing"),
         ({f"{Q}.lora_A.weight": torch.ones(4, 32)}, r"has the shape \[4, 32\], .*it is \[4, 64\].*another base"),
         ({f"{Q}.lora_A.weight": torch.full((4, 64), torch.nan)}, r"lora_A\.weight holds 256 values"),
-        ({f"{Q}.lora_magnitude_vector": torch.ones(64)}, r"lora_magnitude_vector is there, and use_dora is not set"),
+        ({f"{Q}.lora_magnitude_vector": torch.ones(64)}, r"lora_magnitude_vector: not a part of a LoRA of a linear"),
         (
             {f"{Q.replace('0', '7')}.lora_{part}.weight": torch.ones(4, 4) for part in "AB"},
             r"layers\.7\.self_attn\.q_proj: tiny has no such modules\. The adapter belongs to another base",
