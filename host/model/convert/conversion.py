@@ -88,11 +88,11 @@ def _growth(out: Path, expected_bytes: int, on_progress: OnProgress | None) -> C
     return look
 
 
-def converter(llama_cpp: Path) -> Path:
-    """Return the converter's script in a llama.cpp source tree. Raises BadInput where it is not there."""
-    script = llama_cpp / CONVERTER
+def converter(llama_cpp: Path, name: str = CONVERTER) -> Path:
+    """Return a converter's script in a llama.cpp source tree. Raises BadInput where it is not there."""
+    script = llama_cpp / name
     if not script.is_file():
-        raise BadInput(f"{llama_cpp}: no {CONVERTER} there. Give the folder of a llama.cpp source tree.")
+        raise BadInput(f"{llama_cpp}: no {name} there. Give the folder of a llama.cpp source tree.")
     return script
 
 

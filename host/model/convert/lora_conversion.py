@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from smoothdroid.device.common.errors import BadInput, SmoothdroidError
+from smoothdroid.device.common.errors import SmoothdroidError
 from smoothdroid.host.common.child_process import ChildJob, run_child
+from smoothdroid.host.model.convert.conversion import converter
 
 SCRIPT = "convert_lora_to_gguf.py"
 
@@ -32,13 +33,10 @@ def to_lora_gguf(
     Raises BadInput where `llama_cpp` has no script for it or the script cannot convert it, SmoothdroidError where the
     script fails; then, and only then, its output is in the file `log`.
     """
-    script = llama_cpp / SCRIPT
-    if not script.is_file():
-        raise BadInput(f"{llama_cpp}: no {SCRIPT} there. Give the folder of a llama.cpp source tree.")
     job = LoraJob(
         events=out.with_name(f"{out.name}.events"),
         llama_cpp=llama_cpp,
-        script=script,
+        script=converter(llama_cpp, SCRIPT),
         config=config,
         adapter=adapter,
         output=out,
