@@ -157,9 +157,9 @@ def plan_check(
         named = [*request.models, *(model for options in request.overrides for model in options.models)]
         models = [artifact.inspect(model, on_step=console.step) for model in model_files(named)]
         if json:
-            said = request.model_dump()
-            said["some"] = said["overrides"]  # the key of 0.1, for one release
-            console.facts({"request": said, "models": [model.model_dump() for model in models]})
+            requested = request.model_dump()
+            requested["some"] = requested["overrides"]  # the key of 0.1, for one release
+            console.facts({"request": requested, "models": [model.model_dump() for model in models]})
         else:
             console.out.print(f"{file} is well formed: {len(models)} models. `--on TARGET` checks masks and memory")
         return

@@ -62,7 +62,7 @@ def deploy(
 ) -> PromptFiles:
     """Put llama-completion (`tool`), its `extra_files`, the model and its adapter on the phone, unless they are there.
 
-    That the adapter was made for this model, the caller has checked (`adapter_manifest.require_base`).
+    The caller has checked that the adapter was made for this model (`adapter_manifest.require_base`).
     """
     on_step(f"deploying {model.name}")
     installed = install(target, tool, extra_files, progress=on_push)

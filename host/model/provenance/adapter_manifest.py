@@ -54,14 +54,14 @@ class AdapterManifest(AdapterBinding):
 
 
 def read_binding(adapter: Path) -> AdapterBinding:
-    """Read which base an adapter's GGUF fits. Raises BadInput where it is no adapter, or does not tell."""
+    """Read which base an adapter's GGUF fits. Raises BadInput where it is no adapter, or does not say."""
     gguf = GgufFile(adapter)
     if gguf.text("general.type") != "adapter":
         raise BadInput(f"{adapter}: this GGUF is no adapter. Make one with `smoothdroid adapter PEFT_DIR --base GGUF`.")
     stored = gguf.text(ADAPTER_KEY)
     if stored is None:
         raise BadInput(
-            f"{adapter}: it does not tell which base it fits, and on a smoothed base an adapter that was not made for "
+            f"{adapter}: it does not say which base it fits, and on a smoothed base an adapter that was not made for "
             "it gives garbage. Make it of the PEFT adapter with `smoothdroid adapter PEFT_DIR --base GGUF`."
         )
     try:

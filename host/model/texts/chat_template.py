@@ -60,9 +60,9 @@ class ChatTemplate:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise self._refused(name, "does not come to an end") from error
+            raise self._refused(name, "does not finish") from error
         if ended.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-            raise self._refused(name, f"does not come to an end in {CPU_S} s")
+            raise self._refused(name, f"does not finish in {CPU_S} s")
         try:
             answer = json.loads(ended.stdout)
         except ValueError as error:

@@ -63,7 +63,7 @@ def test_adapters_that_are_refused(tmp_path: Path) -> None:
         with_adapters([PLAIN], [of_smooth])
     with pytest.raises(BadInput, match=r"were both made for smooth\.gguf"):
         with_adapters([SMOOTH], [of_smooth, adapter(tmp_path / "b.gguf", SMOOTH)])
-    with pytest.raises(BadInput, match="does not tell which base it fits"):
+    with pytest.raises(BadInput, match="does not say which base it fits"):
         with_adapters([SMOOTH], [adapter(tmp_path / "c.gguf", SMOOTH, stored="")])
     with pytest.raises(BadInput, match="another version of smoothdroid wrote it"):
         with_adapters([SMOOTH], [adapter(tmp_path / "d.gguf", SMOOTH, stored="{}")])
